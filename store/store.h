@@ -1,0 +1,147 @@
+/* One node's data directory: the log in segments, the vote, the identity, checkpoints and the
+ * posts' index.
+ *
+ * It keeps bytes and decides nothing. Each function here runs to its end in the caller's thread:
+ * the program calls them on the two disk threads (threads.h), the simulator inline over a simulated
+ * disk (disk.h is the seam). The log side (store_flush) and the reading side (all else after
+ * store_open) may run in parallel; each has file handles of its own, because the log thread has a
+ * file table of its own.
+ *
+ *   data/N/lock               held while the node runs
+ *   data/N/identity           this node's random identity, its cluster's identity (zeros while
+ * blank) data/N/vote               term and vote, two copies in different sectors of alternating
+ * pairs data/N/log/<first>.seg    segments: preallocated, zero-written; named by their first index
+ *   data/N/log/<first>.idx    a sealed segment's index: room, seq -> place
+ *   data/N/checkpoint/<index> the state machine at a segment's end; the newest two are kept
+ *
+ * Segment boundaries are a function of content: a segment ends with the entry that fills it to
+ * segment_bytes or beyond, so a file holds up to segment_bytes + LIMIT_ENTRY_BYTES. Checkpoints are
+ * taken exactly at a segment's end: a restart replays what came after the newest one.
+ *
+ * Errors: FT_ERROR_SPACE from store_flush wrote nothing that counts and may be tried again. Every
+ * other error of store_flush is final: the process must end (a failed fsync is never retried).
+ * Reads may fail alone. */
+#ifndef FTCHAT_STORE_STORE_H
+#define FTCHAT_STORE_STORE_H
+
+#include "core/bytes.h"
+#include "core/crypto.h"
+#include "core/error.h"
+#include "core/limits.h"
+
+struct disk;
+struct store;
+
+struct store_options {
+    const struct disk *disk;     /* borrowed for the store's life; its root is data/N */
+    const struct crypto *crypto; /* likewise */
+    uint64_t segment_bytes;      /* for a blank directory; an existing log keeps its own */
+    uint8_t fresh_identity[IDENTITY_BYTES]; /* taken when the directory is blank */
+};
+
+/* What a node knows after opening its directory. */
+struct store_recovery {
+    uint8_t identity[IDENTITY_BYTES];
+    uint8_t cluster[IDENTITY_BYTES]; /* zeros: blank */
+    uint64_t term;
+    uint8_t vote[IDENTITY_BYTES]; /* zeros: none in this term */
+    bool may_vote; /* false: the vote or the log's tail cannot be trusted (see recover.c's table) */
+    bool may_campaign;
+    uint64_t segment_bytes;
+    uint64_t checkpoint_index; /* 0: none */
+    struct slice checkpoint;   /* owned by the store until store_checkpoint_release */
+    uint64_t last_index;       /* the log is (checkpoint_index, last_index]; 0: empty */
+    uint64_t flush;            /* number of the last flush found */
+    uint64_t commit;           /* highest commit index that a header names */
+    uint64_t cut_bytes;        /* a torn tail that was cut, for the log line */
+};
+
+/* Opens, locks and recovers. On an error `why` tells what to do in one line, and the directory is
+ * left untouched. */
+enum ft_error store_open(struct store **store, const struct store_options *options,
+                         struct store_recovery *recovery, char *why, size_t why_len) FT_MUST_USE;
+void store_checkpoint_release(struct store *store);
+void store_close(struct store *store);
+
+/* One flush: done in this order, each step durable before the next, then it returns. What is absent
+ * is skipped. */
+struct store_flush {
+    uint64_t number;   /* the ticket; strictly increasing, also over restarts */
+    bool save_cluster; /* the identity file: this node now belongs to `cluster` */
+    uint8_t cluster[IDENTITY_BYTES];
+    bool save_vote;
+    uint64_t term;
+    uint8_t vote[IDENTITY_BYTES];
+    uint64_t truncate_from;  /* 0: nothing; else zero the log from this index (an entry's first) to
+                                its old end */
+    struct slice entries[2]; /* whole entries, consecutive, the local part filled in; two runs when
+                                a ring wraps. An entry never straddles the runs. */
+};
+enum ft_error store_flush(struct store *store, const struct store_flush *flush) FT_MUST_USE;
+
+/* Copies whole entries from the one that holds `index` on, as many as fit into `capacity` (at least
+ * one, which always fits into LIMIT_ENTRY_BYTES); never beyond what a finished flush wrote. Bodies
+ * are verified. *len 0: not there. */
+enum ft_error store_read_entries(struct store *store, uint64_t index, uint8_t *out, size_t capacity,
+                                 size_t *len) FT_MUST_USE;
+
+/* The posts' index. INDEX effects arrive in index order, for posts (seq 1, 2, 3 ... per room) and
+ * for room events (event = true, seq of the newest post before it, not consumed). Kept in memory
+ * until the segment is sealed; after a restart they come again for everything after the checkpoint.
+ */
+void store_index(struct store *store, uint32_t room, uint64_t seq, uint64_t index, bool event);
+
+/* Posts of one room by seq, both ends included, events left out; or everything of several rooms,
+ * merged by index. */
+struct store_room_range {
+    uint32_t room;
+    uint64_t after_index; /* exclusive */
+    uint64_t upto_index;  /* inclusive */
+    uint64_t from_seq;    /* posts below are left out and told by one STORE_SKIPPED record */
+};
+struct store_query {
+    uint32_t room; /* by seq, when rooms_count is 0 */
+    uint64_t seq_from;
+    uint64_t seq_to;
+    uint32_t rooms_count; /* merged: this many ranges */
+    const struct store_room_range *rooms;
+    uint32_t max_records;
+};
+
+/* The answer is a run of records: kind u8, room u32, seq u64, index u64, time u64, size u32,
+ * body[size]. A SKIPPED record has seq = first seq left out, index = last seq left out, no body. */
+enum store_record_kind { STORE_POST = 1, STORE_EVENT = 2, STORE_SKIPPED = 3 };
+enum { STORE_RECORD_BYTES = 33 };
+
+struct store_answer {
+    size_t len;
+    uint32_t records;
+    bool more;           /* capacity or max_records cut it */
+    uint64_t last_index; /* of the last record given; cursor for what follows */
+};
+enum ft_error store_read_posts(struct store *store, const struct store_query *query, uint8_t *out,
+                               size_t capacity, struct store_answer *answer) FT_MUST_USE;
+
+/* Writes the indexes of all segments up to `index` (the last index of a segment, already durable),
+ * then the checkpoint, seals, and drops checkpoints older than the newest two. */
+enum ft_error store_checkpoint(struct store *store, uint64_t index, struct slice state) FT_MUST_USE;
+
+/* Creates, zero-fills and fsyncs the next segment ahead of need. Called on the reading side
+ * whenever a flush said that the active one is past its half; FT_ERROR_SPACE is how a full disk is
+ * seen first. */
+enum ft_error store_prepare(struct store *store) FT_MUST_USE;
+bool store_wants_prepare(const struct store *store);
+
+/* Reads everything and proves it: chain, digests, indexes, checkpoints, vote. Calls `found` once
+ * per damage. */
+struct store_damage {
+    const char *file;
+    uint64_t offset;
+    uint64_t index; /* 0: not inside an entry */
+    const char *what;
+};
+enum ft_error store_verify(struct store *store,
+                           void (*found)(void *ctx, const struct store_damage *), void *ctx,
+                           uint64_t *entries) FT_MUST_USE;
+
+#endif
