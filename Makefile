@@ -1,0 +1,206 @@
+# ftchat: one static file, built with musl. `make help` lists what can be asked for.
+#
+# Objects lie at build/VARIANT/<path>.o, one per source. `release` is what users get; the others
+# are native (glibc) builds of the same sources, for the tests. Each variant has an archive of
+# everything but main.c, so that a test links only what it needs, and may define its own
+# check_failed. What is not in this file is in tests/tools/.
+
+SHELL = /bin/bash
+PREFIX ?= /usr/local
+DESTDIR ?=
+SEEDS ?= 1000
+FROM ?= 1
+FUZZ_SECONDS ?= 60
+ifeq ($(MAKELEVEL),0)
+MAKEFLAGS += -j$(shell nproc)
+endif
+
+deps = build/deps
+arch := $(shell uname -m)
+tools = tests/tools
+
+sources := main.c $(wildcard cmd/*.c cmd/*/*.c core/*.c core/*/*.c net/*.c store/*.c)
+tests := $(patsubst tests/%.c,%,$(wildcard tests/*_test.c))
+test_support := $(wildcard tests/test_*.c)
+sims := $(wildcard tests/sim/*.c)
+benches := $(wildcard tests/bench/*.c)
+fuzzers := $(patsubst tests/fuzz/%_fuzz.c,%,$(wildcard tests/fuzz/*_fuzz.c))
+
+warnings = -Wall -Wextra -Wconversion -Wshadow -Wvla -Werror
+common = -std=c11 -D_GNU_SOURCE -I. -g $(warnings) -MMD -MP -ffile-prefix-map=$(CURDIR)=.
+hardening = -fstack-protector-strong -fstack-clash-protection -fcf-protection -fPIE \
+            -ffunction-sections -fdata-sections
+sanitize = -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+
+# A variant is a compiler and its flags. Add a line here, a name to `variants`, and it can be built.
+variants = release release-clang native native-asan native-clang native-tsan native-coverage native-fuzz
+CC_release = musl-gcc
+CFLAGS_release = -O2 $(hardening) -ftrivial-auto-var-init=zero -isystem $(deps)/include
+CC_release-clang = clang
+CFLAGS_release-clang = -O2 $(hardening) -ftrivial-auto-var-init=pattern \
+    --target=$(arch)-linux-musl -nostdinc -isystem /usr/include/$(arch)-linux-musl \
+    -isystem $(shell clang -print-resource-dir 2>/dev/null)/include -isystem $(deps)/include
+CC_native = gcc
+CFLAGS_native = -O2
+CC_native-asan = gcc
+CFLAGS_native-asan = -O1 $(sanitize)
+CC_native-clang = clang
+CFLAGS_native-clang = -O1 $(sanitize)
+CC_native-tsan = gcc
+CFLAGS_native-tsan = -O1 -fsanitize=thread
+CC_native-coverage = gcc
+CFLAGS_native-coverage = -O0 --coverage
+CC_native-fuzz = clang
+CFLAGS_native-fuzz = -O1 $(sanitize) -fsanitize=fuzzer-no-link
+
+.PHONY: all run stop test bench sim fuzz mutants install clean help deps variants format FORCE
+.SECONDARY:
+.DELETE_ON_ERROR:
+
+all: ftchat
+
+ftchat: build/release/ftchat
+	@cp $< $@.new && mv $@.new $@
+
+# --- what is built from elsewhere, and the version ---------------------------------------------
+
+$(deps)/ready: $(tools)/deps.sh
+	@mkdir -p build && $(tools)/deps.sh libraries $(deps) && touch $@
+
+# The tests' packages, found or installed; asked again at each `make test` (it takes 50 ms).
+deps: $(deps)/ready
+	@$(tools)/deps.sh packages test
+
+build/version: FORCE
+	@mkdir -p build && $(tools)/version.sh >$@.new && { cmp -s $@.new $@ || cp $@.new $@; rm $@.new; }
+
+# --- objects, archives and programs of every variant -------------------------------------------
+
+define variant_rules
+build/$(1)/%.o: %.c Makefile | $(deps)/ready
+	@mkdir -p $$(@D)
+	$$(CC_$(1)) $$(common) $$(CFLAGS_$(1)) $$(EXTRA_CFLAGS) -c -o $$@ $$<
+
+build/$(1)/cmd/version.o: build/version
+build/$(1)/cmd/version.o: EXTRA_CFLAGS += -DFTCHAT_VERSION='"$$(shell cat build/version 2>/dev/null)"'
+
+build/$(1)/libftchat.a: $$(patsubst %.c,build/$(1)/%.o,$$(filter-out main.c,$$(sources)))
+	@rm -f $$@ && ar rcs $$@ $$^
+endef
+$(foreach v,$(variants),$(eval $(call variant_rules,$(v))))
+
+# `musl-gcc -static-pie` would silently make a dynamic executable: this is the same by hand.
+musl = /usr/lib/$(arch)-linux-musl
+gcc_file = $(shell gcc -print-file-name=$(1))
+static_pie = gcc -nostdlib -static-pie -Wl,--no-dynamic-linker,-z,relro,-z,now,-z,noexecstack \
+    -Wl,--gc-sections,--build-id=none -o $@ $(musl)/rcrt1.o $(musl)/crti.o $(call gcc_file,crtbeginS.o) \
+    $(filter %.o %.a,$^) $(deps)/lib/libsodium.a $(deps)/lib/libinih.a $(2) \
+    -L$(musl) -lc -lgcc $(call gcc_file,crtendS.o) $(musl)/crtn.o
+
+build/release/ftchat build/release-clang/ftchat: build/%/ftchat: build/%/main.o build/%/libftchat.a
+	$(static_pie)
+
+# A native program of variant V: its objects, its archive, Debian's libraries.
+link_native = $(CC_$(1)) -g $(CFLAGS_$(1)) -o $@ $(filter %.o %.a,$^) -lsodium -linih -lpthread
+
+define native_rules
+build/$(1)/ftchat: build/$(1)/main.o build/$(1)/libftchat.a
+	$$(call link_native,$(1))
+build/$(1)/sim: $$(patsubst %.c,build/$(1)/%.o,$$(sims)) build/$(1)/libftchat.a
+	$$(call link_native,$(1))
+build/$(1)/test/%: build/$(1)/tests/%.o $$(patsubst %.c,build/$(1)/%.o,$$(test_support)) build/$(1)/libftchat.a
+	@mkdir -p $$(@D)
+	$$(call link_native,$(1)) -lcmocka
+endef
+$(foreach v,$(filter native%,$(variants)),$(eval $(call native_rules,$(v))))
+
+# `make variants` compiles and links everything with gcc and clang, warnings as errors.
+variants: build/release-clang/ftchat $(foreach v,native-asan native-clang native-tsan,build/$(v)/ftchat)
+
+# --- tests --------------------------------------------------------------------------------------
+
+build/test/%: build/native-asan/test/%
+	@mkdir -p $(@D) && cp $< $@
+
+# The unit tests once more, as built for release: musl, static, cmocka compiled from its source.
+$(deps)/lib/libcmocka.a: | $(deps)/ready
+	@$(tools)/deps.sh cmocka $(deps)
+build/release/tests/%.o: | $(deps)/lib/libcmocka.a
+build/test-release/%: build/release/tests/%.o $(patsubst %.c,build/release/%.o,$(test_support)) build/release/libftchat.a
+	@mkdir -p $(@D)
+	$(call static_pie,$@,$(deps)/lib/libcmocka.a)
+
+build/sim/sim: build/native/sim
+	@mkdir -p $(@D) && cp $< $@
+build/sim/sim-asan: build/native-asan/sim
+	@mkdir -p $(@D) && cp $< $@
+
+build/bench/%: build/native/tests/bench/%.o build/native/libftchat.a
+	@mkdir -p $(@D)
+	$(call link_native,native)
+
+build/fuzz/%: build/native-fuzz/tests/fuzz/%_fuzz.o build/native-fuzz/libftchat.a
+	@mkdir -p $(@D)
+	$(call link_native,native-fuzz) -fsanitize=fuzzer
+
+unit_programs = $(tests:%=build/test/%)
+release_programs = $(tests:%=build/test-release/%)
+sim_programs = $(if $(sims),build/sim/sim build/sim/sim-asan)
+fuzz_programs = $(fuzzers:%=build/fuzz/%)
+bench_programs = $(patsubst tests/bench/%.c,build/bench/%,$(benches))
+
+# Packages first, then programs, then the run: a second make, so that -j cannot mix them.
+test: deps
+	@$(MAKE) --no-print-directory test-programs
+	@tests/run $(TESTS)
+.PHONY: test-programs
+test-programs: ftchat $(unit_programs) $(release_programs) $(sim_programs) $(fuzz_programs)
+
+sim: deps
+	@$(MAKE) --no-print-directory $(sim_programs)
+	@$(if $(sims),build/sim/sim --seeds $(SEEDS) --from $(FROM),echo "make sim: not in this build yet"; exit 1)
+
+fuzz: deps
+	@$(MAKE) --no-print-directory $(fuzz_programs)
+	@$(tools)/fuzz.sh $(FUZZ_SECONDS) $(fuzzers)
+
+bench: deps
+	@$(MAKE) --no-print-directory ftchat $(bench_programs)
+	@if [ -x tests/bench/run ]; then tests/bench/run; else echo "make bench: not in this build yet"; exit 1; fi
+
+mutants: deps
+	@if [ -x tests/mutants/run ]; then tests/mutants/run; else echo "make mutants: not in this build yet"; exit 1; fi
+
+format:
+	@git ls-files '*.c' '*.h' | xargs clang-format -i
+
+# --- for users ----------------------------------------------------------------------------------
+
+run: ftchat
+	@$(tools)/cluster.sh run
+
+stop:
+	@$(tools)/cluster.sh stop
+
+install: ftchat
+	install -D -m 755 -s ftchat $(DESTDIR)$(PREFIX)/bin/ftchat
+
+# The cluster's data and keys stay. What was built from elsewhere goes with `rm -r build`.
+clean:
+	@rm -rf ftchat $(filter-out $(deps),$(wildcard build/*))
+
+help:
+	@echo "make            build ./ftchat (installs the compiler packages that are missing)"
+	@echo "make run        build, start the cluster of ftchat.ini on this host, open a client"
+	@echo "make stop       stop that cluster; its data stays"
+	@echo "make test       prove this checkout: unit tests, simulator, end-to-end, fuzz smoke"
+	@echo "                TESTS=word ... runs only what has one of the words in its name"
+	@echo "make bench      measure (writes, latency, failover, memory)"
+	@echo "make sim        run the simulator: SEEDS=$(SEEDS) FROM=$(FROM)"
+	@echo "make fuzz       fuzz every parser: FUZZ_SECONDS=$(FUZZ_SECONDS) each"
+	@echo "make mutants    plant bugs and see that the simulator finds them"
+	@echo "make variants   compile all with gcc and clang, and with sanitizers"
+	@echo "make install    install to DESTDIR=$(DESTDIR) PREFIX=$(PREFIX), stripped"
+	@echo "make clean      remove what was built; never keys or data"
+
+-include $(shell find build -name '*.d' -not -path 'build/deps/*' 2>/dev/null)

@@ -1,0 +1,51 @@
+/* `ftchat ctl SUBCOMMAND`: one table and the loop over it; one file per subcommand (ctl_*.c). */
+#include "cmd/ctl.h"
+#include "cmd/command.h"
+#include "cmd/say.h"
+#include "cmd/suggest.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const struct subcommand {
+    const char *name;
+    int (*function)(int argc, char **argv);
+    const char *help;
+} subcommands[] = {
+    { "init", ctl_init, "make the cluster's key files, its ini and its data folder" },
+    { "check", ctl_check, "check the ini and the keys, starting nothing" },
+};
+
+enum { SUBCOMMANDS = sizeof subcommands / sizeof subcommands[0] };
+
+static int print_help(void)
+{
+    printf("usage: ftchat ctl SUBCOMMAND [--help | options]\n\n"
+           "Sets up, looks at and looks after a cluster.\n\n");
+    for (int i = 0; i < SUBCOMMANDS; i++)
+        printf("  %-12s%s\n", subcommands[i].name, subcommands[i].help);
+    printf("\n  -h, --help     print this page; `ftchat ctl SUBCOMMAND --help` says more\n"
+           "  -V, --version  print the version\n");
+    return say_flushed("ctl");
+}
+
+int cmd_ctl(int argc, char **argv)
+{
+    if (argc < 2)
+        return say_error(EXIT_USAGE, "ctl", "no subcommand (see ftchat ctl --help)");
+    const char *name = argv[1];
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0)
+        return print_help();
+    if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0)
+        return say_version();
+    struct suggestion nearest = suggest_begin(name);
+    for (int i = 0; i < SUBCOMMANDS; i++) {
+        if (strcmp(name, subcommands[i].name) == 0)
+            return subcommands[i].function(argc - 1, argv + 1);
+        suggest_word(&nearest, subcommands[i].name);
+    }
+    if (name[0] == '-')
+        return say_error(EXIT_USAGE, "ctl", "%s: unknown option (did you mean --help?)", name);
+    return say_error(EXIT_USAGE, "ctl", "%s: unknown subcommand (did you mean %s?)", name,
+                     nearest.best);
+}

@@ -1,0 +1,9 @@
+/* The subcommands of `ftchat ctl`, for the table in ctl.c. argv[0] is the subcommand's name; the
+ * result is the exit status (command.h). */
+#ifndef FTCHAT_CMD_CTL_H
+#define FTCHAT_CMD_CTL_H
+
+int ctl_init(int argc, char **argv);
+int ctl_check(int argc, char **argv);
+
+#endif

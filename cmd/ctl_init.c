@@ -1,0 +1,9 @@
+#include "cmd/command.h"
+#include "cmd/ctl.h"
+#include "cmd/say.h"
+
+int ctl_init(int argc, char **argv)
+{
+    (void)argc, (void)argv;
+    return say_error(EXIT_FAILED, "ctl init", "not in this build yet");
+}

@@ -1,0 +1,82 @@
+/* The front door: one table of commands, and the loop over it.
+ * Called as `ftchat node ...`, or through a link named `ftchat-node` or `node`. */
+#include "cmd/command.h"
+#include "cmd/install.h"
+#include "cmd/say.h"
+#include "cmd/suggest.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+static const struct command {
+    const char *name;
+    int (*function)(int argc, char **argv);
+    const char *help;
+} commands[] = {
+    { "node", cmd_node, "run one node of the cluster, in the foreground" },
+    { "client", cmd_client, "chat: on a terminal, in a pipe, or as JSON lines for a bot" },
+    { "monitor", cmd_monitor, "start, watch and restart the nodes of this host" },
+    { "chaos", cmd_chaos, "break a running cluster on purpose, and heal it" },
+    { "ctl", cmd_ctl, "set up, look at and look after a cluster" },
+};
+
+enum { COMMANDS = sizeof commands / sizeof commands[0] };
+
+static int print_help(void)
+{
+    printf("ftchat: team chat that goes on while hosts fail\n\n"
+           "usage: ftchat COMMAND [--help | options]\n\n");
+    for (int i = 0; i < COMMANDS; i++)
+        printf("  %-9s%s\n", commands[i].name, commands[i].help);
+    printf("\n  --install DIR   make links ftchat-node ... to this file in DIR\n"
+           "  -h, --help      this page; `ftchat help COMMAND` or `ftchat COMMAND --help`\n"
+           "  -V, --version   print the version\n");
+    return say_flushed(NULL);
+}
+
+static const struct command *find_command(const char *name)
+{
+    for (int i = 0; i < COMMANDS; i++)
+        if (strcmp(name, commands[i].name) == 0)
+            return &commands[i];
+    return NULL;
+}
+
+static int unknown(const char *word)
+{
+    struct suggestion nearest = suggest_begin(word);
+    for (int i = 0; i < COMMANDS && word[0] != '-'; i++)
+        suggest_word(&nearest, commands[i].name);
+    for (int i = 0; i < 3 && word[0] == '-'; i++)
+        suggest_word(&nearest, (const char *[]) { "--help", "--version", "--install" }[i]);
+    return say_error(EXIT_USAGE, NULL, "%s: unknown %s (did you mean %s?)", word,
+                     word[0] == '-' ? "option" : "command", nearest.best);
+}
+
+int main(int argc, char **argv)
+{
+    const char *called = argc > 0 ? argv[0] : "ftchat";
+    called = strrchr(called, '/') ? strrchr(called, '/') + 1 : called;
+    const struct command *command =
+        find_command(strncmp(called, "ftchat-", 7) == 0 ? called + 7 : called);
+    if (command)
+        return command->function(argc, argv);
+    if (argc < 2)
+        return say_error(EXIT_USAGE, NULL, "no command given (see ftchat --help)");
+    const char *first = argv[1];
+    const char *second = argc > 2 ? argv[2] : NULL;
+    if (strcmp(first, "--version") == 0 || strcmp(first, "-V") == 0)
+        return say_version();
+    if (strcmp(first, "--install") == 0)
+        return install_links(second);
+    bool help = strcmp(first, "help") == 0;
+    if ((help && !second) || strcmp(first, "--help") == 0 || strcmp(first, "-h") == 0)
+        return print_help();
+    command = find_command(help ? second : first);
+    if (!command)
+        return unknown(help ? second : first);
+    if (help)
+        return command->function(2, (char *[]) { argv[2], "--help", NULL });
+    return command->function(argc - 1, argv + 1);
+}
