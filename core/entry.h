@@ -10,12 +10,16 @@
  *   20  kind u8              enum entry_kind; then 3 zero bytes
  *   24  term u64             the leader's term
  *   32  time u64             log time, Unix microseconds, never going back
- *   40  chain [32]           BLAKE2b-256(chain of the entry before || bytes 0..39 || heads); before
- * the first: zeros 72  flush u64            local: the number of the flush that wrote it here 80
- * commit u64           local: the commit index known here when it was written 88  check u64 local:
- * SipHash of bytes 0..87, so that a header can be trusted on its own 96  heads                count
- * times { size u32, digest u64: SipHash of the body } bodies               one after the other, no
- * padding
+ *   40  chain [32]          BLAKE2b-256(chain of the entry before || bytes 0..39 ||
+ *                           BLAKE2b-256(heads)); before the first: zeros
+ *   72  flush u64           local: the number of the flush that wrote it here
+ *   80  commit u64          local: the commit index known here when it was written
+ *   88  flush_at u32        local: bytes of this flush before this entry, so that recovery knows
+ *                           where the last flush began even when its first header is lost
+ *   92  check u32           local: SipHash of bytes 0..91, its low half, so that a header can be
+ *                           trusted on its own
+ *   96  heads               count times { size u32, digest u64: SipHash of the body }
+ *       bodies              one after the other, no padding
  *
  * What is local to a node is outside the chain: sealed segments have the same chain and bodies on
  * every node. The key of every SipHash is the cluster's identity: it detects, it does not
@@ -51,6 +55,7 @@ struct entry {
     uint64_t time_us;
     uint64_t flush;
     uint64_t commit;
+    uint32_t flush_at;
     enum entry_kind kind;
     const uint8_t *chain; /* HASH_BYTES, in the entry's bytes */
     const uint8_t *heads;
@@ -65,7 +70,8 @@ enum entry_state {
 };
 
 /* Reads the entry at `data`. Trusts nothing: after ENTRY_WHOLE every head and body lies inside
- * `len`. When `key` is NULL the local check is not looked at (an entry from the wire). */
+ * `len`. When `key` is NULL the local check is not looked at (an entry from the wire). After
+ * ENTRY_SHORT the header's fields are filled in; heads and bodies are NULL. */
 enum entry_state entry_parse(struct entry *entry, const struct crypto *crypto, const uint8_t *key,
                              const uint8_t *data, size_t len);
 
@@ -106,8 +112,9 @@ size_t entry_build(uint8_t *out, size_t capacity, const struct entry_draft *draf
                    const struct crypto *crypto, const uint8_t key[DIGEST_KEY_BYTES],
                    const uint8_t previous[HASH_BYTES]);
 
-/* Fills the local part of an entry and its check, before it is written here. */
-void entry_set_local(uint8_t *data, uint64_t flush, uint64_t commit, const struct crypto *crypto,
-                     const uint8_t key[DIGEST_KEY_BYTES]);
+/* Fills the local part of an entry and its check, before it is written here. `flush_at` is the sum
+ * of the sizes of the entries before it in the same flush. */
+void entry_set_local(uint8_t *data, uint64_t flush, uint32_t flush_at, uint64_t commit,
+                     const struct crypto *crypto, const uint8_t key[DIGEST_KEY_BYTES]);
 
 #endif
