@@ -1,0 +1,122 @@
+/* What the core asks of the world: the other half of the core contract (events: node/node.h).
+ *
+ * An effect is handed to `emit` at once and in order; whatever it points at is borrowed for that
+ * call only, but for the entries of a FLUSH, which stay in place until its FLUSHED event. `emit`
+ * carries the effect out or queues it, and never calls the core from inside. The program (cmd/node)
+ * and the simulator (tests/sim) are the two interpreters. Nothing that promises something is sent
+ * before what makes it true is durable: the core itself waits for FLUSHED before it emits such a
+ * send. */
+#ifndef FTCHAT_CORE_EFFECT_H
+#define FTCHAT_CORE_EFFECT_H
+
+#include "core/bytes.h"
+#include "core/limits.h"
+
+enum effect_kind {
+    EFFECT_FLUSH = 1,    /* to the log thread; one at a time; answered by EVENT_FLUSHED */
+    EFFECT_READ_ENTRIES, /* answered by EVENT_READ_DONE with the same id */
+    EFFECT_READ_POSTS,   /* likewise */
+    EFFECT_INDEX,        /* a post or room event was applied: remember its place */
+    EFFECT_CHECKPOINT,   /* the state at a segment's end */
+    EFFECT_PEER_DIAL,    /* connect to a peer; answered by EVENT_PEER_UP or EVENT_PEER_DOWN */
+    EFFECT_PEER_SEND,
+    EFFECT_PEER_CLOSE,
+    EFFECT_CLIENT_SEND,
+    EFFECT_CLIENT_CLOSE,
+    EFFECT_CLIENT_ADMIT, /* logged in: raise the channel's limits, stop its login deadline */
+    EFFECT_WAKE_AT,      /* a TICK no later than this time */
+    EFFECT_LOG,          /* one line for the operator */
+    EFFECT_HALT,         /* end the process; nothing after this is carried out */
+};
+
+/* Done in this order, each durable before the next; what is absent is skipped. Mirrors store_flush.
+ */
+struct effect_flush {
+    uint64_t ticket;
+    bool save_cluster;
+    uint8_t cluster[IDENTITY_BYTES];
+    bool save_vote;
+    uint64_t term;
+    uint8_t vote[IDENTITY_BYTES];
+    uint64_t truncate_from; /* 0: nothing */
+    struct slice entries[2];
+};
+
+/* Mirrors store_query. */
+struct effect_range {
+    uint32_t room;
+    uint64_t after_index;
+    uint64_t upto_index;
+    uint64_t from_seq;
+};
+struct effect_posts {
+    uint32_t room;
+    uint64_t seq_from;
+    uint64_t seq_to;
+    uint32_t ranges_count;
+    const struct effect_range *ranges;
+    uint32_t max_records;
+};
+
+enum effect_log_level { LOG_INFO, LOG_WARN, LOG_ALARM };
+
+struct effect {
+    enum effect_kind kind;
+    union {
+        struct effect_flush flush;
+        struct {
+            uint64_t id;
+            uint64_t index;    /* entries: from the one that holds this index */
+            uint32_t capacity; /* bytes of answer wanted at most */
+            struct effect_posts posts;
+        } read;
+        struct {
+            uint32_t room;
+            uint64_t seq;
+            uint64_t index;
+            bool event;
+        } index;
+        struct {
+            uint64_t index;
+            struct slice state;
+        } checkpoint;
+        struct {
+            uint8_t slot;        /* peers */
+            uint64_t connection; /* clients */
+            struct slice parts[3];
+            unsigned parts_count;
+        } send;
+        struct {
+            uint8_t slot;
+            uint64_t connection;
+            bool gracefully; /* what is queued goes out first, then the closing frame */
+        } close;
+        uint64_t wake_at_us;
+        struct {
+            enum effect_log_level level;
+            const char *text; /* logfmt pairs, without time and level */
+        } log;
+        struct {
+            int exit_status;
+            const char *reason;
+        } halt;
+    };
+};
+
+struct effects {
+    void (*emit)(void *ctx, const struct effect *effect);
+    void *ctx;
+};
+
+static inline void effect_emit(const struct effects *out, const struct effect *effect)
+{
+    out->emit(out->ctx, effect);
+}
+
+/* The time, read once per turn of the loop by whoever drives the core. */
+struct now {
+    uint64_t mono_us; /* monotonic: every time-out */
+    uint64_t wall_us; /* Unix time: only for log time stamps */
+};
+
+#endif
