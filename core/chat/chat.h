@@ -1,0 +1,162 @@
+/* The replicated state machine: accounts, devices, invites, rooms, members, and every device's
+ * answers.
+ *
+ * chat_apply takes the committed commands in log order and nothing else; the same commands give the
+ * same state and the same chat_hash on every node. It never looks at a clock (log time comes with
+ * the command) and never refuses to apply: a command that is not allowed gets a code, which is the
+ * answer for ever.
+ *
+ * Exactly once (architecture.md): per device `last` is the highest seq consumed; answers above
+ * `done` are kept. Seen seq and same digest: the same answer. Seen seq, other digest: conflict.
+ * Next seq: applied. A gap is never an answer and never recorded (CHAT_GAP): the leader's admission
+ * keeps gaps out of the log, and apply ignores one.
+ *
+ * All memory is given at chat_init, sized by limits (the simulator uses small ones) and zeroed;
+ * untouched tables cost nothing. Numbers (account, device, room) are table positions, 1-based,
+ * stable for ever; 0 is none. */
+#ifndef FTCHAT_CORE_CHAT_CHAT_H
+#define FTCHAT_CORE_CHAT_CHAT_H
+
+#include "core/chat/code.h"
+#include "core/chat/command.h"
+
+struct chat_limits {
+    uint32_t accounts;
+    uint32_t devices;
+    uint32_t rooms;
+    uint32_t memberships;
+    uint32_t invites;
+    uint32_t answers; /* kept answers of all devices together */
+};
+extern const struct chat_limits chat_limits_default; /* from limits.h */
+
+struct chat;
+size_t chat_memory(const struct chat_limits *limits);
+struct chat *chat_init(void *memory, const struct chat_limits *limits, const struct crypto *crypto);
+
+/* What applying one command came to. */
+enum chat_result {
+    CHAT_APPLIED,  /* consumed now; `code` is the answer */
+    CHAT_REPEATED, /* consumed before; the answer of that time */
+    CHAT_GAP,      /* not consumed, no answer: seq is beyond last + 1 */
+    CHAT_FULL, /* not consumed, no answer now: a table is full; deterministic, `code` is CODE_BUSY
+                */
+    CHAT_IGNORED, /* malformed or of an unknown device: nothing happened */
+};
+struct chat_answer {
+    enum chat_code code;
+    uint32_t room;     /* 0: none */
+    uint64_t room_seq; /* posts; 0: none */
+    uint64_t index;
+    uint64_t time_us;
+};
+struct chat_applied {
+    enum chat_result result;
+    struct command command; /* decoded; borrowed from the body */
+    struct chat_answer answer;
+    uint32_t account; /* who did it (ENROL: the account) */
+    uint32_t device;  /* ENROL: the device that resulted */
+    /* A post or a room event took place (first time only): remember its place, tell the members. */
+    bool indexed;
+    bool event;            /* a room event (create counts as join), not a post */
+    uint32_t ended_device; /* pushed out as least recently used, or closed; 0: none */
+};
+void chat_apply(struct chat *chat, uint64_t index, uint64_t time_us, struct slice body,
+                struct chat_applied *applied);
+
+/* What a device that resends (seq, digest) should get from the state as it is; CHAT_REPEATED with
+ * the answer, CHAT_GAP when beyond last + 1, CHAT_APPLIED when it would be next, CHAT_IGNORED:
+ * unknown device. Answers at or below `done` that were forgotten come back as CHAT_REPEATED with
+ * CODE_OK and index 0. */
+enum chat_result chat_look_up_answer(const struct chat *chat, uint32_t device, uint64_t seq,
+                                     uint64_t digest, struct chat_answer *answer);
+
+/* --- Checkpoints: everything but volatile fields; versioned, checked, the same bytes on every
+ * node. */
+size_t chat_checkpoint_bytes(const struct chat *chat); /* upper bound */
+size_t chat_checkpoint(const struct chat *chat, uint8_t *out, size_t capacity);
+bool chat_restore(struct chat *chat,
+                  struct slice state); /* into a fresh chat; false: not readable */
+uint64_t chat_hash(
+    const struct chat *chat); /* of the whole state: equal on all nodes at equal index; slow */
+
+/* --- Looking at the state. Pointers are good until the next apply. */
+struct chat_account {
+    uint8_t name[LIMIT_USER_NAME];
+    uint8_t name_len;
+    uint8_t key[PUBLIC_KEY_BYTES];
+    uint32_t devices;          /* how many */
+    uint32_t first_membership; /* list, see chat_next_membership */
+    uint64_t created_index;
+};
+struct chat_device {
+    uint8_t key[PUBLIC_KEY_BYTES];
+    uint32_t account; /* 0: ended */
+    uint64_t last;    /* highest seq consumed */
+    uint64_t done;
+    uint64_t used_index; /* of its latest command: least recently used goes first */
+    uint64_t enrolled_index;
+    /* volatile, of the node that leads: never in a checkpoint or a hash */
+    uint64_t admitted;
+    uint64_t admitted_term;
+};
+struct chat_room {
+    uint8_t name[LIMIT_ROOM_NAME]; /* empty for a direct conversation */
+    uint8_t name_len;
+    bool direct;
+    bool is_private;
+    uint32_t pair[2]; /* direct: the two accounts, lower number first (equal: notes to oneself) */
+    uint64_t last_seq;
+    uint64_t last_index; /* of its newest post or event */
+    uint32_t members;
+    uint16_t topic_len;
+    uint32_t first_member;
+};
+struct chat_membership {
+    uint32_t account;
+    uint32_t room;
+    uint64_t join_index;
+    uint64_t leave_index; /* 0: a member now; else left there (kept, so that a cursor behind it is
+                             served right) */
+    uint64_t read_seq;
+    bool is_operator;
+    uint32_t next_of_account;
+    uint32_t next_of_room;
+};
+struct chat_genesis {
+    bool done;   /* GENESIS was applied */
+    bool formed; /* FORMED was applied: posts are taken */
+    uint8_t slots;
+    uint64_t segment_bytes;
+    uint8_t secret[32];
+};
+const struct chat_genesis *chat_genesis(const struct chat *chat);
+uint32_t chat_find_account(const struct chat *chat, struct slice name); /* case folded */
+uint32_t chat_find_device(const struct chat *chat, const uint8_t key[PUBLIC_KEY_BYTES]);
+uint32_t chat_find_room(const struct chat *chat, uint32_t account,
+                        struct slice name); /* "#room", or "@user" as account sees it */
+const struct chat_account *chat_account(const struct chat *chat, uint32_t account);
+struct chat_device *chat_device(struct chat *chat,
+                                uint32_t device); /* mutable only in its volatile fields */
+const struct chat_room *chat_room(const struct chat *chat, uint32_t room);
+struct slice chat_room_topic(const struct chat *chat, uint32_t room);
+uint32_t chat_rooms(const struct chat *chat); /* room numbers are 1 .. this */
+uint32_t chat_accounts(const struct chat *chat);
+/* The room's name as `account` sees it: "#ops" or "@bob". `out` holds LIMIT_ROOM_NAME; returns its
+ * length. */
+size_t chat_room_name(const struct chat *chat, uint32_t room, uint32_t account, uint8_t *out);
+const struct chat_membership *chat_membership(const struct chat *chat, uint32_t account,
+                                              uint32_t room); /* or NULL */
+/* Lists: pass NULL first; former members are included (leave_index). */
+const struct chat_membership *chat_next_of_account(const struct chat *chat, uint32_t account,
+                                                   const struct chat_membership *previous);
+const struct chat_membership *chat_next_of_room(const struct chat *chat, uint32_t room,
+                                                const struct chat_membership *previous);
+
+/* --- Names and text (product.md, fine print). */
+/* Lower-cases and checks a user name; 0: bad_name. `out` holds LIMIT_USER_NAME. */
+size_t name_fold_user(struct slice name, uint8_t *out);
+enum chat_code name_check_room(struct slice name);                /* "#..." only */
+enum chat_code text_check(struct slice text, uint32_t max_bytes); /* empty, too_long, not_utf8 */
+
+#endif

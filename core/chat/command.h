@@ -1,0 +1,93 @@
+/* Commands: what the replicated log holds, one body each. Encoded once by whoever makes them,
+ * applied by every node.
+ *
+ * Rooms and users are named, not numbered: a node that is behind can still carry a command whose
+ * names it does not know yet, and apply alone decides. Text and names are checked before a command
+ * is proposed; apply checks them again, for the log is the truth.
+ *
+ *   kind u8
+ *   device kinds (>= COMMAND_DEVICE_KINDS) go on with:
+ *     device u32     the number that enrolling gave
+ *     seq u64        1, 2, 3 ... per device; consumed only by the log
+ *     beyond u8      seq - done, 1 .. LIMIT_OUTSTANDING: all answers up to `done` are final for the
+ * client then, by kind (string8, string16: length before the bytes): GENESIS        secret[32],
+ * slots u8 (bit n - 1: slot n must become a voter), segment_bytes u64 FORMED         - INVITE
+ * token_hash[32], uses u32, expires_us u64 (log time) ENROL          nonce u64, flags u8 (enum
+ * enrol_flag), name string8, account_key[32], device_key[32], token_hash[32] HEALTH         nonce
+ * u64 POST           room string8, salt[8], flags u8 (enum post_flag), [sent u64], [reply_to u64],
+ * text: the rest CREATE         room string8, private u8, topic string16 JOIN, PART     room
+ * string8 TOPIC          room string8, text string16 READ           room string8, seq u64 CLOSE -
+ * (the device ends, nothing outstanding) VOID           -            (gives its seq up)
+ *
+ * A direct message's room is "@name". The content of a device command, for its digest, is kind and
+ * what follows `beyond`: resent under another `done` it is still the same command. */
+#ifndef FTCHAT_CORE_CHAT_COMMAND_H
+#define FTCHAT_CORE_CHAT_COMMAND_H
+
+#include "core/bytes.h"
+#include "core/crypto.h"
+#include "core/limits.h"
+
+enum command_kind {
+    COMMAND_GENESIS = 1,
+    COMMAND_FORMED = 2,
+    COMMAND_INVITE = 3,
+    COMMAND_ENROL = 4,
+    COMMAND_HEALTH = 5,
+    COMMAND_DEVICE_KINDS = 16, /* from here on: sent by a device under a seq */
+    COMMAND_POST = 16,
+    COMMAND_CREATE = 17,
+    COMMAND_JOIN = 18,
+    COMMAND_PART = 19,
+    COMMAND_TOPIC = 20,
+    COMMAND_READ = 21,
+    COMMAND_CLOSE = 22,
+    COMMAND_VOID = 23,
+};
+
+enum enrol_flag {
+    ENROL_REGISTER = 1,    /* make the account when there is none */
+    ENROL_NEEDS_TOKEN = 2, /* registration = invite on the node that took it: the token is spent */
+};
+
+enum post_flag {
+    POST_ME = 1,    /* kind "me" */
+    POST_SENT = 2,  /* carries the time the author's side claims */
+    POST_REPLY = 4, /* carries the seq it replies to */
+};
+
+/* A decoded command; slices are borrowed from its bytes. Fields beside the kind's own are zero. */
+struct command {
+    uint8_t kind;
+    uint32_t device;
+    uint64_t seq;
+    uint8_t beyond;
+    struct slice content; /* of a device command: what the digest covers, without the kind */
+    struct slice room;
+    struct slice text; /* POST: text; CREATE, TOPIC: topic */
+    uint8_t flags;
+    uint64_t sent_us;
+    uint64_t reply_to;
+    uint64_t read_seq;
+    uint64_t nonce;
+    uint32_t uses;
+    uint64_t expires_us;
+    uint64_t segment_bytes;
+    uint8_t slots;
+    struct slice name;
+    const uint8_t *salt;   /* POST: 8 bytes */
+    const uint8_t *secret; /* GENESIS */
+    const uint8_t *token_hash;
+    const uint8_t *account_key;
+    const uint8_t *device_key;
+};
+
+/* false: not a command. Lengths and kinds are checked, names and text are not. */
+bool command_decode(struct command *command, struct slice body);
+/* Bytes written, 0 when it does not fit or a field is over its limit. Reads the fields its kind
+ * has. */
+size_t command_encode(const struct command *command, uint8_t *out, size_t capacity);
+/* A device command's 8-byte digest of kind and content (unkeyed: equal everywhere). */
+uint64_t command_digest(const struct command *command, const struct crypto *crypto);
+
+#endif
