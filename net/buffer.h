@@ -39,7 +39,8 @@ static inline size_t buffer_len(const struct buffer *buffer)
     return buffer->end - buffer->start;
 }
 
-/* Room for `len` more bytes at the end, or NULL at the pool's cap. Count them with buffer_added. */
+/* Room for `len` (at least 1) more bytes at the end, or NULL at the pool's cap. Count them with
+ * buffer_added. */
 uint8_t *buffer_reserve(struct buffer *buffer, struct buffer_pool *pool, size_t len);
 void buffer_added(struct buffer *buffer, size_t len);
 FT_MUST_USE bool buffer_append(struct buffer *buffer, struct buffer_pool *pool, const void *data,

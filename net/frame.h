@@ -50,6 +50,8 @@ void prologue_write(uint8_t out[PROLOGUE_BYTES], enum channel_role role,
  * complete. The frame itself may not be complete. */
 size_t frame_length(const uint8_t *data, size_t len);
 
+void frame_write_head(uint8_t out[FRAME_HEAD_BYTES], size_t message_len);
+
 /* Seals `len` (<= FRAME_PAYLOAD_MAX) bytes into a frame of len + FRAME_OVERHEAD_BYTES at `out`,
  * rekeying when it is time. */
 void frame_seal(struct noise_cipher *cipher, const uint8_t *payload, size_t len, uint8_t *out);
@@ -63,6 +65,7 @@ FT_MUST_USE bool frame_open(struct noise_cipher *cipher, uint8_t *frame, size_t 
  */
 struct message_cutter {
     struct buffer partial; /* head and beginning of a message that is not complete */
+    bool handed_out;       /* it was completed and is borrowed by the caller */
 };
 
 enum cut_result {

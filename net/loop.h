@@ -51,6 +51,10 @@ enum {
     LOOP_BROKEN = 4, /* error or hang-up; reported whether asked for or not */
 };
 
+/* The struct that holds `pointer` as its `member`. */
+#define LOOP_HOLDER(type, member, pointer)                                                         \
+    ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
+
 struct loop_source {
     void (*on_ready)(struct loop_source *source, unsigned ready);
     int fd;
@@ -107,6 +111,7 @@ struct loop_wakeup {
     void (*on_wake)(struct loop_wakeup *wakeup);
 };
 
+/* `on_wake` is set by the owner before. Afterwards `source.urgent` may be set. */
 FT_MUST_USE enum ft_error loop_wakeup_open(struct loop *loop, struct loop_wakeup *wakeup);
 /* From any thread or signal handler; several before the loop looks are one. */
 void loop_wakeup_post(struct loop_wakeup *wakeup);

@@ -67,7 +67,8 @@ void noise_start_initiator(struct noise_handshake *handshake, enum noise_pattern
                            const uint8_t their_public[NOISE_KEY_BYTES], const uint8_t *psk);
 void noise_start_responder(struct noise_handshake *handshake, enum noise_pattern pattern,
                            const void *prologue, size_t prologue_len,
-                           const uint8_t own_secret[NOISE_KEY_BYTES], const uint8_t *psk);
+                           const uint8_t own_secret[NOISE_KEY_BYTES],
+                           const uint8_t own_public[NOISE_KEY_BYTES], const uint8_t *psk);
 /* For published vectors only: the ephemeral secret, instead of a random one. */
 void noise_inject_ephemeral(struct noise_handshake *handshake,
                             const uint8_t secret[NOISE_KEY_BYTES]);

@@ -42,7 +42,8 @@ enum tcp_accepted {
 
 enum tcp_accepted tcp_accept(int listener, int *fd, struct tcp_address *from);
 
-/* Begins to connect; writable means done: ask tcp_dial_result. */
+/* Begins to connect; writable means done: ask tcp_dial_result. FT_ERROR_DENIED: refused at once;
+ * FT_ERROR_NETWORK: no way there; FT_ERROR_LIMIT: out of descriptors. */
 FT_MUST_USE enum ft_error tcp_dial(int *fd, const struct tcp_address *address);
 /* 0 when connected, else the errno of the attempt. */
 int tcp_dial_result(int fd);
