@@ -27,10 +27,12 @@
 struct channel;
 struct channels;
 
+enum { CHANNEL_MESSAGE_MAX = 8 << 20 }; /* of any limit, and of what can be sent */
+
 enum channel_event_kind {
     CHANNEL_OPENED,  /* messages may be sent */
     CHANNEL_MESSAGE, /* event->message, borrowed during the call */
-    CHANNEL_DRAINED, /* all that was queued is in the kernel's hands; at most once per turn */
+    CHANNEL_DRAINED, /* all that was queued since the last one is in the kernel's hands */
     CHANNEL_CLOSED,  /* event->end; the channel is gone after the call */
 };
 
@@ -44,6 +46,7 @@ enum channel_end {
     CHANNEL_END_GARBAGE,     /* what came was not ours or not authentic: often a wrong key */
     CHANNEL_END_OVERSIZED,   /* a message beyond the limit */
     CHANNEL_END_NO_MEMORY,   /* buffers at their cap, ours */
+    CHANNEL_END_CROWDED,     /* not admitted yet, and gave way when the caps were reached */
     CHANNEL_ENDS,
 };
 

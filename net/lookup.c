@@ -9,7 +9,13 @@
 #include <unistd.h>
 
 /* musl gives threads 128 KiB, and its resolver keeps packets and results on the stack. */
-enum { WORKER_STACK_BYTES = 256 << 10 };
+enum {
+    WORKER_STACK_BYTES = 256 << 10,
+    WORKERS_MAX = 32, /* cancelled ones included: they end when the resolver gives up */
+};
+
+/* The process's only state here: how many workers are alive. */
+static atomic_int workers;
 
 struct lookup {
     struct loop_wakeup wakeup; /* posted by the worker as its last act but letting go */
@@ -58,6 +64,7 @@ static void *work(void *argument)
     atomic_store(&lookup->ready, true);
     loop_wakeup_post(&lookup->wakeup);
     let_go(lookup);
+    atomic_fetch_sub(&workers, 1);
     return NULL;
 }
 
@@ -74,11 +81,17 @@ static bool start_worker(struct lookup *lookup)
 {
     pthread_attr_t attributes;
     pthread_t thread;
+    if (atomic_fetch_add(&workers, 1) >= WORKERS_MAX) {
+        atomic_fetch_sub(&workers, 1);
+        return false;
+    }
     CHECK(pthread_attr_init(&attributes) == 0);
     CHECK(pthread_attr_setstacksize(&attributes, WORKER_STACK_BYTES) == 0);
     CHECK(pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED) == 0);
     const bool started = pthread_create(&thread, &attributes, work, lookup) == 0;
     pthread_attr_destroy(&attributes);
+    if (!started)
+        atomic_fetch_sub(&workers, 1);
     return started;
 }
 
