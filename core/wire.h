@@ -1,0 +1,234 @@
+/* The messages of ftchat: what travels inside the secure channel, one type byte and then the fields
+ * below.
+ *
+ * Three conversations: client and node, ctl and node, node and node (peer). Integers are
+ * little-endian; string8 and string16 carry their length before them. encode functions return the
+ * bytes written, 0 when it did not fit; decode functions trust nothing and return false on anything
+ * malformed. Decoded slices and pointers are borrowed from the message. */
+#ifndef FTCHAT_CORE_WIRE_H
+#define FTCHAT_CORE_WIRE_H
+
+#include "core/bytes.h"
+#include "core/chat/code.h"
+#include "core/crypto.h"
+#include "core/limits.h"
+
+enum { WIRE_VERSION = 1, WIRE_SALT_BYTES = 16, WIRE_TOKEN_BYTES = 16 };
+
+enum wire_type {
+    /* Client to node. Before READY only SALT, ENROL, LOGIN are answered. */
+    WIRE_SALT = 1,    /* name string8 -> SALT_IS */
+    WIRE_ENROL = 2,   /* struct wire_enrol -> ENROLLED */
+    WIRE_LOGIN = 3,   /* struct wire_login -> READY or REFUSED */
+    WIRE_COMMAND = 4, /* a device command (chat/command.h) -> ANSWER, once applied; NACK on a gap */
+    WIRE_QUERY = 5,   /* struct wire_query -> RESULT */
+    WIRE_PING = 6,    /* token u64 -> PONG with the same */
+
+    /* Node to client. */
+    WIRE_SALT_IS = 32,  /* salt[16], passes u32, memory_bytes u64 */
+    WIRE_ENROLLED = 33, /* code u8, device u32, index u64 */
+    WIRE_READY = 34,    /* struct wire_ready */
+    WIRE_REFUSED =
+        35,           /* code u8: the login failed; UNAVAILABLE: this node is behind, try another */
+    WIRE_ANSWER = 36, /* struct wire_answer */
+    WIRE_NACK = 37,   /* expected u64: send again from this seq on */
+    WIRE_RECORD = 38, /* struct wire_record: one message or room event, streamed */
+    WIRE_SKIPPED = 39, /* room string8, from u64, to u64 (seq) */
+    WIRE_RESULT = 40,  /* struct wire_result and its rows */
+    WIRE_CLUSTER = 41, /* struct wire_cluster */
+    WIRE_PONG = 42,    /* token u64 */
+    WIRE_GOAWAY = 43,  /* this node is stopping: use another one */
+
+    /* Ctl to node and back (role ctl of the channel: holds the cluster's secret). */
+    WIRE_STATUS = 64, /* -> STATUS_IS */
+    WIRE_FORM = 65,   /* cluster[16], secret[32], slots u8, segment_bytes u64 -> DONE once FORMED is
+                         applied */
+    WIRE_INVITE = 66, /* token_hash[32], uses u32, lifetime_us u64 -> DONE once applied */
+    WIRE_HEALTH = 67, /* -> DONE once a probe is committed and applied */
+    WIRE_TRANSFER = 68,  /* slot u8 (0: the best) -> DONE once this node follows another leader */
+    WIRE_STATUS_IS = 96, /* struct wire_status */
+    WIRE_DONE = 97,      /* code u8, index u64, text string8: why not */
+
+    /* Node to node. RAFT is 1 in this conversation (raft/message.h). */
+    WIRE_PEER_HELLO = 128, /* struct wire_hello, the first message each way */
+    WIRE_PEER_FORWARD =
+        129, /* commands for the leader: { size u32, body } ... in the sender's order */
+    WIRE_PEER_NACK = 130, /* device u32, expected u64 */
+    WIRE_PEER_REFUSE =
+        131, /* device u32, seq u64, nonce u64, code u8 (never final): not taken now */
+};
+
+/* What is signed, so that a signature is good for one purpose on one connection only. */
+#define WIRE_ENROL_LABEL                                                                           \
+    "ftchat enrol v1" /* label || handshake hash || device key, by the account key */
+#define WIRE_LOGIN_LABEL "ftchat login v1" /* label || handshake hash, by the device key */
+
+struct wire_enrol {
+    bool is_register;
+    struct slice name;
+    const uint8_t *account_key; /* 32 */
+    const uint8_t *device_key;  /* 32 */
+    struct slice token;         /* empty or WIRE_TOKEN_BYTES */
+    const uint8_t *signature;   /* 64 */
+};
+
+struct wire_login {
+    const uint8_t *device_key;
+    const uint8_t *signature;
+    bool stream;           /* wants RECORDs; else only answers and results */
+    uint64_t resume_index; /* stream what came after; 0: since this device's enrolment */
+    uint64_t floor_index;  /* the newest index it was acknowledged or shown */
+};
+
+struct wire_ready {
+    uint8_t node;
+    uint8_t leader;
+    bool quorum;
+    bool stale; /* this node is behind the client's floor_index */
+    uint32_t device;
+    uint64_t last; /* highest seq of this device that this node knows to be consumed */
+    uint64_t applied;
+    uint32_t message_bytes; /* [limits] */
+    struct slice user;
+};
+
+struct wire_answer {
+    uint64_t seq;
+    uint64_t digest; /* of the command answered: the client checks that it is the one it sent */
+    enum chat_code code;
+    struct slice room; /* as this user sees it; empty: none */
+    uint64_t room_seq;
+    uint64_t index;
+    uint64_t time_us;
+};
+
+enum wire_record_kind {
+    RECORD_POST = 1,
+    RECORD_ME = 2,
+    RECORD_JOIN = 16, /* room events */
+    RECORD_PART = 17,
+    RECORD_TOPIC = 18,
+};
+struct wire_record {
+    uint8_t kind;
+    uint64_t seq; /* of the post; events: of the newest post before */
+    uint64_t index;
+    uint64_t time_us;
+    uint64_t sent_us;    /* 0: not claimed */
+    uint64_t reply_to;   /* 0: none */
+    uint64_t device_tag; /* first 8 bytes of the device key; with device_seq the uid */
+    uint64_t device_seq;
+    struct slice room;
+    struct slice from;
+    struct slice text;
+};
+
+enum wire_query_kind {
+    QUERY_HISTORY = 1,
+    QUERY_ROOMS = 2,
+    QUERY_WHO = 3,
+    QUERY_WHOAMI = 4,
+    QUERY_DEVICES = 5,
+    QUERY_STATUS = 6
+};
+struct wire_query {
+    uint64_t id;
+    uint8_t kind;
+    struct slice room; /* HISTORY, WHO */
+    uint64_t before;   /* HISTORY, exclusive; 0: not given */
+    uint64_t after;    /* HISTORY, exclusive; */
+    bool has_after;
+    uint16_t limit;       /* 1 .. LIMIT_HISTORY_PAGE */
+    uint64_t floor_index; /* below this the result is stale */
+};
+
+/* RESULT: id u64, code u8, flags u8 (1 more, 2 stale), kind u8, then rows to the end of the
+ * message: HISTORY  struct wire_record each, oldest first, with its size u32 before ROOMS    room
+ * string8, topic string16, members u32, unread u64, joined u8 WHO      user string8, operator u8,
+ * online u8 WHOAMI   user string8, device u32, tag u64 DEVICES  device u32, tag u64, enrolled index
+ * u64, this one u8 STATUS   struct wire_cluster */
+enum { RESULT_MORE = 1, RESULT_STALE = 2 };
+struct wire_result {
+    uint64_t id;
+    enum chat_code code;
+    uint8_t flags;
+    uint8_t kind;
+    struct slice rows;
+};
+
+struct wire_cluster {
+    uint8_t node;
+    uint8_t leader; /* 0: none */
+    bool quorum;
+    uint8_t healthy; /* bit n - 1: slot n answers */
+    uint64_t term;
+};
+
+struct wire_hello {
+    uint16_t version;
+    uint8_t slot;
+    uint8_t identity[IDENTITY_BYTES];
+    uint8_t cluster[IDENTITY_BYTES]; /* zeros: blank */
+};
+
+enum wire_role { ROLE_BLANK, ROLE_LEARNER, ROLE_FOLLOWER, ROLE_CANDIDATE, ROLE_LEADER };
+struct wire_status {
+    uint8_t node;
+    uint8_t role; /* enum wire_role */
+    bool quorum;
+    bool formed;
+    bool disk_full;
+    uint8_t leader;
+    uint8_t members; /* bit n - 1 each */
+    uint8_t voters;
+    uint8_t healthy; /* slots that this node hears */
+    uint8_t identity[IDENTITY_BYTES];
+    uint8_t cluster[IDENTITY_BYTES];
+    uint64_t term;
+    uint64_t commit;
+    uint64_t applied;
+    uint64_t last_index;
+    uint64_t lag; /* behind its leader's commit */
+    uint64_t held;
+    uint64_t clients;
+    uint64_t rtt_us; /* to its leader, or the median to its followers */
+    uint64_t fsync_p50_us;
+    uint64_t fsync_p99_us;
+    uint64_t disk_free_bytes;
+    uint64_t rss_bytes;
+    uint64_t uptime_s;
+    uint64_t pid;
+    uint64_t elections; /* that this node saw begin since it runs */
+    uint64_t accepted;  /* connections; and what was refused, by kind */
+    uint64_t refused_cap;
+    uint64_t refused_deadline;
+    uint64_t refused_garbage;
+    uint64_t refused_truncated;
+    uint64_t refused_oversized;
+    struct slice version;
+};
+
+size_t wire_encode_enrol(const struct wire_enrol *in, uint8_t *out, size_t capacity);
+bool wire_decode_enrol(struct wire_enrol *out, struct slice message);
+size_t wire_encode_login(const struct wire_login *in, uint8_t *out, size_t capacity);
+bool wire_decode_login(struct wire_login *out, struct slice message);
+size_t wire_encode_ready(const struct wire_ready *in, uint8_t *out, size_t capacity);
+bool wire_decode_ready(struct wire_ready *out, struct slice message);
+size_t wire_encode_answer(const struct wire_answer *in, uint8_t *out, size_t capacity);
+bool wire_decode_answer(struct wire_answer *out, struct slice message);
+size_t wire_encode_query(const struct wire_query *in, uint8_t *out, size_t capacity);
+bool wire_decode_query(struct wire_query *out, struct slice message);
+/* The result's head, its type byte included; rows follow behind. */
+size_t wire_encode_result(const struct wire_result *in, uint8_t *out, size_t capacity);
+bool wire_decode_result(struct wire_result *out, struct slice message);
+size_t wire_encode_cluster(const struct wire_cluster *in, uint8_t *out, size_t capacity);
+bool wire_decode_cluster(struct wire_cluster *out, struct slice message);
+size_t wire_encode_hello(const struct wire_hello *in, uint8_t *out, size_t capacity);
+bool wire_decode_hello(struct wire_hello *out, struct slice message);
+size_t wire_encode_status(const struct wire_status *in, uint8_t *out, size_t capacity);
+bool wire_decode_status(struct wire_status *out, struct slice message);
+/* With its type byte; rows of HISTORY are the same bytes with their size before. */
+size_t wire_encode_record(const struct wire_record *in, uint8_t *out, size_t capacity);
+bool wire_decode_record(struct wire_record *out, struct slice message);
+
+#endif
