@@ -1,0 +1,342 @@
+#include "core/wire.h"
+
+static struct writer message_of(enum wire_type type, uint8_t *out, size_t capacity)
+{
+    struct writer writer = writer_of(out, capacity);
+    write_u8(&writer, (uint8_t)type);
+    return writer;
+}
+
+static size_t finished(const struct writer *writer)
+{
+    return writer->full ? 0 : writer_used(writer);
+}
+
+/* The fields of a message: what follows its type byte, which must be `type`. */
+static struct reader fields_of(enum wire_type type, struct slice message)
+{
+    struct reader reader = reader_of(message.data, message.len);
+    if (read_u8(&reader) != (uint8_t)type)
+        reader.bad = true;
+    return reader;
+}
+
+/* A bool travels as 0 or 1; anything else is malformed. */
+static bool read_bool(struct reader *reader)
+{
+    uint8_t value = read_u8(reader);
+    reader->bad |= value > 1;
+    return value == 1;
+}
+
+static enum chat_code read_code(struct reader *reader)
+{
+    uint8_t value = read_u8(reader);
+    reader->bad |= value >= CODES;
+    return (enum chat_code)(value < CODES ? value : CODE_BAD_REQUEST);
+}
+
+size_t wire_encode_enrol(const struct wire_enrol *in, uint8_t *out, size_t capacity)
+{
+    struct writer writer = message_of(WIRE_ENROL, out, capacity);
+    write_u8(&writer, in->is_register);
+    write_slice8(&writer, in->name.data, in->name.len);
+    write_copy(&writer, in->account_key, PUBLIC_KEY_BYTES);
+    write_copy(&writer, in->device_key, PUBLIC_KEY_BYTES);
+    write_slice8(&writer, in->token.data, in->token.len);
+    write_copy(&writer, in->signature, SIGNATURE_BYTES);
+    return finished(&writer);
+}
+
+bool wire_decode_enrol(struct wire_enrol *out, struct slice message)
+{
+    struct reader reader = fields_of(WIRE_ENROL, message);
+    out->is_register = read_bool(&reader);
+    out->name = read_slice8(&reader);
+    out->account_key = read_bytes(&reader, PUBLIC_KEY_BYTES);
+    out->device_key = read_bytes(&reader, PUBLIC_KEY_BYTES);
+    out->token = read_slice8(&reader);
+    out->signature = read_bytes(&reader, SIGNATURE_BYTES);
+    return reader_finished(&reader) && (out->token.len == 0 || out->token.len == WIRE_TOKEN_BYTES);
+}
+
+size_t wire_encode_login(const struct wire_login *in, uint8_t *out, size_t capacity)
+{
+    struct writer writer = message_of(WIRE_LOGIN, out, capacity);
+    write_copy(&writer, in->device_key, PUBLIC_KEY_BYTES);
+    write_copy(&writer, in->signature, SIGNATURE_BYTES);
+    write_u8(&writer, in->stream);
+    write_u64(&writer, in->resume_index);
+    write_u64(&writer, in->floor_index);
+    return finished(&writer);
+}
+
+bool wire_decode_login(struct wire_login *out, struct slice message)
+{
+    struct reader reader = fields_of(WIRE_LOGIN, message);
+    out->device_key = read_bytes(&reader, PUBLIC_KEY_BYTES);
+    out->signature = read_bytes(&reader, SIGNATURE_BYTES);
+    out->stream = read_bool(&reader);
+    out->resume_index = read_u64(&reader);
+    out->floor_index = read_u64(&reader);
+    return reader_finished(&reader);
+}
+
+size_t wire_encode_ready(const struct wire_ready *in, uint8_t *out, size_t capacity)
+{
+    struct writer writer = message_of(WIRE_READY, out, capacity);
+    write_u8(&writer, in->node);
+    write_u8(&writer, in->leader);
+    write_u8(&writer, in->quorum);
+    write_u8(&writer, in->stale);
+    write_u32(&writer, in->device);
+    write_u64(&writer, in->last);
+    write_u64(&writer, in->applied);
+    write_u32(&writer, in->message_bytes);
+    write_slice8(&writer, in->user.data, in->user.len);
+    return finished(&writer);
+}
+
+bool wire_decode_ready(struct wire_ready *out, struct slice message)
+{
+    struct reader reader = fields_of(WIRE_READY, message);
+    out->node = read_u8(&reader);
+    out->leader = read_u8(&reader);
+    out->quorum = read_bool(&reader);
+    out->stale = read_bool(&reader);
+    out->device = read_u32(&reader);
+    out->last = read_u64(&reader);
+    out->applied = read_u64(&reader);
+    out->message_bytes = read_u32(&reader);
+    out->user = read_slice8(&reader);
+    return reader_finished(&reader);
+}
+
+size_t wire_encode_answer(const struct wire_answer *in, uint8_t *out, size_t capacity)
+{
+    struct writer writer = message_of(WIRE_ANSWER, out, capacity);
+    write_u64(&writer, in->seq);
+    write_u64(&writer, in->digest);
+    write_u8(&writer, (uint8_t)in->code);
+    write_slice8(&writer, in->room.data, in->room.len);
+    write_u64(&writer, in->room_seq);
+    write_u64(&writer, in->index);
+    write_u64(&writer, in->time_us);
+    return finished(&writer);
+}
+
+bool wire_decode_answer(struct wire_answer *out, struct slice message)
+{
+    struct reader reader = fields_of(WIRE_ANSWER, message);
+    out->seq = read_u64(&reader);
+    out->digest = read_u64(&reader);
+    out->code = read_code(&reader);
+    out->room = read_slice8(&reader);
+    out->room_seq = read_u64(&reader);
+    out->index = read_u64(&reader);
+    out->time_us = read_u64(&reader);
+    return reader_finished(&reader);
+}
+
+size_t wire_encode_query(const struct wire_query *in, uint8_t *out, size_t capacity)
+{
+    struct writer writer = message_of(WIRE_QUERY, out, capacity);
+    write_u64(&writer, in->id);
+    write_u8(&writer, in->kind);
+    write_slice8(&writer, in->room.data, in->room.len);
+    write_u64(&writer, in->before);
+    write_u64(&writer, in->after);
+    write_u8(&writer, in->has_after);
+    write_u16(&writer, in->limit);
+    write_u64(&writer, in->floor_index);
+    return finished(&writer);
+}
+
+bool wire_decode_query(struct wire_query *out, struct slice message)
+{
+    struct reader reader = fields_of(WIRE_QUERY, message);
+    out->id = read_u64(&reader);
+    out->kind = read_u8(&reader);
+    out->room = read_slice8(&reader);
+    out->before = read_u64(&reader);
+    out->after = read_u64(&reader);
+    out->has_after = read_bool(&reader);
+    out->limit = read_u16(&reader);
+    out->floor_index = read_u64(&reader);
+    return reader_finished(&reader) && out->kind >= QUERY_HISTORY && out->kind <= QUERY_STATUS;
+}
+
+size_t wire_encode_result(const struct wire_result *in, uint8_t *out, size_t capacity)
+{
+    struct writer writer = message_of(WIRE_RESULT, out, capacity);
+    write_u64(&writer, in->id);
+    write_u8(&writer, (uint8_t)in->code);
+    write_u8(&writer, in->flags);
+    write_u8(&writer, in->kind);
+    write_copy(&writer, in->rows.data, in->rows.len);
+    return finished(&writer);
+}
+
+bool wire_decode_result(struct wire_result *out, struct slice message)
+{
+    struct reader reader = fields_of(WIRE_RESULT, message);
+    out->id = read_u64(&reader);
+    out->code = read_code(&reader);
+    out->flags = read_u8(&reader);
+    out->kind = read_u8(&reader);
+    out->rows = read_slice(&reader, reader_left(&reader));
+    return reader_finished(&reader);
+}
+
+size_t wire_encode_cluster(const struct wire_cluster *in, uint8_t *out, size_t capacity)
+{
+    struct writer writer = message_of(WIRE_CLUSTER, out, capacity);
+    write_u8(&writer, in->node);
+    write_u8(&writer, in->leader);
+    write_u8(&writer, in->quorum);
+    write_u8(&writer, in->healthy);
+    write_u64(&writer, in->term);
+    return finished(&writer);
+}
+
+bool wire_decode_cluster(struct wire_cluster *out, struct slice message)
+{
+    struct reader reader = fields_of(WIRE_CLUSTER, message);
+    out->node = read_u8(&reader);
+    out->leader = read_u8(&reader);
+    out->quorum = read_bool(&reader);
+    out->healthy = read_u8(&reader);
+    out->term = read_u64(&reader);
+    return reader_finished(&reader);
+}
+
+size_t wire_encode_hello(const struct wire_hello *in, uint8_t *out, size_t capacity)
+{
+    struct writer writer = message_of(WIRE_PEER_HELLO, out, capacity);
+    write_u16(&writer, in->version);
+    write_u8(&writer, in->slot);
+    write_copy(&writer, in->identity, IDENTITY_BYTES);
+    write_copy(&writer, in->cluster, IDENTITY_BYTES);
+    return finished(&writer);
+}
+
+/* A newer peer may say more: what follows the known fields is left alone. */
+bool wire_decode_hello(struct wire_hello *out, struct slice message)
+{
+    struct reader reader = fields_of(WIRE_PEER_HELLO, message);
+    out->version = read_u16(&reader);
+    out->slot = read_u8(&reader);
+    read_copy(&reader, out->identity, IDENTITY_BYTES);
+    read_copy(&reader, out->cluster, IDENTITY_BYTES);
+    return !reader.bad && out->slot >= 1 && out->slot <= LIMIT_NODES;
+}
+
+size_t wire_encode_record(const struct wire_record *in, uint8_t *out, size_t capacity)
+{
+    struct writer writer = message_of(WIRE_RECORD, out, capacity);
+    write_u8(&writer, in->kind);
+    write_u64(&writer, in->seq);
+    write_u64(&writer, in->index);
+    write_u64(&writer, in->time_us);
+    write_u64(&writer, in->sent_us);
+    write_u64(&writer, in->reply_to);
+    write_u64(&writer, in->device_tag);
+    write_u64(&writer, in->device_seq);
+    write_slice8(&writer, in->room.data, in->room.len);
+    write_slice8(&writer, in->from.data, in->from.len);
+    write_copy(&writer, in->text.data, in->text.len);
+    return finished(&writer);
+}
+
+bool wire_decode_record(struct wire_record *out, struct slice message)
+{
+    struct reader reader = fields_of(WIRE_RECORD, message);
+    out->kind = read_u8(&reader);
+    out->seq = read_u64(&reader);
+    out->index = read_u64(&reader);
+    out->time_us = read_u64(&reader);
+    out->sent_us = read_u64(&reader);
+    out->reply_to = read_u64(&reader);
+    out->device_tag = read_u64(&reader);
+    out->device_seq = read_u64(&reader);
+    out->room = read_slice8(&reader);
+    out->from = read_slice8(&reader);
+    out->text = read_slice(&reader, reader_left(&reader));
+    return reader_finished(&reader);
+}
+
+/* The numbers of a status, in the order in which they travel. */
+enum { STATUS_NUMBERS = 21 };
+static void status_numbers(struct wire_status *status, uint64_t *at[STATUS_NUMBERS])
+{
+    uint64_t *numbers[STATUS_NUMBERS] = {
+        &status->term,
+        &status->commit,
+        &status->applied,
+        &status->last_index,
+        &status->lag,
+        &status->held,
+        &status->clients,
+        &status->rtt_us,
+        &status->fsync_p50_us,
+        &status->fsync_p99_us,
+        &status->disk_free_bytes,
+        &status->rss_bytes,
+        &status->uptime_s,
+        &status->pid,
+        &status->elections,
+        &status->accepted,
+        &status->refused_cap,
+        &status->refused_deadline,
+        &status->refused_garbage,
+        &status->refused_truncated,
+        &status->refused_oversized,
+    };
+    memcpy(at, numbers, sizeof(numbers));
+}
+
+size_t wire_encode_status(const struct wire_status *in, uint8_t *out, size_t capacity)
+{
+    struct wire_status copy = *in;
+    uint64_t *numbers[STATUS_NUMBERS];
+    status_numbers(&copy, numbers);
+    struct writer writer = message_of(WIRE_STATUS_IS, out, capacity);
+    write_u8(&writer, in->node);
+    write_u8(&writer, in->role);
+    write_u8(&writer, in->quorum);
+    write_u8(&writer, in->formed);
+    write_u8(&writer, in->disk_full);
+    write_u8(&writer, in->leader);
+    write_u8(&writer, in->members);
+    write_u8(&writer, in->voters);
+    write_u8(&writer, in->healthy);
+    write_copy(&writer, in->identity, IDENTITY_BYTES);
+    write_copy(&writer, in->cluster, IDENTITY_BYTES);
+    for (unsigned i = 0; i < STATUS_NUMBERS; i++)
+        write_u64(&writer, *numbers[i]);
+    write_slice8(&writer, in->version.data, in->version.len);
+    return finished(&writer);
+}
+
+bool wire_decode_status(struct wire_status *out, struct slice message)
+{
+    memset(out, 0, sizeof(*out));
+    uint64_t *numbers[STATUS_NUMBERS];
+    status_numbers(out, numbers);
+    struct reader reader = fields_of(WIRE_STATUS_IS, message);
+    out->node = read_u8(&reader);
+    out->role = read_u8(&reader);
+    out->quorum = read_bool(&reader);
+    out->formed = read_bool(&reader);
+    out->disk_full = read_bool(&reader);
+    out->leader = read_u8(&reader);
+    out->members = read_u8(&reader);
+    out->voters = read_u8(&reader);
+    out->healthy = read_u8(&reader);
+    read_copy(&reader, out->identity, IDENTITY_BYTES);
+    read_copy(&reader, out->cluster, IDENTITY_BYTES);
+    for (unsigned i = 0; i < STATUS_NUMBERS; i++)
+        *numbers[i] = read_u64(&reader);
+    out->version = read_slice8(&reader);
+    return !reader.bad && out->role <= ROLE_LEADER;
+}
