@@ -142,4 +142,11 @@ void config_defaults(struct config *config);
 bool config_parse(struct config *config, struct config_report *report, const char *text,
                   size_t len);
 
+/* HOST:PORT or [IPV6]:PORT; with a `port` that is not 0 also HOST or IPV6 alone, which get it. */
+bool config_address_parse(struct config_address *out, const char *text, size_t len, uint16_t port);
+
+/* Cuts the next item off a list with commas, without the blanks around it. `*at` is the rest of the
+ * list, NULL after its last item. False at the end. */
+bool config_list_next(const char **at, const char **item, size_t *len);
+
 #endif

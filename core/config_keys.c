@@ -200,27 +200,25 @@ static bool set_host(char out[CONFIG_TEXT_BYTES], const char *text, size_t len)
     return true;
 }
 
-/* HOST:PORT, [IPV6]:PORT and, where `port` is not 0, HOST alone. */
-static bool parse_address(const char *text, size_t len, uint16_t port, struct config_address *out)
+bool config_address_parse(struct config_address *out, const char *text, size_t len, uint16_t port)
 {
+    CHECK(out != NULL);
+    const char *colon = memchr(text, ':', len);
     const char *host = text;
     size_t host_len = len;
     size_t port_at = len;
     if (len > 0 && text[0] == '[') {
         const char *close = memchr(text, ']', len);
-        if (!close)
+        if (!close || !colon || colon > close)
             return false;
         host = text + 1;
         host_len = (size_t)(close - host);
         port_at = (size_t)(close - text) + 1;
-        if (!memchr(host, ':', host_len) || (port_at < len && text[port_at] != ':'))
+        if (port_at < len && text[port_at] != ':')
             return false;
-    } else {
-        const char *colon = memchr(text, ':', len);
-        if (colon) {
-            host_len = (size_t)(colon - text);
-            port_at = host_len;
-        }
+    } else if (colon && !memchr(colon + 1, ':', len - (size_t)(colon - text) - 1)) {
+        host_len = (size_t)(colon - text);
+        port_at = host_len;
     }
     uint32_t number = port;
     if (port_at < len && !parse_number(text + port_at + 1, len - port_at - 1, 1, 65535, &number))
@@ -229,9 +227,9 @@ static bool parse_address(const char *text, size_t len, uint16_t port, struct co
     return number != 0 && set_host(out->host, host, host_len);
 }
 
-/* Cuts the next item off a list with commas; blanks around it do not count. */
-static bool next_item(const char **at, const char **item, size_t *len)
+bool config_list_next(const char **at, const char **item, size_t *len)
 {
+    CHECK(at != NULL);
     if (!*at)
         return false;
     const char *start = *at;
@@ -254,9 +252,10 @@ static bool set_addresses(const struct config_key *key, void *base, const char *
     config->time_server_count = 0;
     const char *item;
     size_t len;
-    for (const char *at = *value ? value : NULL; next_item(&at, &item, &len);) {
+    for (const char *at = *value ? value : NULL; config_list_next(&at, &item, &len);) {
         uint32_t count = config->time_server_count;
-        if (count == key->max || !parse_address(item, len, 123, &config->time_servers[count]))
+        if (count == key->max ||
+            !config_address_parse(&config->time_servers[count], item, len, 123))
             return false;
         config->time_server_count++;
     }
@@ -280,7 +279,7 @@ static bool set_choices(const struct config_key *key, uint32_t *out, const char 
     size_t len;
     uint32_t place;
     *out = 0;
-    for (const char *at = value; next_item(&at, &item, &len);) {
+    for (const char *at = value; config_list_next(&at, &item, &len);) {
         if (!find_word(key, item, len, &place))
             return false;
         *out |= 1u << place;
@@ -327,7 +326,7 @@ bool config_key_set(const struct config_key *key, void *base, const char *value)
         return set_host(at, value, len);
     case FORM_ADDRESS:
         memset(at, 0, sizeof(struct config_address));
-        return len == 0 || parse_address(value, len, 0, at);
+        return len == 0 || config_address_parse(at, value, len, 0);
     case FORM_ADDRESSES:
         return set_addresses(key, base, value);
     case FORM_SWITCH:

@@ -1,8 +1,8 @@
 /* The table of ftchat.ini's keys: section, name, form, range, default, place in struct config.
  *
  * Everything that has to know a key (parser, defaults, `ctl check --keys`, the tests that see that
- * the shipped file names each) reads this one table. Private to core/config*.c, the tests and
- * cmd/ctl_check.c. */
+ * the shipped file names each) reads this one table. Private to core/config*.c, the tests,
+ * cmd/ctl_init.c and cmd/ctl_check.c. */
 #ifndef FTCHAT_CORE_CONFIG_KEYS_H
 #define FTCHAT_CORE_CONFIG_KEYS_H
 
