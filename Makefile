@@ -125,7 +125,7 @@ build/test/%: build/native-asan/test/%
 # The unit tests once more, as built for release: musl, static, cmocka compiled from its source.
 $(deps)/lib/libcmocka.a: | $(deps)/ready
 	@$(tools)/deps.sh cmocka $(deps)
-build/release/tests/%.o: | $(deps)/lib/libcmocka.a
+$(tests:%=build/release/tests/%.o) $(test_support:%.c=build/release/%.o): | $(deps)/lib/libcmocka.a
 build/test-release/%: build/release/tests/%.o $(patsubst %.c,build/release/%.o,$(test_support)) build/release/libftchat.a
 	@mkdir -p $(@D)
 	$(call static_pie,$@,$(deps)/lib/libcmocka.a)

@@ -16,6 +16,14 @@ static const struct subcommand {
     { "check", ctl_check, "check the ini and the keys, starting nothing" },
 };
 
+/* Promised, and not there yet: not mistaken for a misspelt word. A row above takes precedence. */
+static const char *const later[] = {
+    "form",  "status",  "health",  "invite", "transfer", "bench",   "verify",
+    "dump",  "members", "add",     "remove", "replace",  "rekey",   "backup",
+    "users", "restore", "passwd",  "rooms",  "doctor",   "set",     "checkpoint",
+    "get",   "reload",  "recover", "fault",  "heal",     "metrics",
+};
+
 enum { SUBCOMMANDS = sizeof subcommands / sizeof subcommands[0] };
 
 static int print_help(void)
@@ -44,6 +52,9 @@ int cmd_ctl(int argc, char **argv)
             return subcommands[i].function(argc - 1, argv + 1);
         suggest_word(&nearest, subcommands[i].name);
     }
+    for (size_t i = 0; i < sizeof later / sizeof later[0]; i++)
+        if (strcmp(name, later[i]) == 0)
+            return say_error(EXIT_FAILED, "ctl", "%s: not in this build yet", name);
     if (name[0] == '-')
         return say_error(EXIT_USAGE, "ctl", "%s: unknown option (did you mean --help?)", name);
     return say_error(EXIT_USAGE, "ctl", "%s: unknown subcommand (did you mean %s?)", name,
