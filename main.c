@@ -1,10 +1,11 @@
 /* The front door: one table of commands, and the loop over it.
  * Called as `ftchat node ...`, or through a link named `ftchat-node` or `node`. */
-#include "cmd/command.h"
+#include "cmd/commands.h"
 #include "cmd/install.h"
 #include "cmd/say.h"
 #include "cmd/suggest.h"
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -56,8 +57,7 @@ static int unknown(const char *word)
 
 int main(int argc, char **argv)
 {
-    const char *called = argc > 0 ? argv[0] : "ftchat";
-    called = strrchr(called, '/') ? strrchr(called, '/') + 1 : called;
+    const char *called = program_invocation_short_name;
     const struct command *command =
         find_command(strncmp(called, "ftchat-", 7) == 0 ? called + 7 : called);
     if (command)
@@ -65,17 +65,16 @@ int main(int argc, char **argv)
     if (argc < 2)
         return say_error(EXIT_USAGE, NULL, "no command given (see ftchat --help)");
     const char *first = argv[1];
-    const char *second = argc > 2 ? argv[2] : NULL;
     if (strcmp(first, "--version") == 0 || strcmp(first, "-V") == 0)
         return say_version();
     if (strcmp(first, "--install") == 0)
-        return install_links(second);
+        return install_links(argv[2]);
     bool help = strcmp(first, "help") == 0;
-    if ((help && !second) || strcmp(first, "--help") == 0 || strcmp(first, "-h") == 0)
+    if ((help && !argv[2]) || strcmp(first, "--help") == 0 || strcmp(first, "-h") == 0)
         return print_help();
-    command = find_command(help ? second : first);
+    command = find_command(argv[1 + help]);
     if (!command)
-        return unknown(help ? second : first);
+        return unknown(argv[1 + help]);
     if (help)
         return command->function(2, (char *[]) { argv[2], "--help", NULL });
     return command->function(argc - 1, argv + 1);

@@ -1,6 +1,6 @@
 #include "cmd/config_load.h"
 
-#include "cmd/command.h"
+#include "cmd/commands.h"
 #include "cmd/keys.h"
 #include "cmd/say.h"
 #include "core/check.h"

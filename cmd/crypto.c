@@ -1,4 +1,4 @@
-#include "cmd/crypto.h"
+#include "cmd/crypto_sodium.h"
 
 #include "core/check.h"
 #include "core/crypto.h"

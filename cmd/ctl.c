@@ -1,6 +1,6 @@
 /* `ftchat ctl SUBCOMMAND`: one table and the loop over it; one file per subcommand (ctl_*.c). */
 #include "cmd/ctl.h"
-#include "cmd/command.h"
+#include "cmd/commands.h"
 #include "cmd/say.h"
 #include "cmd/suggest.h"
 

@@ -1,5 +1,5 @@
 /* The subcommands of `ftchat ctl`, for the table in ctl.c. argv[0] is the subcommand's name; the
- * result is the exit status (command.h). */
+ * result is the exit status (commands.h). */
 #ifndef FTCHAT_CMD_CTL_H
 #define FTCHAT_CMD_CTL_H
 

@@ -1,9 +1,9 @@
 /* `ftchat ctl check`: what is wrong with the configuration and the keys, without starting or
  * touching anything. Exit 0: good, warnings or not; 1: a key file is bad; 2: the configuration is.
  */
-#include "cmd/command.h"
+#include "cmd/commands.h"
 #include "cmd/config_load.h"
-#include "cmd/crypto.h"
+#include "cmd/crypto_sodium.h"
 #include "cmd/ctl.h"
 #include "cmd/ini_text.h"
 #include "cmd/keys.h"

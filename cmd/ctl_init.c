@@ -3,9 +3,9 @@
  *
  * Nothing is overwritten and nothing is made before everything there has been looked at: what is
  * there and fits is kept (all of it: exit 0), what is there and does not fit ends it (exit 1). */
-#include "cmd/command.h"
+#include "cmd/commands.h"
 #include "cmd/config_load.h"
-#include "cmd/crypto.h"
+#include "cmd/crypto_sodium.h"
 #include "cmd/ctl.h"
 #include "cmd/file_new.h"
 #include "cmd/ini_text.h"

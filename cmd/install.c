@@ -1,6 +1,6 @@
 #include "cmd/install.h"
 
-#include "cmd/command.h"
+#include "cmd/commands.h"
 #include "cmd/say.h"
 
 #include <errno.h>

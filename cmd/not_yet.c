@@ -1,5 +1,5 @@
 /* Commands whose turn comes later: they say so, and nothing else. */
-#include "cmd/command.h"
+#include "cmd/commands.h"
 #include "cmd/options.h"
 #include "cmd/say.h"
 

@@ -1,6 +1,6 @@
 #include "cmd/options.h"
 
-#include "cmd/command.h"
+#include "cmd/commands.h"
 #include "cmd/say.h"
 #include "cmd/suggest.h"
 

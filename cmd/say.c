@@ -1,6 +1,6 @@
 #include "cmd/say.h"
 
-#include "cmd/command.h"
+#include "cmd/commands.h"
 #include "cmd/version.h"
 
 #include <errno.h>

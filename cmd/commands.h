@@ -3,8 +3,8 @@
  * Each gets its own argv (argv[0] is the command's name) and returns the exit status: 0 done, 1 the
  * thing asked for failed or is unhealthy, 2 usage or config error, 3 could not reach (a quorum of)
  * the cluster in time, 4 not allowed, 5 corrupt data found. Every command answers --help with 0. */
-#ifndef FTCHAT_CMD_COMMAND_H
-#define FTCHAT_CMD_COMMAND_H
+#ifndef FTCHAT_CMD_COMMANDS_H
+#define FTCHAT_CMD_COMMANDS_H
 
 enum exit_status {
     EXIT_DONE = 0,

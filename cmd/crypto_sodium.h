@@ -1,6 +1,6 @@
 /* core's table of cryptography (core/crypto.h), filled from libsodium. */
-#ifndef FTCHAT_CMD_CRYPTO_H
-#define FTCHAT_CMD_CRYPTO_H
+#ifndef FTCHAT_CMD_CRYPTO_SODIUM_H
+#define FTCHAT_CMD_CRYPTO_SODIUM_H
 
 #include <stdbool.h>
 
