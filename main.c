@@ -6,7 +6,6 @@
 #include "cmd/suggest.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -26,8 +25,7 @@ enum { COMMANDS = sizeof commands / sizeof commands[0] };
 
 static int print_help(void)
 {
-    printf("ftchat: team chat that goes on while hosts fail\n\n"
-           "usage: ftchat COMMAND [--help | options]\n\n");
+    printf("usage: ftchat COMMAND [options]\n\n");
     for (int i = 0; i < COMMANDS; i++)
         printf("  %-9s%s\n", commands[i].name, commands[i].help);
     printf("\n  --install DIR   make links ftchat-node ... to this file in DIR\n"
@@ -57,19 +55,19 @@ static int unknown(const char *word)
 
 int main(int argc, char **argv)
 {
-    const char *called = program_invocation_short_name;
-    const struct command *command =
-        find_command(strncmp(called, "ftchat-", 7) == 0 ? called + 7 : called);
+    const char *name = program_invocation_short_name;
+    name += strncmp(name, "ftchat-", 7) == 0 ? strlen("ftchat-") : 0;
+    const struct command *command = find_command(name);
     if (command)
         return command->function(argc, argv);
-    if (argc < 2)
+    const char *first = argc < 2 ? "" : argv[1];
+    if (!*first)
         return say_error(EXIT_USAGE, NULL, "no command given (see ftchat --help)");
-    const char *first = argv[1];
     if (strcmp(first, "--version") == 0 || strcmp(first, "-V") == 0)
         return say_version();
     if (strcmp(first, "--install") == 0)
         return install_links(argv[2]);
-    bool help = strcmp(first, "help") == 0;
+    int help = strcmp(first, "help") == 0;
     if ((help && !argv[2]) || strcmp(first, "--help") == 0 || strcmp(first, "-h") == 0)
         return print_help();
     command = find_command(argv[1 + help]);
