@@ -46,6 +46,13 @@ enum {
     LIMIT_CLIENT_UNSENT_BYTES = 256
                                 << 10, /* a reader beyond this is served from disk, at its pace */
 
+    /* A client. */
+    LIMIT_LINE_BYTES = 65536, /* of JSON; so of an id, too */
+    LIMIT_OUTBOX_ENTRIES = 16384,
+    LIMIT_OUTBOX_BYTES = 8 << 20, /* when full, no input is read */
+    LIMIT_QUERIES = 256,          /* asked and not answered */
+    LIMIT_QUERY_BYTES = 1 << 20,  /* their ids and rooms */
+
     /* The channel. */
     LIMIT_PEER_MESSAGE_BYTES = (1 << 20) + 4096,
     LIMIT_CLIENT_MESSAGE_BYTES = LIMIT_COMMAND_BYTES + 512,
