@@ -153,8 +153,11 @@ void channel_update_interest(struct channel *channel)
 
 void channel_mark_dirty(struct channel *channel)
 {
+    struct channels *set = channel->set;
     if (!link_is_used(&channel->dirty))
-        link_insert(channel->set->dirty.previous, &channel->dirty);
+        link_insert(set->dirty.previous, &channel->dirty);
+    if (!loop_in_turn(set->loop))
+        loop_again(set->loop);
 }
 
 /* -- What the owner does -------------------------------------------------------------------------

@@ -115,8 +115,8 @@ struct channel *channel_dial(struct channels *channels, const char *host, uint16
                              enum channel_role role, uint64_t timeout_us, size_t limit_bytes,
                              channel_handler *handler, void *owner);
 
-/* Queues one message made of up to 4 parts; they are copied. False when the buffers are at their
- * cap (nothing was queued: close, or send later), or when the channel is not open. */
+/* Queues one message made of up to 4 parts; they are copied. False when nothing was queued: the
+ * channel is not open, it holds nearly 16 MiB already, or the buffers of all are at their cap. */
 FT_MUST_USE bool channel_send(struct channel *channel, const struct slice *parts, size_t count);
 /* Bytes queued here that the kernel has not taken. */
 size_t channel_unsent(const struct channel *channel);

@@ -67,9 +67,11 @@ static size_t seal_some(struct channel *channel)
 {
     struct channels *set = channel->set;
     struct buffer *plain = &channel->plain;
-    const size_t most = channel->admitted ? FRAME_PAYLOAD_MAX : FRAME_PAYLOAD_FIRST;
     size_t used = 0;
     while (buffer_len(plain) > 0) {
+        /* The other side cannot have admitted us before our first frame is there. */
+        const bool large = channel->admitted && channel->sender.nonce > 0;
+        const size_t most = large ? FRAME_PAYLOAD_MAX : FRAME_PAYLOAD_FIRST;
         const size_t len = buffer_len(plain) < most ? buffer_len(plain) : most;
         if (used + len + FRAME_OVERHEAD_BYTES > SEND_BUFFER_BYTES)
             break;

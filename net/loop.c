@@ -24,6 +24,7 @@ struct loop {
     int epoll_fd;
     bool stopped;
     bool again;
+    bool in_turn;
     uint64_t now_us;
     uint64_t late_us;
     struct timer_heap timers;
@@ -200,6 +201,7 @@ void loop_run_once(struct loop *loop, uint64_t max_wait_us)
 {
     poll_sources(loop, sleep_ms(loop, max_wait_us));
     loop->again = false;
+    loop->in_turn = true;
     loop->now_us = loop_clock_us();
     const struct loop_timer *first = timer_heap_first(&loop->timers);
     loop->late_us = first && first->at_us < loop->now_us ? loop->now_us - first->at_us : 0;
@@ -216,6 +218,7 @@ void loop_run_once(struct loop *loop, uint64_t max_wait_us)
     fire_timers(loop);
     for (enum loop_phase phase = LOOP_TURN_END; phase < LOOP_PHASES; phase++)
         run_hooks(loop, phase);
+    loop->in_turn = false;
 }
 
 void loop_run(struct loop *loop)
@@ -233,6 +236,11 @@ void loop_stop(struct loop *loop)
 void loop_again(struct loop *loop)
 {
     loop->again = true;
+}
+
+bool loop_in_turn(const struct loop *loop)
+{
+    return loop->in_turn;
 }
 
 /* -- Timers and hooks -----------------------------------------------------------------------------

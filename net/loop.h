@@ -29,8 +29,10 @@ void loop_run_once(struct loop *loop, uint64_t max_wait_us);
 /* Turns until loop_stop. */
 void loop_run(struct loop *loop);
 void loop_stop(struct loop *loop);
-/* The next poll of this turn will not sleep. */
+/* The next poll will not sleep. */
 void loop_again(struct loop *loop);
+/* False between two turns, where nobody will run the hooks unless something wakes the loop. */
+bool loop_in_turn(const struct loop *loop);
 
 /* -- Clocks ------------------------------------------------------------------------------------ */
 
