@@ -169,7 +169,7 @@ bench: deps
 	@if [ -x tests/bench/run ]; then tests/bench/run; else echo "make bench: not in this build yet"; exit 1; fi
 
 mutants: deps
-	@if [ -x tests/mutants/run ]; then tests/mutants/run; else echo "make mutants: not in this build yet"; exit 1; fi
+	@$(tools)/mutants.sh $(SEEDS) $(MUTANTS)
 
 format:
 	@git ls-files '*.c' '*.h' | xargs clang-format -i
@@ -198,7 +198,7 @@ help:
 	@echo "make bench      measure (writes, latency, failover, memory)"
 	@echo "make sim        run the simulator: SEEDS=$(SEEDS) FROM=$(FROM)"
 	@echo "make fuzz       fuzz every parser: FUZZ_SECONDS=$(FUZZ_SECONDS) each"
-	@echo "make mutants    plant bugs and see that the simulator finds them"
+	@echo "make mutants    plant bugs and see that the simulator finds them (MUTANTS=name ...)"
 	@echo "make variants   compile all with gcc and clang, and with sanitizers"
 	@echo "make install    install to DESTDIR=$(DESTDIR) PREFIX=$(PREFIX), stripped"
 	@echo "make clean      remove what was built; never keys or data"
