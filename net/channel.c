@@ -210,7 +210,7 @@ void channel_close(struct channel *channel, bool graceful)
     channel->state = CHANNEL_LINGERING;
     set->lingering++;
     buffer_clear(&channel->in, &set->pool);
-    loop_timer_set(set->loop, &channel->timer, loop_now_us(set->loop) + LINGER_US);
+    loop_timer_set(set->loop, &channel->timer, loop_now_us(set->loop) + set->config.linger_us);
     channel_update_interest(channel);
     if (buffer_len(&channel->sealed) == 0)
         channel_mark_dirty(channel);

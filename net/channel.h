@@ -62,7 +62,7 @@ struct channel_event {
 typedef void channel_handler(void *owner, struct channel *channel,
                              const struct channel_event *event);
 
-/* -- All channels of a process ----------------------------------------------------------------- */
+/* -- All channels of a process ---------------------------------------------------------------- */
 
 struct channels_config {
     const uint8_t *static_secret;  /* 32 bytes, the cluster's: who listens; else NULL */
@@ -73,6 +73,8 @@ struct channels_config {
     uint32_t preauth_per_address;  /* 0: 64 */
     uint64_t handshake_timeout_us; /* from accept to a confirmed handshake; 0: 5 s */
     uint64_t login_timeout_us;     /* from there to channel_admit; 0: 10 s */
+    uint64_t linger_us;            /* what a graceful close takes at most; 0: 2 s */
+    uint64_t burst_us;             /* see counters.h; 0: 10 s */
     uint64_t buffer_cap_bytes;     /* of all channels together; 0: 256 MiB */
     /* Tells of refusals, once per burst; may be NULL. `from` is the latest offender. */
     void (*on_notice)(void *owner, enum net_counter what, uint64_t how_many,
@@ -105,7 +107,7 @@ struct channels_state {
 };
 struct channels_state channels_state(const struct channels *channels);
 
-/* -- One channel ------------------------------------------------------------------------------- */
+/* -- One channel ------------------------------------------------------------------------------ */
 
 /* Dials a name or numeric address as `role`. Always ends in an event, never inside this call:
  * OPENED, or CLOSED with REFUSED, UNREACHABLE, TIMEOUT, GARBAGE, RESET or TRUNCATED. `timeout_us`
@@ -122,7 +124,7 @@ FT_MUST_USE bool channel_send(struct channel *channel, const struct slice *parts
 size_t channel_unsent(const struct channel *channel);
 
 /* Ends the channel: no event comes any more, the pointer is void. Gracefully: what is queued is
- * written, then the closing frame, then the other side's end is awaited, at most 2 s. */
+ * written, then the closing frame, then the other side's end is awaited, for linger_us at most. */
 void channel_close(struct channel *channel, bool graceful);
 
 /* The login is done: ends its deadline, leaves the caps before login, takes messages up to

@@ -28,7 +28,7 @@ static void keep_keys(struct channel *channel)
     channel_drop_opening(channel);
 }
 
-/* -- Dialling ---------------------------------------------------------------------------------- */
+/* -- Dialling --------------------------------------------------------------------------------- */
 
 static void fail_at_once(struct channel *channel, enum channel_end end)
 {
@@ -180,7 +180,7 @@ void channel_take_reply(struct channel *channel, const uint8_t message[NOISE_HAN
     channel_deliver(channel, &(struct channel_event) { .kind = CHANNEL_OPENED });
 }
 
-/* -- Accepting --------------------------------------------------------------------------------- */
+/* -- Accepting -------------------------------------------------------------------------------- */
 
 bool channel_begin_accepted(struct channel *channel, int fd, const struct tcp_address *from)
 {
@@ -222,7 +222,7 @@ void channel_answer_first(struct channel *channel)
     channel_write(channel, out, sizeof out);
 }
 
-/* -- Deadlines --------------------------------------------------------------------------------- */
+/* -- Deadlines -------------------------------------------------------------------------------- */
 
 void channel_on_deadline(struct loop_timer *timer)
 {

@@ -10,7 +10,7 @@
  * needs more. It may end the channel, or the owner may close it: its state says whether to go on.
  */
 
-/* -- Handshake --------------------------------------------------------------------------------- */
+/* -- Handshake -------------------------------------------------------------------------------- */
 
 /* The preamble is judged as soon as it is here, so that garbage does not hold a slot until the
  * deadline. */
@@ -54,7 +54,7 @@ static size_t take_reply(struct channel *channel, const uint8_t *data, size_t le
     return REPLY_BYTES;
 }
 
-/* -- Frames ------------------------------------------------------------------------------------ */
+/* -- Frames ----------------------------------------------------------------------------------- */
 
 /* The first authentic frame of an accepted channel: no replay can have made it. */
 static void become_open(struct channel *channel)
@@ -123,7 +123,7 @@ static size_t take_frame(struct channel *channel, uint8_t *data, size_t len)
     return frame;
 }
 
-/* -- The socket -------------------------------------------------------------------------------- */
+/* -- The socket ------------------------------------------------------------------------------- */
 
 /* Uses as many of the bytes as make something whole. */
 static size_t take_all(struct channel *channel, uint8_t *data, size_t len)

@@ -20,9 +20,9 @@ void channels_count(struct channels *set, enum net_counter what, const struct tc
     const uint64_t now_us = loop_now_us(set->loop);
     set->counters.count[what]++;
     set->offenders[what] = *from;
-    tell(set, what, burst_note(&set->bursts[what], now_us));
+    tell(set, what, burst_note(&set->bursts[what], now_us, set->config.burst_us));
     if (set->bursts[what].untold > 0 && !timer_is_set(&set->notice_timer))
-        loop_timer_set(set->loop, &set->notice_timer, now_us + BURST_US);
+        loop_timer_set(set->loop, &set->notice_timer, now_us + set->config.burst_us);
 }
 
 static void on_notice_due(struct loop_timer *timer)
@@ -31,11 +31,11 @@ static void on_notice_due(struct loop_timer *timer)
     const uint64_t now_us = loop_now_us(set->loop);
     bool more = false;
     for (enum net_counter what = 0; what < NET_COUNTERS; what++) {
-        tell(set, what, burst_over(&set->bursts[what], now_us));
+        tell(set, what, burst_over(&set->bursts[what], now_us, set->config.burst_us));
         more |= set->bursts[what].untold > 0;
     }
     if (more)
-        loop_timer_set(set->loop, timer, now_us + BURST_US);
+        loop_timer_set(set->loop, timer, now_us + set->config.burst_us);
 }
 
 /* -- Caps before login ---------------------------------------------------------------------------
@@ -259,6 +259,10 @@ static void fill_in(struct channels_config *config)
         config->handshake_timeout_us = 5 * 1000 * 1000;
     if (config->login_timeout_us == 0)
         config->login_timeout_us = 10 * 1000 * 1000;
+    if (config->linger_us == 0)
+        config->linger_us = 2 * 1000 * 1000;
+    if (config->burst_us == 0)
+        config->burst_us = 10 * 1000 * 1000;
     if (config->buffer_cap_bytes == 0)
         config->buffer_cap_bytes = 256 << 20;
 }
@@ -335,8 +339,7 @@ void channels_destroy(struct channels *set)
     free(set);
 }
 
-/* -- For status
- * ------------------------------------------------------------------------------------ */
+/* -- For status ------------------------------------------------------------------------------- */
 
 const struct net_counters *channels_counters(const struct channels *set)
 {

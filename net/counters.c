@@ -22,18 +22,18 @@ const char *net_counter_name(enum net_counter counter)
     return names[counter];
 }
 
-uint64_t burst_note(struct burst *burst, uint64_t now_us)
+uint64_t burst_note(struct burst *burst, uint64_t now_us, uint64_t burst_us)
 {
     burst->untold++;
-    return burst_over(burst, now_us);
+    return burst_over(burst, now_us, burst_us);
 }
 
-uint64_t burst_over(struct burst *burst, uint64_t now_us)
+uint64_t burst_over(struct burst *burst, uint64_t now_us, uint64_t burst_us)
 {
     if (burst->untold == 0 || now_us < burst->until_us)
         return 0;
     const uint64_t told = burst->untold;
     burst->untold = 0;
-    burst->until_us = now_us + BURST_US;
+    burst->until_us = now_us + burst_us;
     return told;
 }

@@ -1,7 +1,7 @@
 /* What the port has seen and refused, for status, metrics and the log.
  *
  * Everything refused is counted; it is told once per burst: the first one at once, the rest as one
- * number when the burst is over or every ten seconds of it. */
+ * number when the burst is over, or every `burst_us` of it. */
 #ifndef FTCHAT_NET_COUNTERS_H
 #define FTCHAT_NET_COUNTERS_H
 
@@ -32,8 +32,6 @@ struct net_counters {
 /* "handshake_timeouts" and so on, as in status. */
 const char *net_counter_name(enum net_counter counter);
 
-enum { BURST_US = 10 * 1000 * 1000 };
-
 struct burst {
     uint64_t until_us; /* of the quiet time after the last report */
     uint64_t untold;
@@ -41,8 +39,8 @@ struct burst {
 
 /* Notes one. Returns how many to tell of now: 1 at the start of a burst, later the number since the
  * last report, 0 while it should stay quiet. */
-uint64_t burst_note(struct burst *burst, uint64_t now_us);
+uint64_t burst_note(struct burst *burst, uint64_t now_us, uint64_t burst_us);
 /* What is left to tell once a burst is over; 0 when nothing is. */
-uint64_t burst_over(struct burst *burst, uint64_t now_us);
+uint64_t burst_over(struct burst *burst, uint64_t now_us, uint64_t burst_us);
 
 #endif

@@ -39,7 +39,7 @@ void prologue_write(uint8_t out[PROLOGUE_BYTES], enum channel_role role,
                        0);
 }
 
-/* -- Frames ------------------------------------------------------------------------------------ */
+/* -- Frames ----------------------------------------------------------------------------------- */
 
 size_t frame_length(const uint8_t *data, size_t len)
 {
@@ -84,7 +84,7 @@ bool frame_open(struct noise_cipher *cipher, uint8_t *frame, size_t len, struct 
     return true;
 }
 
-/* -- The stream -------------------------------------------------------------------------------- */
+/* -- The stream ------------------------------------------------------------------------------- */
 
 static void advance(struct slice *payload, size_t len)
 {
@@ -113,8 +113,8 @@ static enum cut_result cut_partial(struct message_cutter *cutter, struct buffer_
 {
     const struct buffer *partial = &cutter->partial;
     if (buffer_len(partial) < MESSAGE_HEAD_BYTES) {
-        if (!gather(cutter, pool, payload, MESSAGE_HEAD_BYTES))
-            return CUT_NO_MEMORY;
+        /* The smallest block has room for a head. */
+        CHECK(gather(cutter, pool, payload, MESSAGE_HEAD_BYTES));
         if (buffer_len(partial) < MESSAGE_HEAD_BYTES)
             return CUT_NEED_MORE;
     }

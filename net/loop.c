@@ -34,7 +34,7 @@ struct loop {
     int batch_count;
 };
 
-/* -- Clocks ------------------------------------------------------------------------------------ */
+/* -- Clocks ----------------------------------------------------------------------------------- */
 
 static uint64_t clock_us(clockid_t clock)
 {
@@ -63,7 +63,7 @@ uint64_t loop_late_us(const struct loop *loop)
     return loop->late_us;
 }
 
-/* -- Life -------------------------------------------------------------------------------------- */
+/* -- Life ------------------------------------------------------------------------------------- */
 
 struct loop *loop_create(void)
 {
@@ -91,7 +91,7 @@ void loop_destroy(struct loop *loop)
     free(loop);
 }
 
-/* -- Sources ----------------------------------------------------------------------------------- */
+/* -- Sources ---------------------------------------------------------------------------------- */
 
 enum ft_error loop_watch(struct loop *loop, struct loop_source *source, unsigned interest)
 {
@@ -146,7 +146,7 @@ static void serve_batch(struct loop *loop, bool urgent)
     }
 }
 
-/* -- The turn ---------------------------------------------------------------------------------- */
+/* -- The turn --------------------------------------------------------------------------------- */
 
 static void poll_sources(struct loop *loop, int timeout_ms)
 {
@@ -274,7 +274,7 @@ void loop_remove_hook(struct loop *loop, enum loop_phase phase, struct loop_hook
     *at = hook->next;
 }
 
-/* -- Signals and other threads ----------------------------------------------------------------- */
+/* -- Signals and other threads ---------------------------------------------------------------- */
 
 static void on_signal_ready(struct loop_source *source, unsigned ready)
 {

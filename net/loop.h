@@ -34,7 +34,7 @@ void loop_again(struct loop *loop);
 /* False between two turns, where nobody will run the hooks unless something wakes the loop. */
 bool loop_in_turn(const struct loop *loop);
 
-/* -- Clocks ------------------------------------------------------------------------------------ */
+/* -- Clocks ----------------------------------------------------------------------------------- */
 
 /* Monotonic, read once per turn. */
 uint64_t loop_now_us(const struct loop *loop);
@@ -45,7 +45,7 @@ uint64_t loop_wall_us(void);
 /* How long after its earliest timer this turn began; 0 when it was in time. */
 uint64_t loop_late_us(const struct loop *loop);
 
-/* -- Sources ----------------------------------------------------------------------------------- */
+/* -- Sources ---------------------------------------------------------------------------------- */
 
 enum {
     LOOP_READ = 1,   /* readable, or at its end: read to learn which */
@@ -71,13 +71,13 @@ FT_MUST_USE enum ft_error loop_watch(struct loop *loop, struct loop_source *sour
 /* To be called before the descriptor is closed. Harmless on a source that was never added. */
 void loop_unwatch(struct loop *loop, struct loop_source *source);
 
-/* -- Timers ------------------------------------------------------------------------------------ */
+/* -- Timers ----------------------------------------------------------------------------------- */
 
 /* Fires once, at or after `at_us`, with the timer already cleared. */
 void loop_timer_set(struct loop *loop, struct loop_timer *timer, uint64_t at_us);
 void loop_timer_clear(struct loop *loop, struct loop_timer *timer);
 
-/* -- Hooks ------------------------------------------------------------------------------------- */
+/* -- Hooks ------------------------------------------------------------------------------------ */
 
 enum loop_phase {
     LOOP_TURN_END,
@@ -96,7 +96,7 @@ struct loop_hook {
 void loop_add_hook(struct loop *loop, enum loop_phase phase, struct loop_hook *hook);
 void loop_remove_hook(struct loop *loop, enum loop_phase phase, struct loop_hook *hook);
 
-/* -- Signals and other threads ----------------------------------------------------------------- */
+/* -- Signals and other threads ---------------------------------------------------------------- */
 
 struct loop_signals {
     struct loop_source source;

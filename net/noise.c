@@ -7,7 +7,7 @@ _Static_assert(crypto_scalarmult_curve25519_BYTES == NOISE_KEY_BYTES, "DHLEN, se
 _Static_assert(crypto_hash_sha256_BYTES == NOISE_KEY_BYTES, "HASHLEN, section 12.5");
 _Static_assert(crypto_aead_chacha20poly1305_ietf_ABYTES == NOISE_TAG_BYTES, "section 12.3");
 
-/* -- Hash functions, section 4.3 --------------------------------------------------------------- */
+/* -- Hash functions, section 4.3 -------------------------------------------------------------- */
 
 /* HKDF with two or three outputs. HMAC-SHA256 is libsodium's; the chain is RFC 5869's, with the
  * chaining key as salt and an empty info. */

@@ -14,7 +14,7 @@ enum { LISTEN_BACKLOG = 1024 };
 
 static const uint8_t mapped_prefix[12] = { [10] = 0xff, [11] = 0xff };
 
-/* -- Addresses --------------------------------------------------------------------------------- */
+/* -- Addresses -------------------------------------------------------------------------------- */
 
 static bool is_mapped(const struct tcp_address *address)
 {
@@ -105,7 +105,7 @@ static socklen_t to_kernel(struct sockaddr_storage *out, const struct tcp_addres
     return sizeof in;
 }
 
-/* -- Sockets ----------------------------------------------------------------------------------- */
+/* -- Sockets ---------------------------------------------------------------------------------- */
 
 static void set_option(int fd, int level, int option, int value)
 {

@@ -72,12 +72,14 @@ static void pool_says_no_at_its_cap(void **state)
     buffer_clear(&a, &small);
     assert_non_null(buffer_reserve(&b, &small, 1));
     assert_null(buffer_reserve(&b, &small, SIZE_MAX / 2));
+    assert_true(buffer_append(&b, &small, NULL, 0));
+    assert_true(buffer_append(&b, &small, "x", 1));
+    assert_null(buffer_reserve(&b, &small, (size_t)BUFFER_SMALLEST << (BUFFER_CLASSES - 1)));
     buffer_clear(&b, &small);
     buffer_pool_destroy(&small);
 }
 
-/* -- Preamble and prologue
- * ------------------------------------------------------------------------- */
+/* -- Preamble and prologue -------------------------------------------------------------------- */
 
 static void preamble_of_each_role(void **state)
 {
@@ -125,8 +127,7 @@ static void prologue_binds_role_and_key(void **state)
     assert_memory_not_equal(a, b, PROLOGUE_BYTES);
 }
 
-/* -- Frames
- * ---------------------------------------------------------------------------------------- */
+/* -- Frames ----------------------------------------------------------------------------------- */
 
 static void same_keys(struct noise_cipher *sender, struct noise_cipher *receiver, uint64_t nonce)
 {
@@ -218,8 +219,7 @@ static void keys_change_at_the_interval(void **state)
     assert_int_equal(sender.nonce, FRAME_REKEY_INTERVAL + 2);
 }
 
-/* -- The stream
- * ------------------------------------------------------------------------------------ */
+/* -- The stream ------------------------------------------------------------------------------- */
 
 static size_t add_message(uint8_t *at, size_t size, uint8_t fill)
 {

@@ -43,8 +43,7 @@ static int close_loop(void **state)
     return 0;
 }
 
-/* -- Timers
- * ---------------------------------------------------------------------------------------- */
+/* -- Timers ----------------------------------------------------------------------------------- */
 
 static void never(struct loop_timer *timer)
 {
@@ -133,8 +132,7 @@ static void lateness_is_told(void **state)
     assert_int_equal(loop_late_us(loop), 0);
 }
 
-/* -- The order of a turn
- * --------------------------------------------------------------------------- */
+/* -- The order of a turn ---------------------------------------------------------------------- */
 
 struct pipe_end {
     struct loop_source source;
@@ -272,8 +270,7 @@ static void again_does_not_sleep(void **state)
     loop_run(loop);
 }
 
-/* -- Signals and threads
- * --------------------------------------------------------------------------- */
+/* -- Signals and threads ---------------------------------------------------------------------- */
 
 static void signal_notes(struct loop_signals *signals, int number)
 {
@@ -322,8 +319,7 @@ static void threads_wake_the_loop(void **state)
     loop_wakeup_close(loop, &wakeup);
 }
 
-/* -- Addresses and sockets
- * ------------------------------------------------------------------------- */
+/* -- Addresses and sockets -------------------------------------------------------------------- */
 
 static void addresses_read_and_written(void **state)
 {

@@ -181,8 +181,7 @@ static void split_wipes_the_handshake(void **state)
     assert_true(sodium_is_zero((const uint8_t *)&handshake, sizeof handshake));
 }
 
-/* -- What is not believed
- * -------------------------------------------------------------------------- */
+/* -- What is not believed --------------------------------------------------------------------- */
 
 static void flipped_bits(void **state)
 {
@@ -320,6 +319,8 @@ static void transport_refuses_what_is_not_next(void **state)
     struct noise_cipher replayed = receive;
     assert_false(noise_open(&replayed, first, sizeof first, out));
     assert_false(noise_open(&receive, second, NOISE_TAG_BYTES - 1, out));
+    static uint8_t long_message[NOISE_MESSAGE_MAX + 1], long_out[sizeof long_message];
+    assert_false(noise_open(&receive, long_message, sizeof long_message, long_out));
     assert_true(noise_open(&receive, second, sizeof second, out));
     assert_int_equal(out[0], '2');
 }
