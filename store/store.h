@@ -8,9 +8,9 @@
  * file table of its own.
  *
  *   data/N/lock               held while the node runs
- *   data/N/identity           this node's random identity, its cluster's identity (zeros while
- * blank) data/N/vote               term and vote, two copies in different sectors of alternating
- * pairs data/N/log/<first>.seg    segments: preallocated, zero-written; named by their first index
+ *   data/N/identity           this node's random identity, its cluster's identity (zeros: blank)
+ *   data/N/vote               term and vote, two copies in different sectors of alternating pairs
+ *   data/N/log/<first>.seg    segments: preallocated, zero-written; named by their first index
  *   data/N/log/<first>.idx    a sealed segment's index: room, seq -> place
  *   data/N/checkpoint/<index> the state machine at a segment's end; the newest two are kept
  *
@@ -97,7 +97,9 @@ struct store_room_range {
     uint32_t room;
     uint64_t after_index; /* exclusive */
     uint64_t upto_index;  /* inclusive */
-    uint64_t from_seq;    /* posts below are left out and told by one STORE_SKIPPED record */
+    uint64_t from_seq;    /* posts below are left out and told by one STORE_SKIPPED record, which
+                             stands where the first of them would be */
+    bool skip_told;       /* an earlier page told it: they are left out silently */
 };
 struct store_query {
     uint32_t room; /* by seq, when rooms_count is 0 */
@@ -116,14 +118,15 @@ enum { STORE_RECORD_BYTES = 33 };
 struct store_answer {
     size_t len;
     uint32_t records;
-    bool more;           /* capacity or max_records cut it */
-    uint64_t last_index; /* of the last record given; cursor for what follows */
+    bool more;           /* capacity or max_records cut it, or the rest is not durable here yet */
+    uint64_t last_index; /* merged: all up to here was given or left out; cursor for what follows */
 };
 enum ft_error store_read_posts(struct store *store, const struct store_query *query, uint8_t *out,
                                size_t capacity, struct store_answer *answer) FT_MUST_USE;
 
-/* Writes the indexes of all segments up to `index` (the last index of a segment, already durable),
- * then the checkpoint, seals, and drops checkpoints older than the newest two. */
+/* Writes the indexes of all segments up to `index` (the last index of a full segment, already
+ * durable: MISSING when it is not), then the checkpoint, seals, and drops checkpoints older than
+ * the newest two. The sum of the sizes of a segment's entries decides where it ends. */
 enum ft_error store_checkpoint(struct store *store, uint64_t index, struct slice state) FT_MUST_USE;
 
 /* Creates, zero-fills and fsyncs the next segment ahead of need. Called on the reading side
@@ -131,6 +134,11 @@ enum ft_error store_checkpoint(struct store *store, uint64_t index, struct slice
  * seen first. */
 enum ft_error store_prepare(struct store *store) FT_MUST_USE;
 bool store_wants_prepare(const struct store *store);
+
+/* Everything up to here is on the disk; grows with each flush. */
+uint64_t store_durable_last(struct store *store);
+/* Free bytes on the device, 0 when it cannot be told. */
+uint64_t store_space(struct store *store);
 
 /* Reads everything and proves it: chain, digests, indexes, checkpoints, vote. Calls `found` once
  * per damage. */

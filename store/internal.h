@@ -1,0 +1,371 @@
+/* What the files of the store share, and nobody else sees.
+ *
+ * Who may touch what:
+ *   shared     under `mutex`, in sections of a few hundred nanoseconds: the segments' table with
+ *              its marks, the spares, the postings that are in memory, durable_last
+ *   log        only the caller of store_flush
+ *   reading    only the caller of everything else
+ *   constant   after store_open: disk, crypto, segment_bytes, identity
+ *   cluster    set once by the log side before the first entry; others look at it only after they
+ *              saw an entry under the mutex
+ *
+ * Every file opens with the same 24 bytes, in every version to come: magic [8], version u32, zero
+ * u32, SipHash u64 of the first 16 under a key of zeros. So a newer file is told from a broken one.
+ */
+#ifndef FTCHAT_STORE_INTERNAL_H
+#define FTCHAT_STORE_INTERNAL_H
+
+#include <pthread.h>
+
+#include "core/entry.h"
+#include "store/disk.h"
+#include "store/store.h"
+
+enum {
+    STORE_VERSION = 1,
+    PROLOGUE_BYTES = 24,
+    SEGMENT_HEADER_BYTES = 4096, /* entries begin here, in a sector of their own */
+    MARK_STEP_BYTES = 16384,     /* one sparse mark for at least so many bytes of entries */
+    STORE_SPARES = 16,           /* prepared segments that are remembered */
+    STORE_HANDLES = 4,           /* segments that the reading side keeps open */
+    STORE_WINDOW_BYTES = 128 << 10,
+};
+
+/* --- record.c: prologues, and files that are replaced whole ------------------------------------
+ */
+
+enum file_kind { FILE_IDENTITY, FILE_VOTE, FILE_SEGMENT, FILE_INDEX, FILE_CHECKPOINT };
+
+void prologue_write(uint8_t *out, enum file_kind kind, const struct crypto *crypto);
+/* OK, FOREIGN (another magic), VERSION (newer), CORRUPT. */
+enum ft_error prologue_check(const uint8_t *data, size_t len, enum file_kind kind,
+                             const struct crypto *crypto);
+/* What to do about it, for `why`. */
+const char *prologue_advice(enum ft_error error);
+
+/* Writes to `temporary`, syncs, renames to `path`, syncs `folder`. */
+enum ft_error file_replace(const struct disk *disk, const char *folder, const char *temporary,
+                           const char *path, const struct slice *parts, size_t parts_count);
+/* The whole file past the page cache, in memory the caller frees. */
+enum ft_error file_load(const struct disk *disk, const char *path, size_t limit, uint8_t **data,
+                        size_t *len);
+
+/* --- identity.c ---------------------------------------------------------------------------------
+ */
+
+struct identity_file {
+    uint8_t identity[IDENTITY_BYTES];
+    uint8_t cluster[IDENTITY_BYTES];
+    uint64_t segment_bytes;
+};
+enum ft_error identity_save(const struct disk *disk, const struct crypto *crypto,
+                            const struct identity_file *file);
+enum ft_error identity_load(const struct disk *disk, const struct crypto *crypto,
+                            struct identity_file *file);
+
+/* --- vote.c -------------------------------------------------------------------------------------
+ */
+
+struct vote_record {
+    uint64_t generation;
+    uint64_t term;
+    uint8_t vote[IDENTITY_BYTES];
+    uint8_t identity[IDENTITY_BYTES];
+    uint64_t truncate_from; /* not 0: a truncation was begun and is to be done again */
+    bool distrusted;        /* a vote was lost under this identity: never votes again */
+};
+
+enum vote_state { VOTE_VALID, VOTE_ZERO, VOTE_BROKEN };
+
+enum {
+    VOTE_COPIES = 4, /* pair 0: copies 0 and 1; pair 1: copies 2 and 3 */
+    VOTE_SECTOR_BYTES = 4096,
+    VOTE_FILE_BYTES = VOTE_COPIES * VOTE_SECTOR_BYTES,
+    VOTE_RECORD_BYTES = DISK_SECTOR_BYTES, /* so that each copy is torn never, lost at worst */
+};
+
+enum ft_error vote_create(const struct disk *disk, const struct crypto *crypto,
+                          const struct vote_record *record);
+/* Writes both copies of the pair that `generation` names, and syncs. */
+enum ft_error vote_save(const struct disk *disk, struct disk_file *file,
+                        const struct crypto *crypto, const struct vote_record *record);
+/* MISSING, VERSION, FOREIGN, IO; else the newest valid record by vote_rows (recover.h). */
+enum ft_error vote_load(const struct disk *disk, const struct crypto *crypto,
+                        struct vote_record *record, bool *any);
+enum vote_state vote_parse(const uint8_t *data, const struct crypto *crypto,
+                           struct vote_record *record);
+
+/* --- segment.c ----------------------------------------------------------------------------------
+ */
+
+/* The entry that begins at `offset` of the file covers first + delta. */
+struct mark {
+    uint32_t delta;
+    uint32_t offset;
+};
+
+struct segment {
+    uint64_t id; /* never used twice, so that a handle of a removed file is not mistaken */
+    uint64_t first;
+    uint64_t last;
+    uint64_t end;              /* offset behind the last entry */
+    uint8_t chain[HASH_BYTES]; /* of the last entry */
+    struct mark *marks;        /* NULL once indexed: they are in the index file then */
+    uint32_t marks_count;
+    uint32_t marks_capacity;
+    bool indexed; /* its index file is complete and a checkpoint covers it */
+};
+
+struct segment_header {
+    uint64_t first;
+    uint64_t segment_bytes;
+    uint8_t cluster[IDENTITY_BYTES];
+    uint8_t chain[HASH_BYTES]; /* of the entry before the first */
+};
+
+void segment_path(char path[DISK_PATH_BYTES], uint64_t first, const char *suffix);
+void segment_header_write(uint8_t out[SEGMENT_HEADER_BYTES], const struct segment_header *header,
+                          const struct crypto *crypto);
+enum ft_error segment_header_parse(const uint8_t data[SEGMENT_HEADER_BYTES],
+                                   const struct crypto *crypto, struct segment_header *header);
+static inline bool segment_full(const struct segment *segment, uint64_t segment_bytes)
+{
+    return segment->end - SEGMENT_HEADER_BYTES >= segment_bytes;
+}
+/* Notes the entry at `offset` when it is far enough from the last mark; false: no memory. */
+bool segment_mark(struct segment *segment, uint64_t index, uint64_t offset);
+/* The last mark at or before `index`; the segment's first entry when there is none. */
+uint64_t segment_mark_before(const struct segment *segment, uint64_t index);
+void segment_cut_marks(struct segment *segment, uint64_t end);
+
+/* Under the mutex: the table is sorted by `first` and has no holes. */
+struct segment *segments_find(struct store *store, uint64_t index);
+struct segment *segments_push(struct store *store); /* NULL: no memory */
+
+void spare_path(char path[DISK_PATH_BYTES], uint64_t number);
+/* Makes, fills and syncs one spare file; it is not in the table yet. */
+enum ft_error spare_make(struct store *store, uint64_t *number);
+
+/* --- index.c, postings.c ------------------------------------------------------------------------
+ */
+
+/* One post or event of a room. */
+struct posting {
+    uint64_t index;
+    uint64_t seq;
+    bool event;
+};
+
+struct packed_posting {
+    uint64_t index;
+    uint64_t seq_event; /* seq << 1 | event */
+};
+
+struct room_postings {
+    uint32_t room;
+    uint32_t count;
+    uint32_t capacity; /* 0: a free slot */
+    struct packed_posting *items;
+};
+
+struct postings {
+    struct room_postings *rooms; /* open addressing, a power of two */
+    uint32_t rooms_count;
+    uint32_t rooms_capacity;
+    uint64_t newest; /* highest index noted */
+};
+
+bool postings_add(struct postings *postings, uint32_t room, const struct posting *posting);
+const struct room_postings *postings_room(const struct postings *postings, uint32_t room);
+/* Ordinal of the room's first posting above `index`. */
+uint32_t postings_after(const struct room_postings *room, uint64_t index);
+struct posting postings_get(const struct room_postings *room, uint32_t ordinal);
+/* Forgets everything up to `index`. */
+void postings_drop(struct postings *postings, uint64_t index);
+void postings_free(struct postings *postings);
+
+enum {
+    INDEX_BLOCK_BYTES = 4096,
+    INDEX_PAYLOAD_BYTES = INDEX_BLOCK_BYTES - 16, /* then block number u64, SipHash u64 */
+    INDEX_MARK_BYTES = 8,
+    INDEX_ROOM_BYTES = 24,
+    INDEX_POSTING_BYTES = 8,
+    INDEX_CACHED_BLOCKS = 8,
+};
+
+/* What an index file says of itself, in its first block. */
+struct index_header {
+    uint64_t first;
+    uint64_t last;
+    uint64_t end;
+    uint8_t chain[HASH_BYTES];
+    uint32_t marks;
+    uint32_t rooms;
+    uint32_t postings;
+};
+
+/* A room's line in a segment's directory. */
+struct index_room {
+    uint32_t room;
+    uint32_t count;
+    uint32_t start; /* ordinal of its first posting in the file */
+    uint64_t seq_base;
+};
+
+enum ft_error index_write(struct store *store, const struct segment *segment);
+/* Reads and proves the first block, and that the file is as long as it says. */
+enum ft_error index_header_load(const struct disk *disk, const struct crypto *crypto,
+                                const uint8_t key[DIGEST_KEY_BYTES], uint64_t first,
+                                struct index_header *header, bool whole);
+/* The reading side's ways into an index file. */
+struct index_file {
+    uint64_t id; /* of the segment; 0: none */
+    uint64_t used;
+    struct disk_file *file;
+    struct index_header header;
+};
+enum ft_error index_open(struct store *store, const struct segment *segment,
+                         struct index_file **index);
+enum ft_error index_mark_before(struct store *store, struct index_file *index, uint64_t at,
+                                uint64_t *offset);
+/* FT_OK with count 0 when the segment has nothing of the room. */
+enum ft_error index_room(struct store *store, struct index_file *index, uint32_t room,
+                         struct index_room *found);
+enum ft_error index_posting(struct store *store, struct index_file *index,
+                            const struct index_room *room, uint32_t ordinal,
+                            struct posting *posting);
+
+struct index_block {
+    uint64_t id; /* of the segment; 0: none */
+    uint64_t number;
+    uint64_t used;
+    uint8_t data[INDEX_BLOCK_BYTES];
+};
+
+/* --- checkpoint.c -------------------------------------------------------------------------------
+ */
+
+void checkpoint_path(char path[DISK_PATH_BYTES], uint64_t index);
+/* The state's bytes in memory the caller frees (`*state` is the whole file, `*slice` its state). */
+enum ft_error checkpoint_load(const struct disk *disk, const struct crypto *crypto,
+                              const uint8_t key[DIGEST_KEY_BYTES], uint64_t index,
+                              uint8_t chain[HASH_BYTES], uint8_t **file, struct slice *state);
+/* Proves what a file holds; `state` then points into it. For checkpoint_load and its fuzzer. */
+enum ft_error checkpoint_parse(const uint8_t *data, size_t len, const struct crypto *crypto,
+                               const uint8_t key[DIGEST_KEY_BYTES], uint64_t index,
+                               uint8_t chain[HASH_BYTES], struct slice *state);
+
+/* --- names of the folder's files ----------------------------------------------------------------
+ */
+
+struct store_names {
+    uint64_t *segments; /* sorted, each list */
+    size_t segments_count;
+    uint64_t *indexes;
+    size_t indexes_count;
+    uint64_t *checkpoints;
+    size_t checkpoints_count;
+    char (*leftovers)[DISK_PATH_BYTES]; /* spares and temporary files */
+    size_t leftovers_count;
+    bool no_memory;
+};
+enum ft_error names_list(const struct disk *disk, struct store_names *names);
+void names_free(struct store_names *names);
+
+/* --- the store ----------------------------------------------------------------------------------
+ */
+
+struct log_side {
+    bool failed; /* the first failed write or sync: nothing is promised after it */
+    struct disk_file *vote_file;
+    struct vote_record vote;
+    struct disk_file *active;
+    uint64_t active_id;
+    uint64_t last_flush;
+};
+
+struct read_handle {
+    uint64_t id; /* 0: free */
+    uint64_t used;
+    struct disk_file *file;
+};
+
+/* The entry that was looked at last. */
+struct read_entry {
+    uint64_t id; /* of the segment; 0: none */
+    uint64_t offset;
+    uint32_t size;
+    uint64_t first;
+    uint32_t count;
+    uint64_t time_us;
+    uint32_t ordinal; /* body_offset is this body's, relative to the bodies */
+    uint64_t body_offset;
+    bool heads_loaded;
+};
+
+struct read_side {
+    uint64_t clock; /* orders the uses of what is cached */
+    struct read_handle handles[STORE_HANDLES];
+    struct index_file indexes[STORE_HANDLES];
+    struct index_block *blocks; /* INDEX_CACHED_BLOCKS, made at first use */
+    uint8_t *window;            /* STORE_WINDOW_BYTES, made at first use */
+    uint64_t window_id;
+    uint64_t window_offset;
+    size_t window_len;
+    uint8_t *heads; /* of `entry` */
+    struct read_entry entry;
+};
+
+struct store {
+    const struct disk *disk;
+    const struct crypto *crypto;
+    uint64_t segment_bytes;
+    uint8_t identity[IDENTITY_BYTES];
+    uint8_t cluster[IDENTITY_BYTES];
+    struct disk_file *lock;
+
+    pthread_mutex_t mutex;
+    struct segment *segments;
+    size_t segments_count;
+    size_t segments_capacity;
+    uint64_t next_id;
+    uint64_t durable_last;
+    uint64_t indexed_last; /* everything up to here is in index files */
+    uint64_t spares[STORE_SPARES];
+    size_t spares_count;
+    uint64_t next_spare;
+    struct postings postings;
+    bool postings_lost; /* no memory for a posting: no checkpoint may be made any more */
+
+    struct log_side log;
+    struct read_side reading;
+
+    uint8_t *checkpoint_file;
+};
+
+static inline void store_lock(struct store *store)
+{
+    pthread_mutex_lock(&store->mutex);
+}
+
+static inline void store_unlock(struct store *store)
+{
+    pthread_mutex_unlock(&store->mutex);
+}
+
+/* read.c: a segment's copy by an index in it (marks are not to be used), false when it is not
+ * there; a handle on it; bytes of it in the window. */
+bool read_segment(struct store *store, uint64_t index, struct segment *copy, uint64_t *mark_offset);
+enum ft_error read_handle(struct store *store, const struct segment *segment,
+                          struct disk_file **file);
+enum ft_error read_window(struct store *store, const struct segment *segment, uint64_t offset,
+                          size_t len, const uint8_t **data);
+/* Makes the entry that covers `index` the current one (store->reading.entry). */
+enum ft_error read_locate(struct store *store, uint64_t index, struct segment *segment);
+/* The body of the command at `index`, into `out`; *size is told even when it does not fit. */
+enum ft_error read_body(struct store *store, uint64_t index, uint8_t *out, size_t capacity,
+                        uint32_t *size, uint64_t *time_us);
+void read_forget(struct store *store);
+void read_drop_segment(struct store *store, uint64_t id);
+
+#endif

@@ -1,0 +1,116 @@
+/* What lies in the node's folder, by name. Files that are not the store's are left alone. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "store/internal.h"
+
+struct listing {
+    struct store_names *names;
+    const char *folder;
+};
+
+static void add_number(struct store_names *names, uint64_t **list, size_t *count, uint64_t number)
+{
+    /* Grows at each power of two. */
+    if ((*count & (*count - 1)) == 0) {
+        size_t capacity = *count ? *count * 2 : 1;
+        uint64_t *grown = realloc(*list, capacity * sizeof *grown);
+        if (!grown) {
+            names->no_memory = true;
+            return;
+        }
+        *list = grown;
+    }
+    (*list)[(*count)++] = number;
+}
+
+static void add_leftover(struct store_names *names, const char *folder, const char *name)
+{
+    char(*grown)[DISK_PATH_BYTES] =
+        realloc(names->leftovers, (names->leftovers_count + 1) * sizeof *grown);
+    if (!grown) {
+        names->no_memory = true;
+        return;
+    }
+    names->leftovers = grown;
+    int len = snprintf(grown[names->leftovers_count], DISK_PATH_BYTES, "%s%s", folder, name);
+    if (len > 0 && len < DISK_PATH_BYTES)
+        names->leftovers_count++;
+}
+
+/* 20 digits and then exactly `suffix`. */
+static bool number_of(const char *name, const char *suffix, uint64_t *number)
+{
+    *number = 0;
+    for (int i = 0; i < 20; i++) {
+        if (name[i] < '0' || name[i] > '9')
+            return false;
+        *number = *number * 10 + (uint64_t)(name[i] - '0');
+    }
+    return strcmp(name + 20, suffix) == 0;
+}
+
+static bool ends_with(const char *name, const char *end)
+{
+    size_t len = strlen(name);
+    size_t end_len = strlen(end);
+    return len >= end_len && strcmp(name + len - end_len, end) == 0;
+}
+
+static void note_name(void *ctx, const char *name)
+{
+    struct listing *listing = ctx;
+    struct store_names *names = listing->names;
+    uint64_t number;
+    if (listing->folder[0] == 'l' && number_of(name, ".seg", &number))
+        add_number(names, &names->segments, &names->segments_count, number);
+    else if (listing->folder[0] == 'l' && number_of(name, ".idx", &number))
+        add_number(names, &names->indexes, &names->indexes_count, number);
+    else if (listing->folder[0] == 'c' && number_of(name, "", &number))
+        add_number(names, &names->checkpoints, &names->checkpoints_count, number);
+    else if (ends_with(name, ".tmp") || strncmp(name, "spare-", 6) == 0)
+        add_leftover(names, listing->folder, name);
+}
+
+static int by_number(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a;
+    uint64_t y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+static void sort(uint64_t *list, size_t count)
+{
+    if (count)
+        qsort(list, count, sizeof *list, by_number);
+}
+
+enum ft_error names_list(const struct disk *disk, struct store_names *names)
+{
+    *names = (struct store_names) { 0 };
+    struct listing log = { names, "log/" };
+    struct listing checkpoint = { names, "checkpoint/" };
+    enum ft_error error = disk->list(disk->ctx, "log", note_name, &log);
+    if (!error || error == FT_ERROR_MISSING)
+        error = disk->list(disk->ctx, "checkpoint", note_name, &checkpoint);
+    if (error == FT_ERROR_MISSING)
+        error = FT_OK;
+    if (!error && names->no_memory)
+        error = FT_ERROR_LIMIT;
+    if (error)
+        names_free(names);
+    sort(names->segments, names->segments_count);
+    sort(names->indexes, names->indexes_count);
+    sort(names->checkpoints, names->checkpoints_count);
+    return error;
+}
+
+void names_free(struct store_names *names)
+{
+    free(names->segments);
+    free(names->indexes);
+    free(names->checkpoints);
+    free(names->leftovers);
+    *names = (struct store_names) { 0 };
+}

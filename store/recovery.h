@@ -1,0 +1,26 @@
+/* One run of recovery: what it needs and what it found. For store.c; see recover.h for the
+ * decisions. */
+#ifndef FTCHAT_STORE_RECOVERY_H
+#define FTCHAT_STORE_RECOVERY_H
+
+#include "store/internal.h"
+
+struct recovering {
+    struct store *store; /* its disk, keys and segment_bytes are set; the table is filled here */
+    struct vote_record *vote;
+    const struct store_names *names;
+    struct store_recovery *recovery;
+    char *why;
+    size_t why_len;
+
+    uint8_t *window;
+    uint64_t term;      /* of the last entry */
+    uint64_t file_size; /* of the last segment */
+    bool cut;
+    uint64_t cut_from;
+    uint64_t cut_to;
+};
+
+enum ft_error recover_log(struct recovering *run) FT_MUST_USE;
+
+#endif

@@ -1,0 +1,256 @@
+#include "store/scan.h"
+
+#include <string.h>
+
+#include "core/check.h"
+
+/* At least min(len, what the file has) bytes at `offset`. */
+static enum ft_error window_at(struct scan *scan, uint64_t offset, size_t len, const uint8_t **data,
+                               size_t *got)
+{
+    CHECK(len <= SCAN_WINDOW_BYTES);
+    CHECK(offset <= scan->size);
+    if (len > scan->size - offset)
+        len = (size_t)(scan->size - offset);
+    bool inside =
+        offset >= scan->window_offset && offset + len <= scan->window_offset + scan->window_len;
+    if (!inside) {
+        size_t want = SCAN_WINDOW_BYTES;
+        if (want > scan->size - offset)
+            want = (size_t)(scan->size - offset);
+        enum ft_error error = scan->disk->read(scan->disk->ctx, scan->file, offset, scan->window,
+                                               want, &scan->window_len);
+        if (error)
+            return error;
+        if (scan->window_len < want)
+            return FT_ERROR_IO; /* it shrank under us */
+        scan->window_offset = offset;
+    }
+    *data = scan->window + (offset - scan->window_offset);
+    *got = (size_t)(scan->window_offset + scan->window_len - offset);
+    return FT_OK;
+}
+
+static bool all_zero(const uint8_t *data, size_t len)
+{
+    while (len >= 8 && bytes_get_u64(data) == 0) {
+        data += 8;
+        len -= 8;
+    }
+    while (len && *data == 0) {
+        data++;
+        len--;
+    }
+    return len == 0;
+}
+
+/* --- the facts of a damage ----------------------------------------------------------------------
+ */
+
+/* What lies at and behind the damage. */
+struct rest {
+    bool any_header;
+    uint64_t flush; /* the highest number, and where that flush began */
+    int64_t flush_start;
+    uint64_t used;
+};
+
+static void rest_header(struct rest *rest, const struct entry *entry, uint64_t offset)
+{
+    if (rest->any_header && entry->flush < rest->flush)
+        return;
+    if (rest->any_header && entry->flush == rest->flush)
+        return; /* the first of them told already */
+    rest->any_header = true;
+    rest->flush = entry->flush;
+    rest->flush_start = (int64_t)offset - (int64_t)entry->flush_at;
+}
+
+/* Looks for headers at every byte, but skips over what a good header says is its entry: bodies are
+ * other people's words and might look like headers. */
+static enum ft_error scan_rest(struct scan *scan, uint64_t offset, struct rest *rest)
+{
+    *rest = (struct rest) { .used = offset };
+    uint64_t skip_to = offset;
+    while (offset < scan->size) {
+        const uint8_t *data;
+        size_t got;
+        enum ft_error error = window_at(scan, offset, ENTRY_HEADER_BYTES, &data, &got);
+        if (error)
+            return error;
+        size_t step = got > ENTRY_HEADER_BYTES ? got - ENTRY_HEADER_BYTES : got;
+        bool at_end = offset + got == scan->size;
+        if (at_end)
+            step = got;
+        for (size_t i = 0; i < step; i++) {
+            if (data[i] == 0) {
+                while (i + 8 < step && bytes_get_u64(data + i + 1) == 0)
+                    i += 8;
+                continue;
+            }
+            rest->used = offset + i + 1;
+            struct entry entry;
+            if (offset + i < skip_to || got - i < ENTRY_HEADER_BYTES ||
+                bytes_get_u32(data + i) != ENTRY_MAGIC ||
+                entry_parse(&entry, scan->crypto, scan->key, data + i, ENTRY_HEADER_BYTES) !=
+                    ENTRY_SHORT)
+                continue;
+            rest_header(rest, &entry, offset + i);
+            skip_to = offset + i + entry.size;
+        }
+        offset += step;
+    }
+    return FT_OK;
+}
+
+/* Does [from, to) touch a sector that reads as zeros from `damage` on? */
+static enum ft_error zero_sector(struct scan *scan, uint64_t damage, uint64_t from, uint64_t to,
+                                 bool *zeros)
+{
+    *zeros = false;
+    for (uint64_t at = from - from % DISK_SECTOR_BYTES; at < to && !*zeros;
+         at += DISK_SECTOR_BYTES) {
+        uint64_t start = at < damage ? damage : at;
+        uint64_t end = at + DISK_SECTOR_BYTES;
+        if (start >= scan->size) {
+            *zeros = true; /* the file does not reach so far: it was never written */
+            break;
+        }
+        if (end > scan->size)
+            end = scan->size;
+        const uint8_t *data;
+        size_t got;
+        enum ft_error error = window_at(scan, start, (size_t)(end - start), &data, &got);
+        if (error)
+            return error;
+        *zeros = all_zero(data, (size_t)(end - start));
+    }
+    return FT_OK;
+}
+
+/* Each bad body must lie in a sector of zeros, and the heads too when the chain is wrong. */
+static enum ft_error body_zeros(struct scan *scan, uint64_t damage, const struct entry *entry,
+                                bool *zeros)
+{
+    uint64_t heads = damage + ENTRY_HEADER_BYTES;
+    uint64_t bodies = heads + entry->count * ENTRY_HEAD_BYTES;
+    const uint8_t *data;
+    size_t got;
+    enum ft_error error = window_at(scan, damage, entry->size, &data, &got);
+    if (error)
+        return error;
+    struct entry whole;
+    bool parsed = entry_parse(&whole, scan->crypto, scan->key, data, got) == ENTRY_WHOLE;
+    uint8_t chain[HASH_BYTES];
+    if (parsed)
+        entry_chain(chain, scan->crypto, scan->segment->chain, data, &whole);
+    if (!parsed || memcmp(chain, whole.chain, HASH_BYTES) != 0) {
+        error = zero_sector(scan, damage, heads, bodies, zeros);
+        if (error || *zeros || got >= entry->size)
+            return error;
+        return zero_sector(scan, damage, bodies, damage + entry->size, zeros);
+    }
+    uint64_t at = bodies;
+    *zeros = true;
+    for (uint32_t i = 0; i < entry->count && *zeros && !error; i++) {
+        /* The window may have moved: heads and body are fetched anew. */
+        error = window_at(scan, damage, entry->size, &data, &got);
+        if (error)
+            return error;
+        const uint8_t *head = data + ENTRY_HEADER_BYTES + i * ENTRY_HEAD_BYTES;
+        uint32_t size = bytes_get_u32(head);
+        if (scan->crypto->digest(scan->key, data + (at - damage), size) != bytes_get_u64(head + 4))
+            error = zero_sector(scan, damage, at, at + size, zeros);
+        at += size;
+    }
+    return error;
+}
+
+static enum ft_error find_damage(struct scan *scan, uint64_t offset, uint64_t index,
+                                 const struct rest *rest)
+{
+    struct scan_damage *damage = &scan->damage;
+    *damage = (struct scan_damage) {
+        .place = DAMAGE_LAST, .offset = offset, .index = index, .used = rest->used
+    };
+    const uint8_t *data;
+    size_t got;
+    enum ft_error error = window_at(scan, offset, ENTRY_HEADER_BYTES, &data, &got);
+    if (error)
+        return error;
+    struct entry entry;
+    size_t header = got < ENTRY_HEADER_BYTES ? got : ENTRY_HEADER_BYTES;
+    if (entry_parse(&entry, scan->crypto, scan->key, data, header) == ENTRY_SHORT) {
+        damage->part = DAMAGE_BODY;
+        error = body_zeros(scan, offset, &entry, &damage->zeros);
+    } else {
+        damage->part = DAMAGE_HEADER;
+        error = zero_sector(scan, offset, offset, offset + ENTRY_HEADER_BYTES, &damage->zeros);
+    }
+    if (rest->any_header && rest->flush > scan->flush)
+        scan->flush = rest->flush;
+    if (!scan->last_segment || scan->stop_before != UINT64_MAX)
+        damage->place = DAMAGE_EARLIER;
+    else if (rest->any_header && rest->flush_start > (int64_t)offset)
+        damage->place = DAMAGE_EARLIER;
+    else if (offset == SEGMENT_HEADER_BYTES ||
+             (rest->any_header && rest->flush_start <= SEGMENT_HEADER_BYTES))
+        damage->place = DAMAGE_BEGINS;
+    return error;
+}
+
+/* --- the walk -----------------------------------------------------------------------------------
+ */
+
+static enum ft_error note_entry(struct scan *scan, const struct entry *entry, uint64_t offset)
+{
+    struct segment *segment = scan->segment;
+    if (!segment_mark(segment, entry->first, offset))
+        return FT_ERROR_LIMIT;
+    segment->last = entry->first + entry->count - 1;
+    segment->end = offset + entry->size;
+    memcpy(segment->chain, entry->chain, HASH_BYTES);
+    scan->entries++;
+    scan->term = entry->term;
+    if (entry->flush > scan->flush)
+        scan->flush = entry->flush;
+    if (entry->commit > scan->commit)
+        scan->commit = entry->commit;
+    return FT_OK;
+}
+
+enum ft_error scan_segment(struct scan *scan)
+{
+    uint64_t offset = SEGMENT_HEADER_BYTES;
+    uint64_t next = scan->segment->first;
+    scan->segment->end = offset;
+    scan->segment->last = next - 1;
+    scan->window_len = 0;
+    while (next < scan->stop_before && offset < scan->size) {
+        const uint8_t *data;
+        size_t got;
+        struct entry entry;
+        enum ft_error error = window_at(scan, offset, LIMIT_ENTRY_BYTES, &data, &got);
+        if (error)
+            return error;
+        bool good = entry_parse(&entry, scan->crypto, scan->key, data, got) == ENTRY_WHOLE &&
+                    entry.first == next &&
+                    entry_verify(&entry, scan->crypto, scan->key, scan->segment->chain, data, NULL);
+        if (!good)
+            break;
+        error = note_entry(scan, &entry, offset);
+        if (error)
+            return error;
+        offset += entry.size;
+        next += entry.count;
+    }
+    if (next >= scan->stop_before)
+        return FT_OK;
+    struct rest rest;
+    enum ft_error error = scan_rest(scan, offset, &rest);
+    if (error || (rest.used == offset && scan->last_segment && next > scan->segment->first))
+        return error;
+    if (rest.used == offset && !scan->last_segment)
+        return FT_OK; /* whether it ends where it should, the next segment tells */
+    return find_damage(scan, offset, next, &rest);
+}

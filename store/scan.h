@@ -1,0 +1,48 @@
+/* Walks one segment's entries and proves each of them; at the first damage it gathers the facts by
+ * which recovery decides (recover.h).
+ *
+ * It only reads. Memory: one window of 2 MiB, the caller's marks. FT_OK with damage.place not
+ * DAMAGE_NOWHERE is an answer; an error is the device's. */
+#ifndef FTCHAT_STORE_SCAN_H
+#define FTCHAT_STORE_SCAN_H
+
+#include "store/internal.h"
+#include "store/recover.h"
+
+struct scan_damage {
+    enum damage_place place;
+    enum damage_part part;
+    bool zeros;
+    uint64_t offset;
+    uint64_t index; /* of the entry, or where it should be */
+    uint64_t used;  /* offset behind the last byte that is not zero */
+};
+
+struct scan {
+    const struct disk *disk;
+    const struct crypto *crypto;
+    const uint8_t *key;
+    struct disk_file *file;
+    uint64_t size;
+    bool last_segment;    /* nothing was written after it */
+    uint64_t stop_before; /* entries from this index on are not looked at; UINT64_MAX: all */
+    struct segment
+        *segment; /* first and chain (of the entry before) in; end, last, chain, marks out */
+
+    uint64_t entries;
+    uint64_t flush;  /* highest number seen, also in what is damaged */
+    uint64_t commit; /* highest commit index named */
+    uint64_t term;   /* of the last good entry */
+    struct scan_damage damage;
+
+    uint8_t *window;
+    uint64_t window_offset;
+    size_t window_len;
+};
+
+enum { SCAN_WINDOW_BYTES = 2 << 20 };
+
+/* `window` is SCAN_WINDOW_BYTES of the caller's. */
+enum ft_error scan_segment(struct scan *scan);
+
+#endif

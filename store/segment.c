@@ -1,0 +1,206 @@
+/* Segment files: their names and headers, the table of them, and spares.
+ *
+ * A segment's file is its header in the first 4 KiB, then entries, then zeros. A spare is a file
+ * of zeros of the full length; it gets its header and its first entries, is synced, and only then
+ * renamed: a segment that can be seen by its name was whole once.
+ *
+ *    0  prologue [24]
+ *   24  first u64             index of its first command
+ *   32  segment_bytes u64     the setting its end was decided by
+ *   40  cluster [16]
+ *   56  chain [32]            of the entry before it
+ *   88  zeros
+ * 4088  check u64             SipHash of bytes 0..4087 under the cluster's identity */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/check.h"
+#include "store/internal.h"
+
+enum {
+    AT_FIRST = 24,
+    AT_SEGMENT_BYTES = 32,
+    AT_CLUSTER = 40,
+    AT_CHAIN = 56,
+    AT_CHECK = SEGMENT_HEADER_BYTES - 8,
+    FILL_BYTES = 1 << 20,
+};
+
+void segment_path(char path[DISK_PATH_BYTES], uint64_t first, const char *suffix)
+{
+    snprintf(path, DISK_PATH_BYTES, "log/%020llu.%s", (unsigned long long)first, suffix);
+}
+
+void segment_header_write(uint8_t out[SEGMENT_HEADER_BYTES], const struct segment_header *header,
+                          const struct crypto *crypto)
+{
+    memset(out, 0, SEGMENT_HEADER_BYTES);
+    prologue_write(out, FILE_SEGMENT, crypto);
+    bytes_put_u64(out + AT_FIRST, header->first);
+    bytes_put_u64(out + AT_SEGMENT_BYTES, header->segment_bytes);
+    memcpy(out + AT_CLUSTER, header->cluster, IDENTITY_BYTES);
+    memcpy(out + AT_CHAIN, header->chain, HASH_BYTES);
+    bytes_put_u64(out + AT_CHECK, crypto->digest(header->cluster, out, AT_CHECK));
+}
+
+enum ft_error segment_header_parse(const uint8_t data[SEGMENT_HEADER_BYTES],
+                                   const struct crypto *crypto, struct segment_header *header)
+{
+    enum ft_error error = prologue_check(data, SEGMENT_HEADER_BYTES, FILE_SEGMENT, crypto);
+    if (error)
+        return error;
+    header->first = bytes_get_u64(data + AT_FIRST);
+    header->segment_bytes = bytes_get_u64(data + AT_SEGMENT_BYTES);
+    memcpy(header->cluster, data + AT_CLUSTER, IDENTITY_BYTES);
+    memcpy(header->chain, data + AT_CHAIN, HASH_BYTES);
+    if (bytes_get_u64(data + AT_CHECK) != crypto->digest(header->cluster, data, AT_CHECK))
+        return FT_ERROR_CORRUPT;
+    return FT_OK;
+}
+
+/* --- marks --------------------------------------------------------------------------------------
+ */
+
+bool segment_mark(struct segment *segment, uint64_t index, uint64_t offset)
+{
+    CHECK(index >= segment->first);
+    CHECK(offset <= UINT32_MAX);
+    if (segment->marks_count &&
+        offset < segment->marks[segment->marks_count - 1].offset + (uint64_t)MARK_STEP_BYTES)
+        return true;
+    if (segment->marks_count == segment->marks_capacity) {
+        uint32_t capacity = segment->marks_capacity ? segment->marks_capacity * 2 : 16;
+        struct mark *marks = realloc(segment->marks, capacity * sizeof *marks);
+        if (!marks)
+            return false;
+        segment->marks = marks;
+        segment->marks_capacity = capacity;
+    }
+    segment->marks[segment->marks_count++] =
+        (struct mark) { (uint32_t)(index - segment->first), (uint32_t)offset };
+    return true;
+}
+
+uint64_t segment_mark_before(const struct segment *segment, uint64_t index)
+{
+    uint32_t low = 0;
+    uint32_t high = segment->marks_count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (segment->first + segment->marks[middle].delta <= index)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low ? segment->marks[low - 1].offset : SEGMENT_HEADER_BYTES;
+}
+
+void segment_cut_marks(struct segment *segment, uint64_t end)
+{
+    while (segment->marks_count && segment->marks[segment->marks_count - 1].offset >= end)
+        segment->marks_count--;
+}
+
+/* --- the table ----------------------------------------------------------------------------------
+ */
+
+struct segment *segments_find(struct store *store, uint64_t index)
+{
+    size_t low = 0;
+    size_t high = store->segments_count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (store->segments[middle].first <= index)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    if (low == 0 || store->segments[low - 1].last < index)
+        return NULL;
+    return &store->segments[low - 1];
+}
+
+struct segment *segments_push(struct store *store)
+{
+    if (store->segments_count == store->segments_capacity) {
+        size_t capacity = store->segments_capacity ? store->segments_capacity * 2 : 16;
+        struct segment *segments = realloc(store->segments, capacity * sizeof *segments);
+        if (!segments)
+            return NULL;
+        store->segments = segments;
+        store->segments_capacity = capacity;
+    }
+    struct segment *segment = &store->segments[store->segments_count++];
+    *segment = (struct segment) { .id = ++store->next_id };
+    return segment;
+}
+
+/* --- spares -------------------------------------------------------------------------------------
+ */
+
+void spare_path(char path[DISK_PATH_BYTES], uint64_t number)
+{
+    snprintf(path, DISK_PATH_BYTES, "log/spare-%llu", (unsigned long long)number);
+}
+
+enum ft_error spare_make(struct store *store, uint64_t *number)
+{
+    const struct disk *disk = store->disk;
+    char path[DISK_PATH_BYTES];
+    struct disk_file *file;
+    store_lock(store);
+    *number = ++store->next_spare;
+    store_unlock(store);
+    spare_path(path, *number);
+    uint8_t *zeros = calloc(1, FILL_BYTES);
+    if (!zeros)
+        return FT_ERROR_LIMIT;
+    enum ft_error error = disk->open(disk->ctx, path, DISK_CREATE, &file);
+    if (error) {
+        free(zeros);
+        return error;
+    }
+    uint64_t left = SEGMENT_HEADER_BYTES + store->segment_bytes + LIMIT_ENTRY_BYTES;
+    for (uint64_t offset = 0; left && !error;) {
+        size_t part = left < FILL_BYTES ? (size_t)left : FILL_BYTES;
+        error = disk->write(disk->ctx, file, offset, zeros, part);
+        offset += part;
+        left -= part;
+    }
+    if (!error)
+        error = disk->sync(disk->ctx, file);
+    disk->close(disk->ctx, file);
+    free(zeros);
+    if (error)
+        (void)disk->unlink(disk->ctx, path);
+    return error;
+}
+
+bool store_wants_prepare(const struct store *store)
+{
+    struct store *shared = (struct store *)(uintptr_t)store; /* only its mutex is touched */
+    store_lock(shared);
+    bool wants = store->spares_count == 0;
+    if (wants && store->segments_count) {
+        const struct segment *active = &store->segments[store->segments_count - 1];
+        wants = active->end - SEGMENT_HEADER_BYTES >= store->segment_bytes / 2;
+    }
+    store_unlock(shared);
+    return wants;
+}
+
+enum ft_error store_prepare(struct store *store)
+{
+    if (!store_wants_prepare(store))
+        return FT_OK;
+    uint64_t number;
+    enum ft_error error = spare_make(store, &number);
+    if (error)
+        return error;
+    store_lock(store);
+    CHECK(store->spares_count < STORE_SPARES);
+    store->spares[store->spares_count++] = number;
+    store_unlock(store);
+    return FT_OK;
+}

@@ -1,0 +1,202 @@
+/* Opening and closing a node's folder. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/check.h"
+#include "store/recovery.h"
+
+static const uint8_t nobody[IDENTITY_BYTES];
+
+static enum ft_error refuse(char *why, size_t why_len, enum ft_error error, const char *path)
+{
+    snprintf(why, why_len, "%s %s", path, prologue_advice(error));
+    return error;
+}
+
+/* --- a blank folder -----------------------------------------------------------------------------
+ */
+
+static enum ft_error make_folder(const struct disk *disk, const char *path)
+{
+    enum ft_error error = disk->mkdir(disk->ctx, path);
+    return error == FT_ERROR_EXISTS ? FT_OK : error;
+}
+
+/* The identity is written last: a folder without it is blank, whatever a crash left there. */
+static enum ft_error set_up(const struct store_options *options, struct vote_record *vote)
+{
+    const struct disk *disk = options->disk;
+    *vote = (struct vote_record) { .generation = 1 };
+    memcpy(vote->identity, options->fresh_identity, IDENTITY_BYTES);
+    struct identity_file identity = { .segment_bytes = options->segment_bytes };
+    memcpy(identity.identity, options->fresh_identity, IDENTITY_BYTES);
+    enum ft_error error = make_folder(disk, "log");
+    if (!error)
+        error = make_folder(disk, "checkpoint");
+    if (!error)
+        error = vote_create(disk, options->crypto, vote);
+    if (!error)
+        error = identity_save(disk, options->crypto, &identity);
+    return error;
+}
+
+/* No identity, but something that only a node with one writes: it was lost. */
+static enum ft_error really_blank(const struct store_options *options,
+                                  const struct store_names *names, char *why, size_t why_len)
+{
+    struct vote_record vote;
+    bool any;
+    enum ft_error error = vote_load(options->disk, options->crypto, &vote, &any);
+    if (error && error != FT_ERROR_MISSING)
+        return refuse(why, why_len, error, "vote");
+    bool lost = !error && (!any || vote.generation > 1);
+    if (lost || names->segments_count || names->checkpoints_count)
+        return refuse(why, why_len, FT_ERROR_CORRUPT, "identity is missing; the folder");
+    return FT_OK;
+}
+
+/* --- opening ------------------------------------------------------------------------------------
+ */
+
+static enum ft_error load_vote(struct store *store, char *why, size_t why_len)
+{
+    struct vote_record *vote = &store->log.vote;
+    bool any;
+    enum ft_error error = vote_load(store->disk, store->crypto, vote, &any);
+    if (error)
+        return refuse(why, why_len, error, "vote");
+    if (any && memcmp(vote->identity, store->identity, IDENTITY_BYTES) != 0)
+        return refuse(why, why_len, FT_ERROR_FOREIGN, "vote");
+    memcpy(vote->identity, store->identity, IDENTITY_BYTES);
+    return FT_OK;
+}
+
+static enum ft_error load_identity(struct store *store, const struct store_options *options,
+                                   const struct store_names *names, char *why, size_t why_len)
+{
+    struct identity_file file;
+    enum ft_error error = identity_load(store->disk, store->crypto, &file);
+    if (error == FT_ERROR_MISSING) {
+        error = really_blank(options, names, why, why_len);
+        if (error)
+            return error;
+        error = set_up(options, &store->log.vote);
+        if (error)
+            return refuse(why, why_len, error, "the node's folder");
+        error = identity_load(store->disk, store->crypto, &file);
+    }
+    if (error)
+        return refuse(why, why_len, error, "identity");
+    memcpy(store->identity, file.identity, IDENTITY_BYTES);
+    memcpy(store->cluster, file.cluster, IDENTITY_BYTES);
+    store->segment_bytes = file.segment_bytes;
+    return FT_OK;
+}
+
+static enum ft_error open_all(struct store *store, const struct store_options *options,
+                              struct store_recovery *recovery, char *why, size_t why_len)
+{
+    struct store_names names;
+    enum ft_error error = names_list(store->disk, &names);
+    if (error)
+        return refuse(why, why_len, error, "the node's folder");
+    error = load_identity(store, options, &names, why, why_len);
+    if (!error)
+        error = load_vote(store, why, why_len);
+    struct recovering run = { .store = store,
+                              .vote = &store->log.vote,
+                              .names = &names,
+                              .recovery = recovery,
+                              .why = why,
+                              .why_len = why_len };
+    if (!error)
+        error = recover_log(&run);
+    names_free(&names);
+    if (error)
+        return error;
+    const struct vote_record *vote = &store->log.vote;
+    memcpy(recovery->identity, store->identity, IDENTITY_BYTES);
+    memcpy(recovery->cluster, store->cluster, IDENTITY_BYTES);
+    recovery->segment_bytes = store->segment_bytes;
+    recovery->term = vote->term;
+    memcpy(recovery->vote, vote->vote, IDENTITY_BYTES);
+    if (run.term > vote->term) {
+        recovery->term = run.term;
+        memcpy(recovery->vote, nobody, IDENTITY_BYTES);
+    }
+    recovery->may_vote = !vote->distrusted;
+    recovery->may_campaign = !vote->distrusted;
+    store->log.last_flush = recovery->flush;
+    return FT_OK;
+}
+
+enum ft_error store_open(struct store **store, const struct store_options *options,
+                         struct store_recovery *recovery, char *why, size_t why_len)
+{
+    CHECK(options->segment_bytes > 0 && options->segment_bytes <= UINT32_MAX / 2);
+    *recovery = (struct store_recovery) { 0 };
+    *store = NULL;
+    if (why_len)
+        why[0] = '\0';
+    struct store *made = calloc(1, sizeof *made);
+    if (!made)
+        return refuse(why, why_len, FT_ERROR_LIMIT, "the node's folder");
+    made->disk = options->disk;
+    made->crypto = options->crypto;
+    pthread_mutex_init(&made->mutex, NULL);
+    enum ft_error error = made->disk->lock(made->disk->ctx, "lock", &made->lock);
+    if (error) {
+        made->lock = NULL;
+        error = refuse(why, why_len, error, "lock");
+    } else {
+        error = open_all(made, options, recovery, why, why_len);
+    }
+    if (error) {
+        *recovery = (struct store_recovery) { 0 };
+        store_close(made);
+        return error;
+    }
+    *store = made;
+    return FT_OK;
+}
+
+void store_checkpoint_release(struct store *store)
+{
+    free(store->checkpoint_file);
+    store->checkpoint_file = NULL;
+}
+
+void store_close(struct store *store)
+{
+    const struct disk *disk = store->disk;
+    read_forget(store);
+    if (store->log.vote_file)
+        disk->close(disk->ctx, store->log.vote_file);
+    if (store->log.active)
+        disk->close(disk->ctx, store->log.active);
+    if (store->lock)
+        disk->close(disk->ctx, store->lock);
+    for (size_t i = 0; i < store->segments_count; i++)
+        free(store->segments[i].marks);
+    free(store->segments);
+    postings_free(&store->postings);
+    free(store->checkpoint_file);
+    pthread_mutex_destroy(&store->mutex);
+    free(store);
+}
+
+uint64_t store_durable_last(struct store *store)
+{
+    store_lock(store);
+    uint64_t last = store->durable_last;
+    store_unlock(store);
+    return last;
+}
+
+uint64_t store_space(struct store *store)
+{
+    uint64_t bytes = 0;
+    return store->disk->space(store->disk->ctx, &bytes) == FT_OK ? bytes : 0;
+}

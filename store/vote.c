@@ -1,0 +1,161 @@
+/* data/N/vote: the term and the vote, which must never be forgotten or go back.
+ *
+ * Four sectors of 4 KiB hold copies of one record. Generation g is written to both copies of pair
+ * g % 2, and one sync makes the promise. A crash leaves each copy old or new (a record is one
+ * 512-byte sector), so the newest valid copy is the newest promise or a save that was not promised
+ * yet; both are safe. A pair that cannot be read at all was not torn by a crash: a promise may be
+ * lost in it, and this identity does not vote again.
+ *
+ *    0  prologue [24]
+ *   24  generation u64
+ *   32  term u64
+ *   40  vote [16]             zeros: none
+ *   56  identity [16]         whose vote
+ *   72  truncate_from u64     see log.c
+ *   80  distrusted u8, then zeros
+ *  504  check u64             SipHash of bytes 0..503 under the identity */
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/check.h"
+#include "store/internal.h"
+#include "store/recover.h"
+
+enum {
+    AT_GENERATION = 24,
+    AT_TERM = 32,
+    AT_VOTE = 40,
+    AT_IDENTITY = 56,
+    AT_TRUNCATE = 72,
+    AT_DISTRUSTED = 80,
+    AT_CHECK = VOTE_RECORD_BYTES - 8,
+};
+
+const struct vote_row vote_rows[VOTE_ROWS] = {
+    { true, VOTE_OTHER_VALID, true, "the newest valid copy counts" },
+    { true, VOTE_OTHER_UNUSED, true, "the first vote; nothing was written after it" },
+    { true, VOTE_OTHER_BROKEN, false, "a newer vote may have been in the pair that is damaged" },
+    { false, VOTE_OTHER_VALID, false, "no copy of the vote is left" },
+    { false, VOTE_OTHER_UNUSED, false, "no copy of the vote is left" },
+    { false, VOTE_OTHER_BROKEN, false, "no copy of the vote is left" },
+};
+
+const struct vote_row *vote_decide(bool found, enum vote_other other)
+{
+    for (size_t i = 0; i < VOTE_ROWS; i++)
+        if (vote_rows[i].found == found && vote_rows[i].other == other)
+            return &vote_rows[i];
+    CHECK(false && "every case has its row");
+    return NULL;
+}
+
+static void vote_format(uint8_t out[VOTE_RECORD_BYTES], const struct crypto *crypto,
+                        const struct vote_record *record)
+{
+    memset(out, 0, VOTE_RECORD_BYTES);
+    prologue_write(out, FILE_VOTE, crypto);
+    bytes_put_u64(out + AT_GENERATION, record->generation);
+    bytes_put_u64(out + AT_TERM, record->term);
+    memcpy(out + AT_VOTE, record->vote, IDENTITY_BYTES);
+    memcpy(out + AT_IDENTITY, record->identity, IDENTITY_BYTES);
+    bytes_put_u64(out + AT_TRUNCATE, record->truncate_from);
+    out[AT_DISTRUSTED] = record->distrusted;
+    bytes_put_u64(out + AT_CHECK, crypto->digest(record->identity, out, AT_CHECK));
+}
+
+enum vote_state vote_parse(const uint8_t *data, const struct crypto *crypto,
+                           struct vote_record *record)
+{
+    bool zero = true;
+    for (size_t i = 0; i < VOTE_RECORD_BYTES && zero; i++)
+        zero = data[i] == 0;
+    if (zero)
+        return VOTE_ZERO;
+    if (prologue_check(data, VOTE_RECORD_BYTES, FILE_VOTE, crypto) != FT_OK)
+        return VOTE_BROKEN;
+    record->generation = bytes_get_u64(data + AT_GENERATION);
+    record->term = bytes_get_u64(data + AT_TERM);
+    memcpy(record->vote, data + AT_VOTE, IDENTITY_BYTES);
+    memcpy(record->identity, data + AT_IDENTITY, IDENTITY_BYTES);
+    record->truncate_from = bytes_get_u64(data + AT_TRUNCATE);
+    record->distrusted = data[AT_DISTRUSTED] != 0;
+    if (bytes_get_u64(data + AT_CHECK) != crypto->digest(record->identity, data, AT_CHECK))
+        return VOTE_BROKEN;
+    return record->generation > 0 ? VOTE_VALID : VOTE_BROKEN;
+}
+
+enum ft_error vote_create(const struct disk *disk, const struct crypto *crypto,
+                          const struct vote_record *record)
+{
+    CHECK(record->generation == 1);
+    uint8_t *data = calloc(1, VOTE_FILE_BYTES);
+    if (!data)
+        return FT_ERROR_LIMIT;
+    vote_format(data + 2 * VOTE_SECTOR_BYTES, crypto, record);
+    vote_format(data + 3 * VOTE_SECTOR_BYTES, crypto, record);
+    enum ft_error error =
+        file_replace(disk, "", "vote.tmp", "vote", &(struct slice) { data, VOTE_FILE_BYTES }, 1);
+    free(data);
+    return error;
+}
+
+enum ft_error vote_save(const struct disk *disk, struct disk_file *file,
+                        const struct crypto *crypto, const struct vote_record *record)
+{
+    uint8_t data[VOTE_RECORD_BYTES];
+    vote_format(data, crypto, record);
+    uint64_t pair = record->generation % 2;
+    for (uint64_t copy = 2 * pair; copy < 2 * pair + 2; copy++) {
+        enum ft_error error =
+            disk->write(disk->ctx, file, copy * VOTE_SECTOR_BYTES, data, sizeof data);
+        if (error)
+            return error;
+    }
+    return disk->sync(disk->ctx, file);
+}
+
+/* What the pair that does not hold `newest` tells. */
+static enum vote_other other_pair(const enum vote_state states[VOTE_COPIES], uint64_t newest)
+{
+    size_t pair = newest % 2 ? 0 : 2;
+    if (states[pair] == VOTE_VALID || states[pair + 1] == VOTE_VALID)
+        return VOTE_OTHER_VALID;
+    if (newest <= 1 && states[pair] == VOTE_ZERO && states[pair + 1] == VOTE_ZERO)
+        return VOTE_OTHER_UNUSED;
+    return VOTE_OTHER_BROKEN;
+}
+
+enum ft_error vote_load(const struct disk *disk, const struct crypto *crypto,
+                        struct vote_record *record, bool *any)
+{
+    uint8_t *data;
+    size_t len;
+    *record = (struct vote_record) { 0 };
+    *any = false;
+    enum ft_error error = file_load(disk, "vote", 2 * VOTE_FILE_BYTES, &data, &len);
+    if (error)
+        return error;
+    enum vote_state states[VOTE_COPIES] = { VOTE_BROKEN, VOTE_BROKEN, VOTE_BROKEN, VOTE_BROKEN };
+    for (size_t i = 0; i < VOTE_COPIES; i++) {
+        if (len < i * VOTE_SECTOR_BYTES + VOTE_RECORD_BYTES)
+            continue;
+        struct vote_record copy;
+        const uint8_t *at = data + i * VOTE_SECTOR_BYTES;
+        states[i] = vote_parse(at, crypto, &copy);
+        if (states[i] == VOTE_BROKEN &&
+            prologue_check(at, VOTE_RECORD_BYTES, FILE_VOTE, crypto) == FT_ERROR_VERSION)
+            error = FT_ERROR_VERSION;
+        /* A copy in the other pair's place is not one that was written there. */
+        if (states[i] == VOTE_VALID && copy.generation % 2 != i / 2)
+            states[i] = VOTE_BROKEN;
+        if (states[i] == VOTE_VALID && copy.generation > record->generation)
+            *record = copy;
+    }
+    free(data);
+    if (error)
+        return error;
+    *any = record->generation > 0;
+    const struct vote_row *row = vote_decide(*any, other_pair(states, record->generation));
+    record->distrusted |= !row->may_vote;
+    return FT_OK;
+}
