@@ -21,8 +21,9 @@ tools = tests/tools
 
 sources := main.c $(wildcard cmd/*.c cmd/*/*.c core/*.c core/*/*.c net/*.c store/*.c)
 tests := $(patsubst tests/%.c,%,$(wildcard tests/*_test.c))
-test_support := $(wildcard tests/test_*.c)
-sims := $(wildcard tests/sim/*.c)
+# The simulated disk alone is support for the store's tests, not a simulator.
+test_support := $(wildcard tests/test_*.c) $(wildcard tests/sim/sim_disk*.c)
+sims := $(if $(filter-out tests/sim/sim_disk%,$(wildcard tests/sim/*.c)),$(wildcard tests/sim/*.c))
 benches := $(wildcard tests/bench/*.c)
 fuzzers := $(patsubst tests/fuzz/%_fuzz.c,%,$(wildcard tests/fuzz/*_fuzz.c))
 
