@@ -25,16 +25,16 @@ enum {
     CHECKPOINT_LIMIT_BYTES = 1 << 30,
 };
 
-void checkpoint_path(char path[DISK_PATH_BYTES], uint64_t index)
+void checkpoint_file_path(char path[DISK_PATH_BYTES], uint64_t index)
 {
     snprintf(path, DISK_PATH_BYTES, "checkpoint/%020llu", (unsigned long long)index);
 }
 
-enum ft_error checkpoint_parse(const uint8_t *data, size_t len, const struct crypto *crypto,
-                               const uint8_t key[DIGEST_KEY_BYTES], uint64_t index,
-                               uint8_t chain[HASH_BYTES], struct slice *state)
+enum ft_error checkpoint_file_parse(const uint8_t *data, size_t len, const struct crypto *crypto,
+                                    const uint8_t key[DIGEST_KEY_BYTES], uint64_t index,
+                                    uint8_t chain[HASH_BYTES], struct slice *state)
 {
-    enum ft_error error = prologue_check(data, len, FILE_CHECKPOINT, crypto);
+    enum ft_error error = file_prologue_check(data, len, FILE_CHECKPOINT, crypto);
     if (error)
         return error;
     if (len < CHECKPOINT_HEADER_BYTES ||
@@ -51,17 +51,17 @@ enum ft_error checkpoint_parse(const uint8_t *data, size_t len, const struct cry
     return FT_OK;
 }
 
-enum ft_error checkpoint_load(const struct disk *disk, const struct crypto *crypto,
-                              const uint8_t key[DIGEST_KEY_BYTES], uint64_t index,
-                              uint8_t chain[HASH_BYTES], uint8_t **file, struct slice *state)
+enum ft_error checkpoint_file_load(const struct disk *disk, const struct crypto *crypto,
+                                   const uint8_t key[DIGEST_KEY_BYTES], uint64_t index,
+                                   uint8_t chain[HASH_BYTES], uint8_t **file, struct slice *state)
 {
     char path[DISK_PATH_BYTES];
     size_t len;
-    checkpoint_path(path, index);
+    checkpoint_file_path(path, index);
     enum ft_error error = file_load(disk, path, CHECKPOINT_LIMIT_BYTES, file, &len);
     if (error)
         return error;
-    error = checkpoint_parse(*file, len, crypto, key, index, chain, state);
+    error = checkpoint_file_parse(*file, len, crypto, key, index, chain, state);
     if (error) {
         free(*file);
         *file = NULL;
@@ -73,14 +73,14 @@ static enum ft_error checkpoint_save(struct store *store, uint64_t index,
                                      const uint8_t chain[HASH_BYTES], struct slice state)
 {
     uint8_t header[CHECKPOINT_HEADER_BYTES];
-    prologue_write(header, FILE_CHECKPOINT, store->crypto);
+    file_prologue_write(header, FILE_CHECKPOINT, store->crypto);
     bytes_put_u64(header + AT_INDEX, index);
     memcpy(header + AT_CHAIN, chain, HASH_BYTES);
     bytes_put_u64(header + AT_SIZE, state.len);
     store->crypto->hash(header + AT_HASH, store->cluster, DIGEST_KEY_BYTES, state.data, state.len);
     bytes_put_u64(header + AT_CHECK, store->crypto->digest(store->cluster, header, AT_CHECK));
     char path[DISK_PATH_BYTES];
-    checkpoint_path(path, index);
+    checkpoint_file_path(path, index);
     const struct slice parts[] = { { header, sizeof header }, state };
     return file_replace(store->disk, "checkpoint", "checkpoint/new.tmp", path, parts, 2);
 }
@@ -93,7 +93,7 @@ static void drop_old(struct store *store)
         return;
     for (size_t i = 0; i + CHECKPOINTS_KEPT < names.checkpoints_count; i++) {
         char path[DISK_PATH_BYTES];
-        checkpoint_path(path, names.checkpoints[i]);
+        checkpoint_file_path(path, names.checkpoints[i]);
         (void)store->disk->unlink(store->disk->ctx, path);
     }
     names_free(&names);
@@ -175,7 +175,7 @@ enum ft_error store_checkpoint(struct store *store, uint64_t index, struct slice
     struct segment segment;
     uint64_t done = after;
     while (!error && next_unindexed(store, done, index, &segment)) {
-        error = segment.marks ? index_write(store, &segment) : FT_ERROR_LIMIT;
+        error = segment.marks ? index_file_write(store, &segment) : FT_ERROR_LIMIT;
         free(segment.marks);
         done = segment.last;
     }
@@ -186,7 +186,7 @@ enum ft_error store_checkpoint(struct store *store, uint64_t index, struct slice
     mark_indexed(store, index);
     drop_old(store);
     for (done = after; !error && done < index; done = segment.last) {
-        bool there = read_segment(store, done + 1, &segment, NULL);
+        bool there = reading_segment(store, done + 1, &segment, NULL);
         CHECK(there);
         error = seal(store, &segment);
     }

@@ -22,11 +22,11 @@ enum {
 
 static const uint8_t no_key[DIGEST_KEY_BYTES];
 
-enum ft_error identity_save(const struct disk *disk, const struct crypto *crypto,
-                            const struct identity_file *file)
+enum ft_error identity_file_save(const struct disk *disk, const struct crypto *crypto,
+                                 const struct identity_file *file)
 {
     uint8_t data[IDENTITY_FILE_BYTES];
-    prologue_write(data, FILE_IDENTITY, crypto);
+    file_prologue_write(data, FILE_IDENTITY, crypto);
     memcpy(data + AT_IDENTITY, file->identity, IDENTITY_BYTES);
     memcpy(data + AT_CLUSTER, file->cluster, IDENTITY_BYTES);
     bytes_put_u64(data + AT_SEGMENT, file->segment_bytes);
@@ -35,15 +35,15 @@ enum ft_error identity_save(const struct disk *disk, const struct crypto *crypto
                         1);
 }
 
-enum ft_error identity_load(const struct disk *disk, const struct crypto *crypto,
-                            struct identity_file *file)
+enum ft_error identity_file_load(const struct disk *disk, const struct crypto *crypto,
+                                 struct identity_file *file)
 {
     uint8_t *data;
     size_t len;
     enum ft_error error = file_load(disk, "identity", INDEX_BLOCK_BYTES, &data, &len);
     if (error)
         return error;
-    error = prologue_check(data, len, FILE_IDENTITY, crypto);
+    error = file_prologue_check(data, len, FILE_IDENTITY, crypto);
     if (!error && (len != IDENTITY_FILE_BYTES ||
                    bytes_get_u64(data + AT_CHECK) != crypto->digest(no_key, data, AT_CHECK)))
         error = FT_ERROR_CORRUPT;

@@ -9,7 +9,7 @@ static enum ft_error header_parse(const uint8_t *block, const struct crypto *cry
                                   const uint8_t key[DIGEST_KEY_BYTES], uint64_t first,
                                   struct index_header *header)
 {
-    enum ft_error error = prologue_check(block, INDEX_BLOCK_BYTES, FILE_INDEX, crypto);
+    enum ft_error error = file_prologue_check(block, INDEX_BLOCK_BYTES, FILE_INDEX, crypto);
     if (error)
         return error;
     if (!index_block_good(block, 0, crypto, key))
@@ -42,9 +42,9 @@ static enum ft_error load_header(const struct disk *disk, const struct crypto *c
     return error;
 }
 
-enum ft_error index_header_load(const struct disk *disk, const struct crypto *crypto,
-                                const uint8_t key[DIGEST_KEY_BYTES], uint64_t first,
-                                struct index_header *header, bool whole)
+enum ft_error index_file_header_load(const struct disk *disk, const struct crypto *crypto,
+                                     const uint8_t key[DIGEST_KEY_BYTES], uint64_t first,
+                                     struct index_header *header, bool whole)
 {
     char path[DISK_PATH_BYTES];
     struct disk_file *file;
@@ -72,8 +72,8 @@ enum ft_error index_header_load(const struct disk *disk, const struct crypto *cr
 /* --- what is kept -------------------------------------------------------------------------------
  */
 
-enum ft_error index_open(struct store *store, const struct segment *segment,
-                         struct index_file **index)
+enum ft_error index_file_open(struct store *store, const struct segment *segment,
+                              struct index_file **index)
 {
     CHECK(segment->indexed);
     struct index_file *oldest = &store->reading.indexes[0];
@@ -160,8 +160,8 @@ static enum ft_error item_at(struct store *store, struct index_file *index, uint
 /* --- looking things up --------------------------------------------------------------------------
  */
 
-enum ft_error index_mark_before(struct store *store, struct index_file *index, uint64_t at,
-                                uint64_t *offset)
+enum ft_error index_file_mark_before(struct store *store, struct index_file *index, uint64_t at,
+                                     uint64_t *offset)
 {
     uint32_t low = 0;
     uint32_t high = index->header.marks;
@@ -183,8 +183,8 @@ enum ft_error index_mark_before(struct store *store, struct index_file *index, u
     return FT_OK;
 }
 
-enum ft_error index_room(struct store *store, struct index_file *index, uint32_t room,
-                         struct index_room *found)
+enum ft_error index_file_room(struct store *store, struct index_file *index, uint32_t room,
+                              struct index_room *found)
 {
     uint32_t low = 0;
     uint32_t high = index->header.rooms;
@@ -213,9 +213,9 @@ enum ft_error index_room(struct store *store, struct index_file *index, uint32_t
     return FT_OK;
 }
 
-enum ft_error index_posting(struct store *store, struct index_file *index,
-                            const struct index_room *room, uint32_t ordinal,
-                            struct posting *posting)
+enum ft_error index_file_posting(struct store *store, struct index_file *index,
+                                 const struct index_room *room, uint32_t ordinal,
+                                 struct posting *posting)
 {
     CHECK(ordinal < room->count);
     const uint8_t *item;

@@ -100,7 +100,7 @@ static void put_header(struct image *image)
 {
     const struct index_header *header = &image->header;
     uint8_t *at = image->data;
-    prologue_write(at, FILE_INDEX, image->store->crypto);
+    file_prologue_write(at, FILE_INDEX, image->store->crypto);
     bytes_put_u64(at + INDEX_AT_FIRST, header->first);
     bytes_put_u64(at + INDEX_AT_LAST, header->last);
     bytes_put_u64(at + INDEX_AT_END, header->end);
@@ -144,7 +144,7 @@ static enum ft_error fill(struct image *image, const struct segment *segment,
     return FT_OK;
 }
 
-enum ft_error index_write(struct store *store, const struct segment *segment)
+enum ft_error index_file_write(struct store *store, const struct segment *segment)
 {
     struct part *parts;
     uint32_t rooms;

@@ -36,12 +36,12 @@ enum {
 
 enum file_kind { FILE_IDENTITY, FILE_VOTE, FILE_SEGMENT, FILE_INDEX, FILE_CHECKPOINT };
 
-void prologue_write(uint8_t *out, enum file_kind kind, const struct crypto *crypto);
+void file_prologue_write(uint8_t *out, enum file_kind kind, const struct crypto *crypto);
 /* OK, FOREIGN (another magic), VERSION (newer), CORRUPT. */
-enum ft_error prologue_check(const uint8_t *data, size_t len, enum file_kind kind,
-                             const struct crypto *crypto);
+enum ft_error file_prologue_check(const uint8_t *data, size_t len, enum file_kind kind,
+                                  const struct crypto *crypto);
 /* What to do about it, for `why`. */
-const char *prologue_advice(enum ft_error error);
+const char *file_advice(enum ft_error error);
 
 /* Writes to `temporary`, syncs, renames to `path`, syncs `folder`. */
 enum ft_error file_replace(const struct disk *disk, const char *folder, const char *temporary,
@@ -58,10 +58,10 @@ struct identity_file {
     uint8_t cluster[IDENTITY_BYTES];
     uint64_t segment_bytes;
 };
-enum ft_error identity_save(const struct disk *disk, const struct crypto *crypto,
-                            const struct identity_file *file);
-enum ft_error identity_load(const struct disk *disk, const struct crypto *crypto,
-                            struct identity_file *file);
+enum ft_error identity_file_save(const struct disk *disk, const struct crypto *crypto,
+                                 const struct identity_file *file);
+enum ft_error identity_file_load(const struct disk *disk, const struct crypto *crypto,
+                                 struct identity_file *file);
 
 /* --- vote.c -------------------------------------------------------------------------------------
  */
@@ -84,16 +84,16 @@ enum {
     VOTE_RECORD_BYTES = DISK_SECTOR_BYTES, /* so that each copy is torn never, lost at worst */
 };
 
-enum ft_error vote_create(const struct disk *disk, const struct crypto *crypto,
-                          const struct vote_record *record);
+enum ft_error vote_file_create(const struct disk *disk, const struct crypto *crypto,
+                               const struct vote_record *record);
 /* Writes both copies of the pair that `generation` names, and syncs. */
-enum ft_error vote_save(const struct disk *disk, struct disk_file *file,
-                        const struct crypto *crypto, const struct vote_record *record);
+enum ft_error vote_file_save(const struct disk *disk, struct disk_file *file,
+                             const struct crypto *crypto, const struct vote_record *record);
 /* MISSING, VERSION, FOREIGN, IO; else the newest valid record by vote_rows (recover.h). */
-enum ft_error vote_load(const struct disk *disk, const struct crypto *crypto,
-                        struct vote_record *record, bool *any);
-enum vote_state vote_parse(const uint8_t *data, const struct crypto *crypto,
-                           struct vote_record *record);
+enum ft_error vote_file_load(const struct disk *disk, const struct crypto *crypto,
+                             struct vote_record *record, bool *any);
+enum vote_state vote_file_parse(const uint8_t *data, const struct crypto *crypto,
+                                struct vote_record *record);
 
 /* --- segment.c ----------------------------------------------------------------------------------
  */
@@ -212,11 +212,11 @@ struct index_room {
     uint64_t seq_base;
 };
 
-enum ft_error index_write(struct store *store, const struct segment *segment);
+enum ft_error index_file_write(struct store *store, const struct segment *segment);
 /* Reads and proves the first block, and that the file is as long as it says. */
-enum ft_error index_header_load(const struct disk *disk, const struct crypto *crypto,
-                                const uint8_t key[DIGEST_KEY_BYTES], uint64_t first,
-                                struct index_header *header, bool whole);
+enum ft_error index_file_header_load(const struct disk *disk, const struct crypto *crypto,
+                                     const uint8_t key[DIGEST_KEY_BYTES], uint64_t first,
+                                     struct index_header *header, bool whole);
 /* The reading side's ways into an index file. */
 struct index_file {
     uint64_t id; /* of the segment; 0: none */
@@ -224,16 +224,16 @@ struct index_file {
     struct disk_file *file;
     struct index_header header;
 };
-enum ft_error index_open(struct store *store, const struct segment *segment,
-                         struct index_file **index);
-enum ft_error index_mark_before(struct store *store, struct index_file *index, uint64_t at,
-                                uint64_t *offset);
+enum ft_error index_file_open(struct store *store, const struct segment *segment,
+                              struct index_file **index);
+enum ft_error index_file_mark_before(struct store *store, struct index_file *index, uint64_t at,
+                                     uint64_t *offset);
 /* FT_OK with count 0 when the segment has nothing of the room. */
-enum ft_error index_room(struct store *store, struct index_file *index, uint32_t room,
-                         struct index_room *found);
-enum ft_error index_posting(struct store *store, struct index_file *index,
-                            const struct index_room *room, uint32_t ordinal,
-                            struct posting *posting);
+enum ft_error index_file_room(struct store *store, struct index_file *index, uint32_t room,
+                              struct index_room *found);
+enum ft_error index_file_posting(struct store *store, struct index_file *index,
+                                 const struct index_room *room, uint32_t ordinal,
+                                 struct posting *posting);
 
 struct index_block {
     uint64_t id; /* of the segment; 0: none */
@@ -245,15 +245,16 @@ struct index_block {
 /* --- checkpoint.c -------------------------------------------------------------------------------
  */
 
-void checkpoint_path(char path[DISK_PATH_BYTES], uint64_t index);
+void checkpoint_file_path(char path[DISK_PATH_BYTES], uint64_t index);
 /* The state's bytes in memory the caller frees (`*state` is the whole file, `*slice` its state). */
-enum ft_error checkpoint_load(const struct disk *disk, const struct crypto *crypto,
-                              const uint8_t key[DIGEST_KEY_BYTES], uint64_t index,
-                              uint8_t chain[HASH_BYTES], uint8_t **file, struct slice *state);
-/* Proves what a file holds; `state` then points into it. For checkpoint_load and its fuzzer. */
-enum ft_error checkpoint_parse(const uint8_t *data, size_t len, const struct crypto *crypto,
-                               const uint8_t key[DIGEST_KEY_BYTES], uint64_t index,
-                               uint8_t chain[HASH_BYTES], struct slice *state);
+enum ft_error checkpoint_file_load(const struct disk *disk, const struct crypto *crypto,
+                                   const uint8_t key[DIGEST_KEY_BYTES], uint64_t index,
+                                   uint8_t chain[HASH_BYTES], uint8_t **file, struct slice *state);
+/* Proves what a file holds; `state` then points into it. For checkpoint_file_load and its fuzzer.
+ */
+enum ft_error checkpoint_file_parse(const uint8_t *data, size_t len, const struct crypto *crypto,
+                                    const uint8_t key[DIGEST_KEY_BYTES], uint64_t index,
+                                    uint8_t chain[HASH_BYTES], struct slice *state);
 
 /* --- names of the folder's files ----------------------------------------------------------------
  */
@@ -355,17 +356,17 @@ static inline void store_unlock(struct store *store)
 
 /* read.c: a segment's copy by an index in it (marks are not to be used), false when it is not
  * there; a handle on it; bytes of it in the window. */
-bool read_segment(struct store *store, uint64_t index, struct segment *copy, uint64_t *mark_offset);
-enum ft_error read_handle(struct store *store, const struct segment *segment,
-                          struct disk_file **file);
-enum ft_error read_window(struct store *store, const struct segment *segment, uint64_t offset,
-                          size_t len, const uint8_t **data);
+bool reading_segment(struct store *store, uint64_t index, struct segment *copy,
+                     uint64_t *mark_offset);
+enum ft_error reading_handle(struct store *store, const struct segment *segment,
+                             struct disk_file **file);
+enum ft_error reading_window(struct store *store, const struct segment *segment, uint64_t offset,
+                             size_t len, const uint8_t **data);
 /* Makes the entry that covers `index` the current one (store->reading.entry). */
-enum ft_error read_locate(struct store *store, uint64_t index, struct segment *segment);
+enum ft_error reading_locate(struct store *store, uint64_t index, struct segment *segment);
 /* The body of the command at `index`, into `out`; *size is told even when it does not fit. */
-enum ft_error read_body(struct store *store, uint64_t index, uint8_t *out, size_t capacity,
-                        uint32_t *size, uint64_t *time_us);
-void read_forget(struct store *store);
-void read_drop_segment(struct store *store, uint64_t id);
+enum ft_error reading_body(struct store *store, uint64_t index, uint8_t *out, size_t capacity,
+                           uint32_t *size, uint64_t *time_us);
+void reading_forget(struct store *store);
 
 #endif

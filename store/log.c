@@ -384,7 +384,7 @@ static enum ft_error save_vote(struct store *store, const struct vote_record *ne
     }
     struct vote_record record = *next;
     record.generation = store->log.vote.generation + 1;
-    enum ft_error error = vote_save(store->disk, store->log.vote_file, store->crypto, &record);
+    enum ft_error error = vote_file_save(store->disk, store->log.vote_file, store->crypto, &record);
     if (!error)
         store->log.vote = record;
     return error;
@@ -417,7 +417,7 @@ static enum ft_error save_cluster(struct store *store, const uint8_t cluster[IDE
     struct identity_file file = { .segment_bytes = store->segment_bytes };
     memcpy(file.identity, store->identity, IDENTITY_BYTES);
     memcpy(file.cluster, cluster, IDENTITY_BYTES);
-    enum ft_error error = identity_save(store->disk, store->crypto, &file);
+    enum ft_error error = identity_file_save(store->disk, store->crypto, &file);
     if (!error)
         memcpy(store->cluster, cluster, IDENTITY_BYTES);
     return error;

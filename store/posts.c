@@ -71,7 +71,7 @@ static enum ft_error put_posting(struct query *query, uint32_t room, const struc
     uint32_t size;
     uint64_t time_us;
     enum ft_error error =
-        read_body(query->store, posting->index, at + STORE_RECORD_BYTES, left, &size, &time_us);
+        reading_body(query->store, posting->index, at + STORE_RECORD_BYTES, left, &size, &time_us);
     if (error)
         return error == FT_ERROR_MISSING ? FT_ERROR_CORRUPT : error;
     if (!has_room(query, STORE_RECORD_BYTES + size))
@@ -124,16 +124,16 @@ static enum ft_error span_seek(struct query *query, uint32_t room, uint64_t afte
     }
     struct index_file *file;
     struct index_room line;
-    enum ft_error error = index_open(store, &query->span.segment, &file);
+    enum ft_error error = index_file_open(store, &query->span.segment, &file);
     if (!error)
-        error = index_room(store, file, room, &line);
+        error = index_file_room(store, file, room, &line);
     if (error)
         return error;
     uint32_t high = line.count;
     while (*ordinal < high && !error) {
         uint32_t middle = *ordinal + (high - *ordinal) / 2;
         struct posting posting;
-        error = index_posting(store, file, &line, middle, &posting);
+        error = index_file_posting(store, file, &line, middle, &posting);
         if (!error && posting.index <= after)
             *ordinal = middle + 1;
         else
@@ -159,11 +159,11 @@ static enum ft_error span_fetch(struct query *query, uint32_t room, uint32_t ord
     }
     struct index_file *file;
     struct index_room line;
-    enum ft_error error = index_open(store, &query->span.segment, &file);
+    enum ft_error error = index_file_open(store, &query->span.segment, &file);
     if (!error)
-        error = index_room(store, file, room, &line);
+        error = index_file_room(store, file, room, &line);
     for (; !error && *got < want && ordinal + *got < line.count; (*got)++)
-        error = index_posting(store, file, &line, ordinal + *got, &postings[*got]);
+        error = index_file_posting(store, file, &line, ordinal + *got, &postings[*got]);
     return error;
 }
 
@@ -238,11 +238,11 @@ static enum ft_error by_seq_start(struct query *query, uint64_t seq, uint64_t *a
         struct segment segment;
         struct index_file *file;
         struct index_room line = { 0 };
-        bool there = read_segment(store, *after, &segment, NULL);
+        bool there = reading_segment(store, *after, &segment, NULL);
         CHECK(there);
-        error = index_open(store, &segment, &file);
+        error = index_file_open(store, &segment, &file);
         if (!error)
-            error = index_room(store, file, query->ask->room, &line);
+            error = index_file_room(store, file, query->ask->room, &line);
         *after = segment.first - 1;
         found = line.count && line.seq_base < seq;
     }

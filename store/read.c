@@ -10,7 +10,8 @@
 
 enum { READ_AHEAD_BYTES = 16384 };
 
-bool read_segment(struct store *store, uint64_t index, struct segment *copy, uint64_t *mark_offset)
+bool reading_segment(struct store *store, uint64_t index, struct segment *copy,
+                     uint64_t *mark_offset)
 {
     store_lock(store);
     const struct segment *segment = segments_find(store, index);
@@ -24,8 +25,8 @@ bool read_segment(struct store *store, uint64_t index, struct segment *copy, uin
     return segment != NULL;
 }
 
-enum ft_error read_handle(struct store *store, const struct segment *segment,
-                          struct disk_file **file)
+enum ft_error reading_handle(struct store *store, const struct segment *segment,
+                             struct disk_file **file)
 {
     struct read_handle *oldest = &store->reading.handles[0];
     for (size_t i = 0; i < STORE_HANDLES; i++) {
@@ -52,8 +53,8 @@ enum ft_error read_handle(struct store *store, const struct segment *segment,
     return FT_OK;
 }
 
-enum ft_error read_window(struct store *store, const struct segment *segment, uint64_t offset,
-                          size_t len, const uint8_t **data)
+enum ft_error reading_window(struct store *store, const struct segment *segment, uint64_t offset,
+                             size_t len, const uint8_t **data)
 {
     struct read_side *reading = &store->reading;
     CHECK(len <= STORE_WINDOW_BYTES);
@@ -71,7 +72,7 @@ enum ft_error read_window(struct store *store, const struct segment *segment, ui
             want = (size_t)(segment->end - offset);
         struct disk_file *file;
         reading->window_id = 0;
-        enum ft_error error = read_handle(store, segment, &file);
+        enum ft_error error = reading_handle(store, segment, &file);
         if (!error)
             error = store->disk->read(store->disk->ctx, file, offset, reading->window, want,
                                       &reading->window_len);
@@ -86,7 +87,7 @@ enum ft_error read_window(struct store *store, const struct segment *segment, ui
     return FT_OK;
 }
 
-void read_forget(struct store *store)
+void reading_forget(struct store *store)
 {
     struct read_side *reading = &store->reading;
     for (size_t i = 0; i < STORE_HANDLES; i++) {
@@ -121,16 +122,16 @@ static enum ft_error walk_start(struct store *store, const struct segment *segme
     if (!segment->indexed)
         return FT_OK;
     struct index_file *file;
-    enum ft_error error = index_open(store, segment, &file);
-    return error ? error : index_mark_before(store, file, index, offset);
+    enum ft_error error = index_file_open(store, segment, &file);
+    return error ? error : index_file_mark_before(store, file, index, offset);
 }
 
-enum ft_error read_locate(struct store *store, uint64_t index, struct segment *segment)
+enum ft_error reading_locate(struct store *store, uint64_t index, struct segment *segment)
 {
     struct read_entry *entry = &store->reading.entry;
     uint64_t mark;
     uint64_t offset;
-    if (!read_segment(store, index, segment, &mark))
+    if (!reading_segment(store, index, segment, &mark))
         return FT_ERROR_MISSING;
     if (entry->id == segment->id && index >= entry->first && index < entry->first + entry->count)
         return FT_OK;
@@ -139,7 +140,7 @@ enum ft_error read_locate(struct store *store, uint64_t index, struct segment *s
     while (!error) {
         const uint8_t *data;
         struct entry header;
-        error = read_window(store, segment, offset, ENTRY_HEADER_BYTES, &data);
+        error = reading_window(store, segment, offset, ENTRY_HEADER_BYTES, &data);
         if (error)
             break;
         if (entry_parse(&header, store->crypto, store->cluster, data, ENTRY_HEADER_BYTES) !=
@@ -176,7 +177,7 @@ static enum ft_error load_heads(struct store *store, const struct segment *segme
     size_t len = (size_t)reading->entry.count * ENTRY_HEAD_BYTES;
     const uint8_t *data;
     enum ft_error error =
-        read_window(store, segment, reading->entry.offset + ENTRY_HEADER_BYTES, len, &data);
+        reading_window(store, segment, reading->entry.offset + ENTRY_HEADER_BYTES, len, &data);
     if (error)
         return error;
     memcpy(reading->heads, data, len);
@@ -186,12 +187,12 @@ static enum ft_error load_heads(struct store *store, const struct segment *segme
     return FT_OK;
 }
 
-enum ft_error read_body(struct store *store, uint64_t index, uint8_t *out, size_t capacity,
-                        uint32_t *size, uint64_t *time_us)
+enum ft_error reading_body(struct store *store, uint64_t index, uint8_t *out, size_t capacity,
+                           uint32_t *size, uint64_t *time_us)
 {
     struct segment segment;
     struct read_entry *entry = &store->reading.entry;
-    enum ft_error error = read_locate(store, index, &segment);
+    enum ft_error error = reading_locate(store, index, &segment);
     if (!error)
         error = load_heads(store, &segment);
     if (error)
@@ -213,7 +214,8 @@ enum ft_error read_body(struct store *store, uint64_t index, uint8_t *out, size_
     if (*size > capacity)
         return FT_OK;
     const uint8_t *body;
-    error = read_window(store, &segment, entry->offset + bodies + entry->body_offset, *size, &body);
+    error =
+        reading_window(store, &segment, entry->offset + bodies + entry->body_offset, *size, &body);
     if (error)
         return error;
     if (store->crypto->digest(store->cluster, body, *size) != bytes_get_u64(head + 4))
@@ -245,7 +247,7 @@ static enum ft_error copy_entries(struct store *store, const struct segment *seg
     if (capacity > segment->end - offset)
         capacity = (size_t)(segment->end - offset);
     struct disk_file *file;
-    enum ft_error error = read_handle(store, segment, &file);
+    enum ft_error error = reading_handle(store, segment, &file);
     size_t got = 0;
     if (!error)
         error = store->disk->read(store->disk->ctx, file, offset, out, capacity, &got);
@@ -273,7 +275,7 @@ enum ft_error store_read_entries(struct store *store, uint64_t index, uint8_t *o
         struct segment segment;
         size_t part;
         uint64_t next = index;
-        enum ft_error error = read_locate(store, index, &segment);
+        enum ft_error error = reading_locate(store, index, &segment);
         if (!error)
             error = copy_entries(store, &segment, out + *len, capacity - *len, &part, &next);
         if (error)

@@ -15,7 +15,7 @@ static const char magics[][8] = {
 
 static const uint8_t no_key[DIGEST_KEY_BYTES];
 
-void prologue_write(uint8_t *out, enum file_kind kind, const struct crypto *crypto)
+void file_prologue_write(uint8_t *out, enum file_kind kind, const struct crypto *crypto)
 {
     memcpy(out, magics[kind], sizeof magics[kind]);
     bytes_put_u32(out + 8, STORE_VERSION);
@@ -23,8 +23,8 @@ void prologue_write(uint8_t *out, enum file_kind kind, const struct crypto *cryp
     bytes_put_u64(out + 16, crypto->digest(no_key, out, 16));
 }
 
-enum ft_error prologue_check(const uint8_t *data, size_t len, enum file_kind kind,
-                             const struct crypto *crypto)
+enum ft_error file_prologue_check(const uint8_t *data, size_t len, enum file_kind kind,
+                                  const struct crypto *crypto)
 {
     if (len < PROLOGUE_BYTES)
         return FT_ERROR_CORRUPT;
@@ -42,7 +42,7 @@ enum ft_error prologue_check(const uint8_t *data, size_t len, enum file_kind kin
     return bytes_get_u32(data + 8) == STORE_VERSION ? FT_OK : FT_ERROR_CORRUPT;
 }
 
-const char *prologue_advice(enum ft_error error)
+const char *file_advice(enum ft_error error)
 {
     switch (error) {
     case FT_ERROR_VERSION:

@@ -67,7 +67,7 @@ static enum ft_error refuse(const struct recovering *run, enum ft_error error, c
 static enum ft_error refuse_file(const struct recovering *run, enum ft_error error,
                                  const char *path)
 {
-    return refuse(run, error, "%s %s", path, prologue_advice(error));
+    return refuse(run, error, "%s %s", path, file_advice(error));
 }
 
 /* --- the checkpoint -----------------------------------------------------------------------------
@@ -91,8 +91,8 @@ static enum ft_error load_indexed(struct recovering *run, uint64_t index,
         uint64_t first = run->names->segments[i];
         if (first != next)
             return FT_OK;
-        enum ft_error error =
-            index_header_load(store->disk, store->crypto, store->cluster, first, &header, true);
+        enum ft_error error = index_file_header_load(store->disk, store->crypto, store->cluster,
+                                                     first, &header, true);
         if (error == FT_ERROR_CORRUPT || error == FT_ERROR_MISSING || error == FT_ERROR_FOREIGN)
             return FT_OK;
         if (error)
@@ -120,9 +120,9 @@ static enum ft_error choose_checkpoint(struct recovering *run)
         uint8_t chain[HASH_BYTES];
         struct slice state;
         char path[DISK_PATH_BYTES];
-        checkpoint_path(path, index);
-        enum ft_error error = checkpoint_load(store->disk, store->crypto, store->cluster, index,
-                                              chain, &store->checkpoint_file, &state);
+        checkpoint_file_path(path, index);
+        enum ft_error error = checkpoint_file_load(store->disk, store->crypto, store->cluster,
+                                                   index, chain, &store->checkpoint_file, &state);
         if (error == FT_ERROR_VERSION)
             return refuse_file(run, error, path);
         if (error == FT_ERROR_CORRUPT || error == FT_ERROR_FOREIGN || error == FT_ERROR_MISSING)
@@ -272,7 +272,7 @@ static enum ft_error nothing_missing(struct recovering *run)
     uint64_t last = run->recovery->last_index;
     char path[DISK_PATH_BYTES];
     if (names->checkpoints_count && names->checkpoints[names->checkpoints_count - 1] > last) {
-        checkpoint_path(path, names->checkpoints[names->checkpoints_count - 1]);
+        checkpoint_file_path(path, names->checkpoints[names->checkpoints_count - 1]);
         return refuse(run, FT_ERROR_CORRUPT,
                       "%s stands beyond the log's end at %llu: segments are missing" REJOIN, path,
                       (unsigned long long)last);
@@ -336,7 +336,7 @@ static enum ft_error finish_truncation(struct recovering *run)
         return error;
     run->vote->truncate_from = 0;
     run->vote->generation++;
-    error = vote_save(store->disk, file, store->crypto, run->vote);
+    error = vote_file_save(store->disk, file, store->crypto, run->vote);
     store->disk->close(store->disk->ctx, file);
     return error;
 }

@@ -36,7 +36,7 @@ void segment_header_write(uint8_t out[SEGMENT_HEADER_BYTES], const struct segmen
                           const struct crypto *crypto)
 {
     memset(out, 0, SEGMENT_HEADER_BYTES);
-    prologue_write(out, FILE_SEGMENT, crypto);
+    file_prologue_write(out, FILE_SEGMENT, crypto);
     bytes_put_u64(out + AT_FIRST, header->first);
     bytes_put_u64(out + AT_SEGMENT_BYTES, header->segment_bytes);
     memcpy(out + AT_CLUSTER, header->cluster, IDENTITY_BYTES);
@@ -47,7 +47,7 @@ void segment_header_write(uint8_t out[SEGMENT_HEADER_BYTES], const struct segmen
 enum ft_error segment_header_parse(const uint8_t data[SEGMENT_HEADER_BYTES],
                                    const struct crypto *crypto, struct segment_header *header)
 {
-    enum ft_error error = prologue_check(data, SEGMENT_HEADER_BYTES, FILE_SEGMENT, crypto);
+    enum ft_error error = file_prologue_check(data, SEGMENT_HEADER_BYTES, FILE_SEGMENT, crypto);
     if (error)
         return error;
     header->first = bytes_get_u64(data + AT_FIRST);

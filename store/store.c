@@ -11,7 +11,7 @@ static const uint8_t nobody[IDENTITY_BYTES];
 
 static enum ft_error refuse(char *why, size_t why_len, enum ft_error error, const char *path)
 {
-    snprintf(why, why_len, "%s %s", path, prologue_advice(error));
+    snprintf(why, why_len, "%s %s", path, file_advice(error));
     return error;
 }
 
@@ -36,9 +36,9 @@ static enum ft_error set_up(const struct store_options *options, struct vote_rec
     if (!error)
         error = make_folder(disk, "checkpoint");
     if (!error)
-        error = vote_create(disk, options->crypto, vote);
+        error = vote_file_create(disk, options->crypto, vote);
     if (!error)
-        error = identity_save(disk, options->crypto, &identity);
+        error = identity_file_save(disk, options->crypto, &identity);
     return error;
 }
 
@@ -48,7 +48,7 @@ static enum ft_error really_blank(const struct store_options *options,
 {
     struct vote_record vote;
     bool any;
-    enum ft_error error = vote_load(options->disk, options->crypto, &vote, &any);
+    enum ft_error error = vote_file_load(options->disk, options->crypto, &vote, &any);
     if (error && error != FT_ERROR_MISSING)
         return refuse(why, why_len, error, "vote");
     bool lost = !error && (!any || vote.generation > 1);
@@ -64,7 +64,7 @@ static enum ft_error load_vote(struct store *store, char *why, size_t why_len)
 {
     struct vote_record *vote = &store->log.vote;
     bool any;
-    enum ft_error error = vote_load(store->disk, store->crypto, vote, &any);
+    enum ft_error error = vote_file_load(store->disk, store->crypto, vote, &any);
     if (error)
         return refuse(why, why_len, error, "vote");
     if (any && memcmp(vote->identity, store->identity, IDENTITY_BYTES) != 0)
@@ -77,7 +77,7 @@ static enum ft_error load_identity(struct store *store, const struct store_optio
                                    const struct store_names *names, char *why, size_t why_len)
 {
     struct identity_file file;
-    enum ft_error error = identity_load(store->disk, store->crypto, &file);
+    enum ft_error error = identity_file_load(store->disk, store->crypto, &file);
     if (error == FT_ERROR_MISSING) {
         error = really_blank(options, names, why, why_len);
         if (error)
@@ -85,7 +85,7 @@ static enum ft_error load_identity(struct store *store, const struct store_optio
         error = set_up(options, &store->log.vote);
         if (error)
             return refuse(why, why_len, error, "the node's folder");
-        error = identity_load(store->disk, store->crypto, &file);
+        error = identity_file_load(store->disk, store->crypto, &file);
     }
     if (error)
         return refuse(why, why_len, error, "identity");
@@ -171,7 +171,7 @@ void store_checkpoint_release(struct store *store)
 void store_close(struct store *store)
 {
     const struct disk *disk = store->disk;
-    read_forget(store);
+    reading_forget(store);
     if (store->log.vote_file)
         disk->close(disk->ctx, store->log.vote_file);
     if (store->log.active)

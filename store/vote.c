@@ -53,7 +53,7 @@ static void vote_format(uint8_t out[VOTE_RECORD_BYTES], const struct crypto *cry
                         const struct vote_record *record)
 {
     memset(out, 0, VOTE_RECORD_BYTES);
-    prologue_write(out, FILE_VOTE, crypto);
+    file_prologue_write(out, FILE_VOTE, crypto);
     bytes_put_u64(out + AT_GENERATION, record->generation);
     bytes_put_u64(out + AT_TERM, record->term);
     memcpy(out + AT_VOTE, record->vote, IDENTITY_BYTES);
@@ -63,15 +63,15 @@ static void vote_format(uint8_t out[VOTE_RECORD_BYTES], const struct crypto *cry
     bytes_put_u64(out + AT_CHECK, crypto->digest(record->identity, out, AT_CHECK));
 }
 
-enum vote_state vote_parse(const uint8_t *data, const struct crypto *crypto,
-                           struct vote_record *record)
+enum vote_state vote_file_parse(const uint8_t *data, const struct crypto *crypto,
+                                struct vote_record *record)
 {
     bool zero = true;
     for (size_t i = 0; i < VOTE_RECORD_BYTES && zero; i++)
         zero = data[i] == 0;
     if (zero)
         return VOTE_ZERO;
-    if (prologue_check(data, VOTE_RECORD_BYTES, FILE_VOTE, crypto) != FT_OK)
+    if (file_prologue_check(data, VOTE_RECORD_BYTES, FILE_VOTE, crypto) != FT_OK)
         return VOTE_BROKEN;
     record->generation = bytes_get_u64(data + AT_GENERATION);
     record->term = bytes_get_u64(data + AT_TERM);
@@ -84,8 +84,8 @@ enum vote_state vote_parse(const uint8_t *data, const struct crypto *crypto,
     return record->generation > 0 ? VOTE_VALID : VOTE_BROKEN;
 }
 
-enum ft_error vote_create(const struct disk *disk, const struct crypto *crypto,
-                          const struct vote_record *record)
+enum ft_error vote_file_create(const struct disk *disk, const struct crypto *crypto,
+                               const struct vote_record *record)
 {
     CHECK(record->generation == 1);
     uint8_t *data = calloc(1, VOTE_FILE_BYTES);
@@ -99,8 +99,8 @@ enum ft_error vote_create(const struct disk *disk, const struct crypto *crypto,
     return error;
 }
 
-enum ft_error vote_save(const struct disk *disk, struct disk_file *file,
-                        const struct crypto *crypto, const struct vote_record *record)
+enum ft_error vote_file_save(const struct disk *disk, struct disk_file *file,
+                             const struct crypto *crypto, const struct vote_record *record)
 {
     uint8_t data[VOTE_RECORD_BYTES];
     vote_format(data, crypto, record);
@@ -125,8 +125,8 @@ static enum vote_other other_pair(const enum vote_state states[VOTE_COPIES], uin
     return VOTE_OTHER_BROKEN;
 }
 
-enum ft_error vote_load(const struct disk *disk, const struct crypto *crypto,
-                        struct vote_record *record, bool *any)
+enum ft_error vote_file_load(const struct disk *disk, const struct crypto *crypto,
+                             struct vote_record *record, bool *any)
 {
     uint8_t *data;
     size_t len;
@@ -141,9 +141,9 @@ enum ft_error vote_load(const struct disk *disk, const struct crypto *crypto,
             continue;
         struct vote_record copy;
         const uint8_t *at = data + i * VOTE_SECTOR_BYTES;
-        states[i] = vote_parse(at, crypto, &copy);
+        states[i] = vote_file_parse(at, crypto, &copy);
         if (states[i] == VOTE_BROKEN &&
-            prologue_check(at, VOTE_RECORD_BYTES, FILE_VOTE, crypto) == FT_ERROR_VERSION)
+            file_prologue_check(at, VOTE_RECORD_BYTES, FILE_VOTE, crypto) == FT_ERROR_VERSION)
             error = FT_ERROR_VERSION;
         /* A copy in the other pair's place is not one that was written there. */
         if (states[i] == VOTE_VALID && copy.generation % 2 != i / 2)
