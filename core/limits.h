@@ -50,6 +50,7 @@ enum {
     LIMIT_LINE_BYTES = 65536, /* of JSON; so of an id, too */
     LIMIT_OUTBOX_ENTRIES = 16384,
     LIMIT_OUTBOX_BYTES = 8 << 20, /* when full, no input is read */
+    LIMIT_SERVERS = 32,           /* of one list */
     LIMIT_QUERIES = 256,          /* asked and not answered */
     LIMIT_QUERY_BYTES = 1 << 20,  /* their ids and rooms */
 
