@@ -84,6 +84,22 @@ static void many_small_messages_in_order(void **state)
     assert_int_equal(side.drained, 1);
 }
 
+/* What a DRAINED handler sends goes out without anything else to wake the loop. */
+static void pages_follow_each_other(void **state)
+{
+    (void)state;
+    enum { PAGES = 50 };
+    struct side side = { .admits = true };
+    struct side *other = meet(&side, ROLE_CLIENT);
+    other->pages = PAGES;
+    say(other->channel, "first", 5);
+    UNTIL(side.messages == 1 + PAGES);
+    UNTIL(other->drained == 1 + PAGES);
+    turns(5);
+    assert_int_equal(side.messages, 1 + PAGES);
+    assert_int_equal(other->drained, 1 + PAGES);
+}
+
 static void reader_that_pauses_holds_the_sender(void **state)
 {
     (void)state;
@@ -409,6 +425,7 @@ int main(void)
         CHANNEL_TEST(roles_open),
         CHANNEL_TEST(messages_of_all_lengths),
         CHANNEL_TEST(many_small_messages_in_order),
+        CHANNEL_TEST(pages_follow_each_other),
         CHANNEL_TEST(reader_that_pauses_holds_the_sender),
         CHANNEL_TEST(full_buffers_are_said),
         CHANNEL_TEST(closing_in_every_handler),

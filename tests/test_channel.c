@@ -44,6 +44,8 @@ void on_side(void *owner, struct channel *channel, const struct channel_event *e
         break;
     case CHANNEL_DRAINED:
         side->drained++;
+        if (side->pages-- > 0)
+            say(channel, "page", 4);
         break;
     case CHANNEL_CLOSED:
         side->closed++;
