@@ -334,6 +334,25 @@ static void out_of_descriptors(void **state)
     close(stranger.fd);
 }
 
+/* What a DRAINED handler sends goes out without anything else to wake the loop: the reader is not
+ * on it. */
+static void pages_follow_each_other(void **state)
+{
+    (void)state;
+    enum { PAGES = 50 };
+    struct stranger stranger;
+    uint8_t frame[64];
+    stranger_handshake(&stranger);
+    accepts_as.pages = PAGES;
+    stranger_write(&stranger, frame, stranger_frame(&stranger, frame, "hi"));
+    UNTIL(accepted_count == 1 && accepted[0].messages == 1);
+    say(accepted[0].channel, "first", 5);
+    UNTIL(accepted[0].drained == 1 + PAGES);
+    turns(5);
+    assert_int_equal(accepted[0].drained, 1 + PAGES);
+    close(stranger.fd);
+}
+
 static void reset_is_told_from_an_end(void **state)
 {
     (void)state;
@@ -499,6 +518,7 @@ int main(void)
         CHANNEL_TEST(login_deadline_moves),
         CHANNEL_TEST(confirmed_ones_give_way_last),
         CHANNEL_TEST(out_of_descriptors),
+        CHANNEL_TEST(pages_follow_each_other),
         CHANNEL_TEST(reset_is_told_from_an_end),
         CHANNEL_TEST(write_that_fails_leaves_reading),
         CHANNEL_TEST(lingering_ends),

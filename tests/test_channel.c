@@ -26,6 +26,10 @@ void on_side(void *owner, struct channel *channel, const struct channel_event *e
         side->opened++;
         if (side->admits)
             channel_admit(channel, ECHO_MAX);
+        if (side->greets) {
+            static uint8_t greeting[ECHO_MAX];
+            say(channel, greeting, side->greets);
+        }
         if (side->shuts_at_opening) {
             say(channel, "bye", 3);
             channel_close(channel, true);

@@ -28,6 +28,7 @@ struct side {
     size_t bytes;
     size_t last_len;
     uint8_t last[64]; /* the beginning of the last message */
+    size_t greets;    /* length of a message sent inside the OPENED handler */
     int pages;        /* more messages to send, one at each DRAINED */
     bool admits;      /* at OPENED */
     bool echoes;
