@@ -354,6 +354,9 @@ static inline void store_unlock(struct store *store)
     pthread_mutex_unlock(&store->mutex);
 }
 
+/* log.c: closes the log side's handles, in the thread that opened them. */
+void log_forget(struct store *store);
+
 /* read.c: a segment's copy by an index in it (marks are not to be used), false when it is not
  * there; a handle on it; bytes of it in the window. */
 bool reading_segment(struct store *store, uint64_t index, struct segment *copy,

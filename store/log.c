@@ -73,6 +73,14 @@ static void close_active(struct store *store)
     store->log.active_id = 0;
 }
 
+void log_forget(struct store *store)
+{
+    close_active(store);
+    if (store->log.vote_file)
+        store->disk->close(store->disk->ctx, store->log.vote_file);
+    store->log.vote_file = NULL;
+}
+
 /* A copy of the newest segment, without its marks; false when the log has none. */
 static bool newest_segment(struct store *store, struct segment *copy)
 {

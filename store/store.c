@@ -172,10 +172,7 @@ void store_close(struct store *store)
 {
     const struct disk *disk = store->disk;
     reading_forget(store);
-    if (store->log.vote_file)
-        disk->close(disk->ctx, store->log.vote_file);
-    if (store->log.active)
-        disk->close(disk->ctx, store->log.active);
+    log_forget(store);
     if (store->lock)
         disk->close(disk->ctx, store->lock);
     for (size_t i = 0; i < store->segments_count; i++)

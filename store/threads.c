@@ -1,0 +1,422 @@
+#include "store/threads.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "core/check.h"
+#include "store/internal.h"
+
+#ifndef SYS_close_range
+#define SYS_close_range 436
+#endif
+
+enum {
+    STACK_BYTES = 256 << 10,
+    COMPLETIONS_MAX = STORE_READS_MAX + 8, /* the reads, a flush, what nobody asked for */
+    RETRY_S = 1,                           /* a full disk is asked again so often */
+    OPEN_MAX_GUESS = 65536,
+};
+
+struct job {
+    enum store_completion_kind kind;
+    uint64_t id;
+    uint64_t index;
+    size_t capacity;
+    struct store_query query;
+    uint8_t *copied; /* a query's rooms or a checkpoint's state */
+    size_t copied_len;
+};
+
+struct store_threads {
+    struct store *store;
+    const struct disk *disk;
+    int wake_fd;
+    pthread_t log_thread;
+    pthread_t reading_thread;
+
+    pthread_mutex_t mutex; /* of all that follows */
+    pthread_cond_t log_work;
+    pthread_cond_t reading_work;
+    bool stopping;
+    bool shares_files;
+    bool log_started;
+    bool flush_out; /* from submission until its completion was fetched */
+    bool flush_waits;
+    struct store_flush flush;
+    struct job jobs[STORE_READS_MAX];
+    size_t jobs_first;
+    size_t jobs_count;
+    size_t outstanding; /* reads and checkpoints submitted and not yet fetched */
+    struct store_completion completions[COMPLETIONS_MAX];
+    size_t completions_first;
+    size_t completions_count;
+    enum ft_error prepare_error; /* told last */
+};
+
+static uint64_t now_us(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+static void complete(struct store_threads *threads, const struct store_completion *completion)
+{
+    pthread_mutex_lock(&threads->mutex);
+    CHECK(threads->completions_count < COMPLETIONS_MAX);
+    size_t at = (threads->completions_first + threads->completions_count++) % COMPLETIONS_MAX;
+    threads->completions[at] = *completion;
+    pthread_mutex_unlock(&threads->mutex);
+    ssize_t written;
+    do {
+        written = write(threads->wake_fd, &(uint64_t) { 1 }, sizeof(uint64_t));
+    } while (written < 0 && errno == EINTR);
+}
+
+/* --- the log thread ------------------------------------------------------------------------------
+ */
+
+static void close_between(int first, int last)
+{
+    if (first > last)
+        return;
+    if (syscall(SYS_close_range, (unsigned)first, (unsigned)last, 0u) == 0)
+        return;
+    long most = sysconf(_SC_OPEN_MAX);
+    if (most < 0 || most > OPEN_MAX_GUESS)
+        most = OPEN_MAX_GUESS;
+    for (int fd = first; fd <= last && fd < most; fd++)
+        close(fd);
+}
+
+static int by_value(const void *a, const void *b)
+{
+    return *(const int *)a - *(const int *)b;
+}
+
+/* A file table of its own, without what the loop's thread had open. Not under ThreadSanitizer: it
+ * knows descriptors by number only and takes those of two tables for one. */
+static bool own_files(struct store_threads *threads)
+{
+#ifdef __SANITIZE_THREAD__
+    if (threads)
+        return false;
+#endif
+    if (unshare(CLONE_FILES) != 0)
+        return false;
+    int keep[] = { STDERR_FILENO, threads->wake_fd, disk_posix_folder(threads->disk),
+                   disk_posix_descriptor(threads->store->lock) };
+    enum { KEPT = sizeof keep / sizeof keep[0] };
+    qsort(keep, KEPT, sizeof keep[0], by_value);
+    int next = STDERR_FILENO + 1;
+    for (size_t i = 0; i < KEPT; i++) {
+        close_between(next, keep[i] - 1);
+        if (keep[i] >= next)
+            next = keep[i] + 1;
+    }
+    close_between(next, INT32_MAX);
+    return true;
+}
+
+static void *log_main(void *ctx)
+{
+    struct store_threads *threads = ctx;
+    bool own = own_files(threads);
+    pthread_mutex_lock(&threads->mutex);
+    threads->shares_files = !own;
+    threads->log_started = true;
+    pthread_cond_broadcast(&threads->reading_work);
+    while (!threads->stopping || threads->flush_waits) {
+        if (!threads->flush_waits) {
+            pthread_cond_wait(&threads->log_work, &threads->mutex);
+            continue;
+        }
+        threads->flush_waits = false;
+        struct store_flush flush = threads->flush;
+        pthread_mutex_unlock(&threads->mutex);
+        uint64_t start = now_us();
+        enum ft_error error = store_flush(threads->store, &flush);
+        struct store_completion done = { .kind = STORE_DONE_FLUSH,
+                                         .id = flush.number,
+                                         .error = error,
+                                         .duration_us = now_us() - start };
+        complete(threads, &done);
+        pthread_mutex_lock(&threads->mutex);
+        pthread_cond_signal(&threads->reading_work); /* a segment may have to be prepared */
+    }
+    pthread_mutex_unlock(&threads->mutex);
+    /* In this thread's table, not in that of whoever closes the store. */
+    log_forget(threads->store);
+    return NULL;
+}
+
+/* --- the reading thread
+ * --------------------------------------------------------------------------- */
+
+static void do_job(struct store_threads *threads, struct job *job)
+{
+    struct store_completion done = { .kind = job->kind, .id = job->id };
+    uint64_t start = now_us();
+    uint8_t *out = NULL;
+    if (job->kind == STORE_DONE_CHECKPOINT) {
+        done.error = store_checkpoint(threads->store, job->index,
+                                      (struct slice) { job->copied, job->copied_len });
+    } else {
+        out = malloc(job->capacity);
+        done.error = out ? FT_OK : FT_ERROR_LIMIT;
+    }
+    if (!done.error && job->kind == STORE_DONE_READ_ENTRIES)
+        done.error = store_read_entries(threads->store, job->index, out, job->capacity, &done.len);
+    if (!done.error && job->kind == STORE_DONE_READ_POSTS) {
+        done.error =
+            store_read_posts(threads->store, &job->query, out, job->capacity, &done.answer);
+        done.len = done.answer.len;
+    }
+    if (done.error)
+        done.len = 0;
+    if (out && done.len == 0) {
+        free(out);
+        out = NULL;
+    } else if (out) {
+        uint8_t *fitted = realloc(out, done.len);
+        out = fitted ? fitted : out;
+    }
+    free(job->copied);
+    done.data = out;
+    done.duration_us = now_us() - start;
+    complete(threads, &done);
+}
+
+/* Makes the next segment when it is due; tells when that begins or ceases to fail. */
+static void prepare(struct store_threads *threads)
+{
+    if (!store_wants_prepare(threads->store))
+        return;
+    uint64_t start = now_us();
+    enum ft_error error = store_prepare(threads->store);
+    if (error == threads->prepare_error)
+        return;
+    threads->prepare_error = error;
+    struct store_completion done = { .kind = STORE_DONE_PREPARE,
+                                     .error = error,
+                                     .duration_us = now_us() - start };
+    pthread_mutex_lock(&threads->mutex);
+    bool room = threads->completions_count < COMPLETIONS_MAX - 2;
+    pthread_mutex_unlock(&threads->mutex);
+    if (room)
+        complete(threads, &done);
+    else
+        threads->prepare_error = FT_ERROR_EXISTS; /* told the next time */
+}
+
+static void *reading_main(void *ctx)
+{
+    struct store_threads *threads = ctx;
+    pthread_mutex_lock(&threads->mutex);
+    while (!threads->stopping || threads->jobs_count) {
+        pthread_mutex_unlock(&threads->mutex);
+        prepare(threads);
+        pthread_mutex_lock(&threads->mutex);
+        if (threads->jobs_count) {
+            struct job job = threads->jobs[threads->jobs_first];
+            threads->jobs_first = (threads->jobs_first + 1) % STORE_READS_MAX;
+            threads->jobs_count--;
+            pthread_mutex_unlock(&threads->mutex);
+            do_job(threads, &job);
+            pthread_mutex_lock(&threads->mutex);
+        } else if (!threads->stopping && threads->prepare_error) {
+            struct timespec until;
+            clock_gettime(CLOCK_MONOTONIC, &until);
+            until.tv_sec += RETRY_S;
+            pthread_cond_timedwait(&threads->reading_work, &threads->mutex, &until);
+        } else if (!threads->stopping) {
+            pthread_cond_wait(&threads->reading_work, &threads->mutex);
+        }
+    }
+    pthread_mutex_unlock(&threads->mutex);
+    return NULL;
+}
+
+/* --- for the loop's thread
+ * ------------------------------------------------------------------------ */
+
+static bool start_thread(pthread_t *thread, void *(*run)(void *), void *ctx)
+{
+    pthread_attr_t attributes;
+    sigset_t all;
+    sigset_t before;
+    if (pthread_attr_init(&attributes) != 0)
+        return false;
+    (void)pthread_attr_setstacksize(&attributes, STACK_BYTES);
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are the loop's */
+    bool started = pthread_create(thread, &attributes, run, ctx) == 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attributes);
+    return started;
+}
+
+enum ft_error store_threads_start(struct store_threads **threads, struct store *store,
+                                  const struct disk *disk, int wake_fd)
+{
+    CHECK(store->disk == disk);
+    CHECK(wake_fd > STDERR_FILENO);
+    struct store_threads *made = calloc(1, sizeof *made);
+    if (!made)
+        return FT_ERROR_LIMIT;
+    made->store = store;
+    made->disk = disk;
+    made->wake_fd = wake_fd;
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_mutex_init(&made->mutex, NULL);
+    pthread_cond_init(&made->log_work, &monotonic);
+    pthread_cond_init(&made->reading_work, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    log_forget(store); /* the log thread opens its own */
+    if (!start_thread(&made->log_thread, log_main, made)) {
+        free(made);
+        return FT_ERROR_LIMIT;
+    }
+    /* The log thread has its table before the caller opens anything more. */
+    pthread_mutex_lock(&made->mutex);
+    while (!made->log_started)
+        pthread_cond_wait(&made->reading_work, &made->mutex);
+    pthread_mutex_unlock(&made->mutex);
+    if (!start_thread(&made->reading_thread, reading_main, made)) {
+        pthread_mutex_lock(&made->mutex);
+        made->stopping = true;
+        pthread_cond_signal(&made->log_work);
+        pthread_mutex_unlock(&made->mutex);
+        pthread_join(made->log_thread, NULL);
+        free(made);
+        return FT_ERROR_LIMIT;
+    }
+    *threads = made;
+    return FT_OK;
+}
+
+void store_threads_stop(struct store_threads *threads)
+{
+    pthread_mutex_lock(&threads->mutex);
+    threads->stopping = true;
+    pthread_cond_signal(&threads->log_work);
+    pthread_cond_signal(&threads->reading_work);
+    pthread_mutex_unlock(&threads->mutex);
+    pthread_join(threads->log_thread, NULL);
+    pthread_join(threads->reading_thread, NULL);
+    struct store_completion left;
+    while (store_threads_next(threads, &left))
+        store_threads_release(&left);
+    pthread_cond_destroy(&threads->log_work);
+    pthread_cond_destroy(&threads->reading_work);
+    pthread_mutex_destroy(&threads->mutex);
+    free(threads);
+}
+
+bool store_threads_shares_files(const struct store_threads *threads)
+{
+    return threads->shares_files; /* decided before store_threads_start returned */
+}
+
+void store_threads_submit_flush(struct store_threads *threads, const struct store_flush *flush)
+{
+    pthread_mutex_lock(&threads->mutex);
+    CHECK(!threads->flush_out);
+    CHECK(!threads->stopping);
+    threads->flush_out = true;
+    threads->flush_waits = true;
+    threads->flush = *flush;
+    pthread_cond_signal(&threads->log_work);
+    pthread_mutex_unlock(&threads->mutex);
+}
+
+/* Takes over job->copied, also when it is refused. */
+static bool submit(struct store_threads *threads, const struct job *job)
+{
+    pthread_mutex_lock(&threads->mutex);
+    CHECK(!threads->stopping);
+    bool room = threads->outstanding < STORE_READS_MAX;
+    if (room) {
+        threads->outstanding++;
+        threads->jobs[(threads->jobs_first + threads->jobs_count++) % STORE_READS_MAX] = *job;
+        pthread_cond_signal(&threads->reading_work);
+    }
+    pthread_mutex_unlock(&threads->mutex);
+    if (!room)
+        free(job->copied);
+    return room;
+}
+
+bool store_threads_submit_read_entries(struct store_threads *threads, uint64_t id, uint64_t index,
+                                       size_t capacity)
+{
+    CHECK(capacity > 0);
+    return submit(threads, &(struct job) { .kind = STORE_DONE_READ_ENTRIES,
+                                           .id = id,
+                                           .index = index,
+                                           .capacity = capacity });
+}
+
+bool store_threads_submit_read_posts(struct store_threads *threads, uint64_t id,
+                                     const struct store_query *query, size_t capacity)
+{
+    CHECK(capacity > 0);
+    struct job job = {
+        .kind = STORE_DONE_READ_POSTS, .id = id, .query = *query, .capacity = capacity
+    };
+    if (query->rooms_count) {
+        struct store_room_range *rooms = calloc(query->rooms_count, sizeof *rooms);
+        if (!rooms)
+            return false;
+        memcpy(rooms, query->rooms, query->rooms_count * sizeof *rooms);
+        job.query.rooms = rooms;
+        job.copied = (uint8_t *)rooms;
+    }
+    return submit(threads, &job);
+}
+
+bool store_threads_submit_checkpoint(struct store_threads *threads, uint64_t index,
+                                     struct slice state)
+{
+    struct job job = {
+        .kind = STORE_DONE_CHECKPOINT, .id = index, .index = index, .copied_len = state.len
+    };
+    job.copied = malloc(state.len + 1);
+    if (!job.copied)
+        return false;
+    if (state.len)
+        memcpy(job.copied, state.data, state.len);
+    return submit(threads, &job);
+}
+
+bool store_threads_next(struct store_threads *threads, struct store_completion *completion)
+{
+    pthread_mutex_lock(&threads->mutex);
+    bool any = threads->completions_count > 0;
+    if (any) {
+        *completion = threads->completions[threads->completions_first];
+        threads->completions_first = (threads->completions_first + 1) % COMPLETIONS_MAX;
+        threads->completions_count--;
+        if (completion->kind == STORE_DONE_FLUSH)
+            threads->flush_out = false;
+        else if (completion->kind != STORE_DONE_PREPARE)
+            threads->outstanding--;
+    }
+    pthread_mutex_unlock(&threads->mutex);
+    return any;
+}
+
+void store_threads_release(struct store_completion *completion)
+{
+    free((uint8_t *)(uintptr_t)completion->data);
+    completion->data = NULL;
+    completion->len = 0;
+}

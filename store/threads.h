@@ -1,0 +1,65 @@
+/* The program's two disk threads, so that its loop never waits for a disk.
+ *
+ *   log thread       flushes, one at a time, and nothing else. It has a file table of its own
+ *                    (unshare(CLONE_FILES)) without the program's sockets: when the process is
+ *                    killed in the middle of a long fdatasync, its connections close at once
+ *                    instead of when the device answers. The folder's lock stays in it, so that a
+ *                    successor waits for that write.
+ *   reading thread   reads and checkpoints in the order of submission, and next segments, made
+ *                    ahead of need by itself, at once when a flush has used up the spare.
+ *
+ * All functions here are called by the loop's thread only. Completions are fetched with
+ * store_threads_next after `wake_fd` (an eventfd of the caller's) became readable; the caller
+ * empties the eventfd first. Until a flush's completion was fetched, its entries' memory must stay
+ * valid and unchanged; everything else is copied at submission. What a completion points to belongs
+ * to this module until store_threads_release. Times are microseconds, monotonic. */
+#ifndef FTCHAT_STORE_THREADS_H
+#define FTCHAT_STORE_THREADS_H
+
+#include "store/store.h"
+
+struct store_threads;
+
+enum { STORE_READS_MAX = 256 };
+
+enum store_completion_kind {
+    STORE_DONE_FLUSH,        /* id: the flush's number */
+    STORE_DONE_READ_ENTRIES, /* data: whole entries; len 0: not there */
+    STORE_DONE_READ_POSTS,   /* data: records; answer */
+    STORE_DONE_CHECKPOINT,   /* id: its index */
+    STORE_DONE_PREPARE,      /* not asked for: error SPACE: the disk is full, writes will be refused
+                                soon; FT_OK: it is no longer; told at each change */
+};
+
+struct store_completion {
+    enum store_completion_kind kind;
+    enum ft_error error;
+    uint64_t id;
+    uint64_t duration_us; /* of the work alone, without the time in the queue */
+    const uint8_t *data;
+    size_t len;
+    struct store_answer answer;
+};
+
+/* `disk` is the posix disk that `store` was opened on. */
+enum ft_error store_threads_start(struct store_threads **threads, struct store *store,
+                                  const struct disk *disk, int wake_fd) FT_MUST_USE;
+/* Finishes what was submitted and ends both threads. What is still to be fetched is dropped. */
+void store_threads_stop(struct store_threads *threads);
+/* True: unshare was refused, the log thread shares the file table (to be logged once). */
+bool store_threads_shares_files(const struct store_threads *threads);
+
+/* At most one flush is out at a time: submitting a second one is a programmer's error. */
+void store_threads_submit_flush(struct store_threads *threads, const struct store_flush *flush);
+/* False: the queue of STORE_READS_MAX is full, or there is no memory: try again later. */
+bool store_threads_submit_read_entries(struct store_threads *threads, uint64_t id, uint64_t index,
+                                       size_t capacity) FT_MUST_USE;
+bool store_threads_submit_read_posts(struct store_threads *threads, uint64_t id,
+                                     const struct store_query *query, size_t capacity) FT_MUST_USE;
+bool store_threads_submit_checkpoint(struct store_threads *threads, uint64_t index,
+                                     struct slice state) FT_MUST_USE;
+
+bool store_threads_next(struct store_threads *threads, struct store_completion *completion);
+void store_threads_release(struct store_completion *completion);
+
+#endif
