@@ -82,7 +82,7 @@ struct channels_config {
     void *owner;
 };
 
-/* Keys are copied. NULL when memory is out. One per loop. */
+/* Keys are copied. NULL when memory is out. */
 struct channels *channels_create(struct loop *loop, const struct channels_config *config);
 /* Cuts all channels off without an event. */
 void channels_destroy(struct channels *channels);

@@ -234,12 +234,14 @@ static void on_idle(struct loop_hook *hook)
 static void on_reap(struct loop_hook *hook)
 {
     struct channels *set = LOOP_HOLDER(struct channels, reap_hook, hook);
-    while (link_is_used(&set->dead)) {
-        struct channel *channel = LOOP_HOLDER(struct channel, dirty, set->dead.next);
+    struct link *next = set->dead.next;
+    while (next != &set->dead) {
+        struct channel *channel = LOOP_HOLDER(struct channel, dirty, next);
         CHECK(channel->state == CHANNEL_DEAD);
-        link_remove(&channel->dirty);
+        next = next->next;
         free(channel);
     }
+    link_init(&set->dead);
     if (link_is_used(&set->dirty) || link_is_used(&set->queued))
         loop_again(set->loop);
 }
@@ -256,15 +258,15 @@ static void fill_in(struct channels_config *config)
     if (config->preauth_per_address == 0)
         config->preauth_per_address = 64;
     if (config->handshake_timeout_us == 0)
-        config->handshake_timeout_us = 5 * 1000 * 1000;
+        config->handshake_timeout_us = UINT64_C(5) * 1000 * 1000;
     if (config->login_timeout_us == 0)
-        config->login_timeout_us = 10 * 1000 * 1000;
+        config->login_timeout_us = UINT64_C(10) * 1000 * 1000;
     if (config->linger_us == 0)
-        config->linger_us = 2 * 1000 * 1000;
+        config->linger_us = UINT64_C(2) * 1000 * 1000;
     if (config->burst_us == 0)
-        config->burst_us = 10 * 1000 * 1000;
+        config->burst_us = UINT64_C(10) * 1000 * 1000;
     if (config->buffer_cap_bytes == 0)
-        config->buffer_cap_bytes = 256 << 20;
+        config->buffer_cap_bytes = UINT64_C(256) << 20;
 }
 
 static void copy_keys(struct channels *set, const struct channels_config *config)

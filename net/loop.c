@@ -18,6 +18,7 @@ enum {
      * most, before any timer fires. */
     POLLS_WHEN_LATE = LIMIT_CONNECTIONS / POLL_BATCH,
     LATE_US = 2000,
+    SLEEP_MAX_MS = 3600000,
 };
 
 struct loop {
@@ -171,7 +172,7 @@ static int sleep_ms(const struct loop *loop, uint64_t max_wait_us)
     if (wait_us == UINT64_MAX)
         return -1;
     const uint64_t wait_ms = wait_us / 1000 + (wait_us % 1000 != 0);
-    return wait_ms > 3600 * 1000 ? 3600 * 1000 : (int)wait_ms;
+    return wait_ms > SLEEP_MAX_MS ? SLEEP_MAX_MS : (int)wait_ms;
 }
 
 static void fire_timers(struct loop *loop)
