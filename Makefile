@@ -14,6 +14,8 @@ FUZZ_SECONDS ?= 60
 ifeq ($(MAKELEVEL),0)
 MAKEFLAGS += -j$(shell nproc)
 endif
+# `make V=1` shows the commands whole.
+say = $(if $(V),,@echo "  $(1) $@";)
 
 deps = build/deps
 arch := $(shell uname -m)
@@ -80,7 +82,7 @@ build/version: FORCE
 define variant_rules
 build/$(1)/%.o: %.c Makefile | $(deps)/ready
 	@mkdir -p $$(@D)
-	$$(CC_$(1)) $$(common) $$(CFLAGS_$(1)) $$(EXTRA_CFLAGS) -c -o $$@ $$<
+	$$(call say,CC  )$$(CC_$(1)) $$(common) $$(CFLAGS_$(1)) $$(EXTRA_CFLAGS) -c -o $$@ $$<
 
 build/$(1)/cmd/version.o: build/version
 build/$(1)/cmd/version.o: EXTRA_CFLAGS += -DFTCHAT_VERSION='"$$(shell cat build/version 2>/dev/null)"'
@@ -99,19 +101,19 @@ static_pie = gcc -nostdlib -static-pie -Wl,--no-dynamic-linker,-z,relro,-z,now,-
     -L$(musl) -lc -lgcc $(call gcc_file,crtendS.o) $(musl)/crtn.o
 
 build/release/ftchat build/release-clang/ftchat: build/%/ftchat: build/%/main.o build/%/libftchat.a
-	$(static_pie)
+	$(call say,LINK)$(static_pie)
 
 # A native program of variant V: its objects, its archive, Debian's libraries.
 link_native = $(CC_$(1)) -g $(CFLAGS_$(1)) -o $@ $(filter %.o %.a,$^) -lsodium -linih -lpthread
 
 define native_rules
 build/$(1)/ftchat: build/$(1)/main.o build/$(1)/libftchat.a
-	$$(call link_native,$(1))
+	$$(call say,LINK)$$(call link_native,$(1))
 build/$(1)/sim: $$(patsubst %.c,build/$(1)/%.o,$$(sims)) build/$(1)/libftchat.a
-	$$(call link_native,$(1))
+	$$(call say,LINK)$$(call link_native,$(1))
 build/$(1)/test/%: build/$(1)/tests/%.o $$(patsubst %.c,build/$(1)/%.o,$$(test_support)) build/$(1)/libftchat.a
 	@mkdir -p $$(@D)
-	$$(call link_native,$(1)) -lcmocka
+	$$(call say,LINK)$$(call link_native,$(1)) -lcmocka
 endef
 $(foreach v,$(filter native%,$(variants)),$(eval $(call native_rules,$(v))))
 
@@ -129,7 +131,7 @@ $(deps)/lib/libcmocka.a: | $(deps)/ready
 $(tests:%=build/release/tests/%.o) $(test_support:%.c=build/release/%.o): | $(deps)/lib/libcmocka.a
 build/test-release/%: build/release/tests/%.o $(patsubst %.c,build/release/%.o,$(test_support)) build/release/libftchat.a
 	@mkdir -p $(@D)
-	$(call static_pie,$@,$(deps)/lib/libcmocka.a)
+	$(call say,LINK)$(call static_pie,$@,$(deps)/lib/libcmocka.a)
 
 build/sim/sim: build/native/sim
 	@mkdir -p $(@D) && cp $< $@
@@ -138,11 +140,11 @@ build/sim/sim-asan: build/native-asan/sim
 
 build/bench/%: build/native/tests/bench/%.o build/native/libftchat.a
 	@mkdir -p $(@D)
-	$(call link_native,native)
+	$(call say,LINK)$(call link_native,native)
 
 build/fuzz/%: build/native-fuzz/tests/fuzz/%_fuzz.o build/native-fuzz/libftchat.a
 	@mkdir -p $(@D)
-	$(call link_native,native-fuzz) -fsanitize=fuzzer
+	$(call say,LINK)$(call link_native,native-fuzz) -fsanitize=fuzzer
 
 unit_programs = $(tests:%=build/test/%)
 release_programs = $(tests:%=build/test-release/%)
@@ -172,6 +174,17 @@ bench: deps
 mutants: deps
 	@$(tools)/mutants.sh $(SEEDS) $(MUTANTS)
 
+# More ways to run the same tests: end-to-end with another variant's binary, units in valgrind.
+VARIANT ?= native-asan
+e2e: deps
+	@$(MAKE) --no-print-directory build/$(VARIANT)/ftchat
+	@FTCHAT_BINARY=build/$(VARIANT)/ftchat tests/run e2e
+valgrind: deps
+	@$(MAKE) --no-print-directory $(tests:%=build/native/test/%)
+	@for test in $(tests); do echo "valgrind: $$test"; timeout 300 valgrind -q --error-exitcode=9 --leak-check=full \
+	    build/native/test/$$test >build/valgrind.log 2>&1 || { tail -30 build/valgrind.log; exit 1; }; done
+.PHONY: e2e valgrind
+
 format:
 	@git ls-files '*.c' '*.h' | xargs clang-format -i
 
@@ -200,6 +213,8 @@ help:
 	@echo "make sim        run the simulator: SEEDS=$(SEEDS) FROM=$(FROM)"
 	@echo "make fuzz       fuzz every parser: FUZZ_SECONDS=$(FUZZ_SECONDS) each"
 	@echo "make mutants    plant bugs and see that the simulator finds them (MUTANTS=name ...)"
+	@echo "make e2e        the end-to-end tests with another build: VARIANT=$(VARIANT)"
+	@echo "make valgrind   the unit tests in valgrind"
 	@echo "make variants   compile all with gcc and clang, and with sanitizers"
 	@echo "make install    install to DESTDIR=$(DESTDIR) PREFIX=$(PREFIX), stripped"
 	@echo "make clean      remove what was built; never keys or data"

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-BINARY = os.path.join(ROOT, "ftchat")
+BINARY = os.path.abspath(os.environ.get("FTCHAT_BINARY") or os.path.join(ROOT, "ftchat"))
 COMMANDS = ("node", "client", "monitor", "chaos", "ctl")
 
 
