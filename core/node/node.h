@@ -1,0 +1,133 @@
+/* One whole server as a state machine: Raft, the chat, its peers' links and its clients' sessions.
+ *
+ * The core contract (architecture.md): node_step takes one event with the time and hands effects to
+ * `emit` at once and in order (core/effect.h). Events of one turn of the loop come in this order:
+ * peers and FLUSHED, then clients; EVENT_TURN_END closes every turn: there commands become one
+ * entry, appends go out, one flush begins.
+ *
+ * Connections that others dialled are numbered by the interpreter: 0 .. connections - 1, a number
+ * is free again after CLOSED was given or CLIENT_CLOSE was emitted. Links that this node dialled
+ * are named by the peer's slot. The node speaks to a peer on the link it dialled and hears it on
+ * the one it accepted; on a dialled link only HELLO and PONG come back.
+ *
+ * Memory is given at node_init, sized by the options; nothing else is allocated. */
+#ifndef FTCHAT_CORE_NODE_NODE_H
+#define FTCHAT_CORE_NODE_NODE_H
+
+#include "core/chat/chat.h"
+#include "core/effect.h"
+#include "core/raft/raft.h"
+#include "core/wire.h"
+
+struct node;
+
+struct node_options {
+    uint8_t slot;
+    uint8_t peers; /* bit n - 1: slot n is configured; its own bit included */
+    uint8_t identity[IDENTITY_BYTES];
+    const struct crypto *crypto;
+    uint64_t seed; /* for jitter; and it must differ at each start */
+    uint32_t heartbeat_us;
+    uint32_t election_min_us;
+    uint32_t election_max_us;
+    size_t cache_bytes; /* as raft_options */
+    uint32_t cache_entries;
+    struct chat_limits chat;
+    uint32_t connections;   /* <= LIMIT_CONNECTIONS */
+    size_t queue_bytes;     /* commands of its clients, waiting for their answer */
+    size_t recent_bytes;    /* newest applied records, for readers that are a little behind */
+    uint64_t segment_bytes; /* of this node's store */
+    uint32_t message_bytes; /* [limits] */
+    uint32_t posts_per_s;
+    uint32_t catch_up;
+    uint32_t registrations_per_min;
+    bool registration_open;
+    bool registration_closed; /* neither: by invite */
+    struct slice version;     /* for status; borrowed for the node's life */
+};
+
+enum node_connection_role { CONNECTION_CLIENT, CONNECTION_NODE, CONNECTION_CTL };
+
+enum node_event_kind {
+    EVENT_RESTORE = 1, /* recovered entries after the checkpoint, in order, before START */
+    EVENT_START,       /* once */
+    EVENT_TICK,
+    EVENT_TURN_END,
+    EVENT_OPEN,    /* somebody dialled in and is authenticated as far as its role goes */
+    EVENT_MESSAGE, /* on such a connection */
+    EVENT_CLOSED,
+    EVENT_DRAINED,   /* all that was sent on such a connection is with the kernel */
+    EVENT_PEER_UP,   /* answers PEER_DIAL */
+    EVENT_PEER_DOWN, /* answers PEER_DIAL, or ends an up link; not after PEER_CLOSE */
+    EVENT_PEER_MESSAGE,
+    EVENT_FLUSHED,
+    EVENT_READ_DONE,
+    EVENT_LATE, /* the loop was late: time-outs start anew. Comes first in its turn */
+    EVENT_STOP, /* hand leadership over, then HALT with 0 */
+};
+
+struct node_event {
+    enum node_event_kind kind;
+    struct now now;
+    union {
+        struct slice entries; /* RESTORE */
+        struct {
+            uint32_t connection;
+            enum node_connection_role role;
+            const uint8_t *hash; /* OPEN: the handshake's, 32 bytes */
+            struct slice message;
+        } client;
+        struct {
+            uint8_t slot;
+            enum raft_link_end end; /* DOWN */
+            struct slice message;
+        } peer;
+        struct {
+            uint64_t ticket;
+            bool no_space; /* nothing was written; every other failure ends the process instead */
+            uint32_t duration_us;
+        } flushed;
+        struct {
+            uint64_t id;
+            bool failed;
+            struct slice data; /* READ_ENTRIES: whole entries; READ_POSTS: records as in store.h */
+            bool more;
+            uint64_t last_index;
+        } read;
+    };
+};
+
+/* What the store recovered; the entries follow as EVENT_RESTORE. */
+struct node_recovery {
+    struct raft_recovery raft; /* its `checkpoint` is filled in here */
+    struct slice checkpoint;   /* what an EFFECT_CHECKPOINT held; or empty */
+};
+
+size_t node_memory(const struct node_options *options);
+/* NULL: the checkpoint cannot be read (another version). */
+struct node *node_init(void *memory, const struct node_options *options,
+                       const struct node_recovery *recovery);
+void node_step(struct node *node, const struct node_event *event, const struct effects *out);
+
+/* What the interpreter adds for `status`; given whenever it knows better. */
+struct node_gauges {
+    uint64_t fsync_p50_us;
+    uint64_t fsync_p99_us;
+    uint64_t disk_free_bytes;
+    uint64_t rss_bytes;
+    uint64_t pid;
+    uint64_t accepted;
+    uint64_t refused_cap;
+    uint64_t refused_deadline;
+    uint64_t refused_garbage;
+    uint64_t refused_truncated;
+    uint64_t refused_oversized;
+};
+void node_set_gauges(struct node *node, const struct node_gauges *gauges);
+
+/* For the simulator's invariants. */
+const struct raft *node_raft(const struct node *node);
+const struct chat *node_chat(const struct node *node);
+uint64_t node_applied(const struct node *node);
+
+#endif
