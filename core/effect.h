@@ -23,10 +23,11 @@ enum effect_kind {
     EFFECT_PEER_CLOSE,
     EFFECT_CLIENT_SEND,
     EFFECT_CLIENT_CLOSE,
-    EFFECT_CLIENT_ADMIT, /* logged in: raise the channel's limits, stop its login deadline */
-    EFFECT_WAKE_AT,      /* a TICK no later than this time */
-    EFFECT_LOG,          /* one line for the operator */
-    EFFECT_HALT,         /* end the process; nothing after this is carried out */
+    EFFECT_CLIENT_ADMIT,    /* logged in: raise the channel's limits, stop its login deadline */
+    EFFECT_CLIENT_DEADLINE, /* the login may take this long from now */
+    EFFECT_WAKE_AT,         /* a TICK no later than this time */
+    EFFECT_LOG,             /* one line for the operator */
+    EFFECT_HALT,            /* end the process; nothing after this is carried out */
 };
 
 /* Done in this order, each durable before the next; what is absent is skipped. Mirrors store_flush.
@@ -48,6 +49,7 @@ struct effect_range {
     uint64_t after_index;
     uint64_t upto_index;
     uint64_t from_seq;
+    bool skip_told;
 };
 struct effect_posts {
     uint32_t room;
@@ -91,6 +93,10 @@ struct effect {
             uint64_t connection;
             bool gracefully; /* what is queued goes out first, then the closing frame */
         } close;
+        struct {
+            uint64_t connection;
+            uint64_t in_us;
+        } deadline;
         uint64_t wake_at_us;
         struct {
             enum effect_log_level level;

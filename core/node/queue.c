@@ -1,0 +1,214 @@
+#include "core/node/queue.h"
+
+#include "core/check.h"
+
+enum { BLOCK_BYTES = 256 };
+
+/* A block is an item's head or holds more of its body. Links are block numbers, 0 none. */
+struct block {
+    uint32_t more;   /* the body goes on there; in a free block: the next free one */
+    uint32_t before; /* heads: in order of arrival */
+    uint32_t after;
+    uint32_t device_before; /* heads: among the device's */
+    uint32_t device_after;
+    struct queue_item item;
+    uint8_t body[BLOCK_BYTES - 5 * sizeof(uint32_t) - sizeof(struct queue_item)];
+};
+_Static_assert(sizeof(struct block) <= BLOCK_BYTES + 8, "a block is about its size");
+
+struct ends {
+    uint32_t first;
+    uint32_t last;
+};
+
+struct queue {
+    uint32_t blocks;
+    uint32_t used; /* blocks ever handed out: those beyond were never touched */
+    uint32_t free;
+    uint32_t free_count;
+    uint32_t count;
+    uint32_t devices;
+    struct ends all;
+    struct ends *device;
+    struct block *block;
+};
+
+static size_t align16(size_t bytes)
+{
+    return (bytes + 15) & ~(size_t)15;
+}
+
+size_t queue_memory(size_t bytes, uint32_t devices)
+{
+    size_t blocks = bytes / sizeof(struct block) + 2;
+    return align16(sizeof(struct queue)) + align16((devices + 1) * sizeof(struct ends)) +
+           blocks * sizeof(struct block);
+}
+
+struct queue *queue_init(void *memory, size_t bytes, uint32_t devices)
+{
+    struct queue *queue = memory;
+    uint8_t *at = memory;
+    queue->blocks = (uint32_t)(bytes / sizeof(struct block) + 2);
+    queue->used = 1; /* number 0 is none */
+    queue->devices = devices;
+    at += align16(sizeof(struct queue));
+    queue->device = (void *)at;
+    at += align16((devices + 1) * sizeof(struct ends));
+    queue->block = (void *)at;
+    return queue;
+}
+
+static uint32_t blocks_for(uint32_t len)
+{
+    uint32_t per = sizeof(((struct block *)0)->body);
+    return len <= per ? 1 : (len + per - 1) / per;
+}
+
+static uint32_t take_block(struct queue *queue)
+{
+    uint32_t position = queue->free;
+    if (position) {
+        queue->free = queue->block[position].more;
+        queue->free_count--;
+    } else {
+        CHECK(queue->used < queue->blocks);
+        position = queue->used++;
+    }
+    queue->block[position].more = 0;
+    return position;
+}
+
+static void copy_in(struct queue *queue, uint32_t position, struct slice body)
+{
+    uint32_t at = position;
+    for (;;) {
+        struct block *block = &queue->block[at];
+        size_t part = body.len < sizeof(block->body) ? body.len : sizeof(block->body);
+        memcpy(block->body, body.data, part);
+        body.data += part;
+        body.len -= part;
+        if (!body.len)
+            return;
+        uint32_t more = take_block(queue);
+        block->more = more;
+        at = more;
+    }
+}
+
+bool queue_push(struct queue *queue, const struct queue_item *item, struct slice body)
+{
+    CHECK(item->device <= queue->devices);
+    CHECK(item->len == body.len && body.len > 0);
+    if (blocks_for(item->len) > queue->blocks - queue->used + queue->free_count)
+        return false;
+    uint32_t position = take_block(queue);
+    struct block *block = &queue->block[position];
+    struct ends *device = &queue->device[item->device];
+    block->item = *item;
+    block->before = queue->all.last;
+    block->after = 0;
+    block->device_before = device->last;
+    block->device_after = 0;
+    copy_in(queue, position, body);
+    if (queue->all.last)
+        queue->block[queue->all.last].after = position;
+    else
+        queue->all.first = position;
+    queue->all.last = position;
+    if (device->last) {
+        struct block *last = &queue->block[device->last];
+        CHECK(!item->device || last->item.seq + 1 == item->seq);
+        last->device_after = position;
+    } else {
+        device->first = position;
+    }
+    device->last = position;
+    queue->count++;
+    return true;
+}
+
+uint32_t queue_first(const struct queue *queue)
+{
+    return queue->all.first;
+}
+
+uint32_t queue_next(const struct queue *queue, uint32_t position)
+{
+    CHECK(position);
+    return queue->block[position].after;
+}
+
+const struct queue_item *queue_at(const struct queue *queue, uint32_t position)
+{
+    CHECK(position && position < queue->used);
+    return &queue->block[position].item;
+}
+
+void queue_copy(const struct queue *queue, uint32_t position, uint8_t *out)
+{
+    size_t left = queue_at(queue, position)->len;
+    while (left) {
+        CHECK(position);
+        const struct block *block = &queue->block[position];
+        size_t part = left < sizeof(block->body) ? left : sizeof(block->body);
+        memcpy(out, block->body, part);
+        out += part;
+        left -= part;
+        position = block->more;
+    }
+}
+
+uint32_t queue_device_first(const struct queue *queue, uint32_t device)
+{
+    CHECK(device <= queue->devices);
+    return queue->device[device].first;
+}
+
+uint32_t queue_device_last(const struct queue *queue, uint32_t device)
+{
+    CHECK(device <= queue->devices);
+    return queue->device[device].last;
+}
+
+uint32_t queue_device_next(const struct queue *queue, uint32_t position)
+{
+    CHECK(position);
+    return queue->block[position].device_after;
+}
+
+void queue_remove(struct queue *queue, uint32_t position)
+{
+    CHECK(position && position < queue->used && queue->count);
+    struct block *block = &queue->block[position];
+    struct ends *device = &queue->device[block->item.device];
+    if (block->before)
+        queue->block[block->before].after = block->after;
+    else
+        queue->all.first = block->after;
+    if (block->after)
+        queue->block[block->after].before = block->before;
+    else
+        queue->all.last = block->before;
+    if (block->device_before)
+        queue->block[block->device_before].device_after = block->device_after;
+    else
+        device->first = block->device_after;
+    if (block->device_after)
+        queue->block[block->device_after].device_before = block->device_before;
+    else
+        device->last = block->device_before;
+    while (position) {
+        uint32_t more = queue->block[position].more;
+        queue->block[position].more = queue->free;
+        queue->free = position;
+        queue->free_count++;
+        position = more;
+    }
+    queue->count--;
+}
+
+uint32_t queue_count(const struct queue *queue)
+{
+    return queue->count;
+}

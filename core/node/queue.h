@@ -1,0 +1,47 @@
+/* One node's queue: every command of its clients, kept until apply answers it.
+ *
+ * "One queue per node" (architecture.md, Exactly once): in the order of arrival, so that after a
+ * leader change all of it can be forwarded again, oldest first. Commands of one device stand in the
+ * order of their seqs, without gaps. What no device sends (enrolling, invites, probes) is named by
+ * a nonce instead, under device 0.
+ *
+ * Bodies lie in fixed blocks of one pool; a position is a block's number. Everything is bounded by
+ * the pool: queue_push says false when it is full, and the caller answers BUSY. */
+#ifndef FTCHAT_CORE_NODE_QUEUE_H
+#define FTCHAT_CORE_NODE_QUEUE_H
+
+#include "core/bytes.h"
+
+struct queue;
+
+/* `devices`: highest device number. */
+size_t queue_memory(size_t bytes, uint32_t devices);
+struct queue *queue_init(void *memory, size_t bytes, uint32_t devices);
+
+struct queue_item {
+    uint32_t device; /* 0: named by `seq` as a nonce */
+    uint64_t seq;
+    uint64_t digest;
+    uint32_t connection; /* nonce items: who waits for it */
+    uint32_t generation;
+    uint64_t since_us;
+    uint32_t len;
+};
+
+/* false: full. */
+bool queue_push(struct queue *queue, const struct queue_item *item, struct slice body);
+/* The oldest item, the one after `position`; 0: none. Positions stay good until their item is
+ * removed. */
+uint32_t queue_first(const struct queue *queue);
+uint32_t queue_next(const struct queue *queue, uint32_t position);
+const struct queue_item *queue_at(const struct queue *queue, uint32_t position);
+/* Copies the body to `out`, which holds queue_at()->len bytes. */
+void queue_copy(const struct queue *queue, uint32_t position, uint8_t *out);
+/* The device's oldest and newest item; 0: none. Device 0: the nonce items. */
+uint32_t queue_device_first(const struct queue *queue, uint32_t device);
+uint32_t queue_device_last(const struct queue *queue, uint32_t device);
+uint32_t queue_device_next(const struct queue *queue, uint32_t position);
+void queue_remove(struct queue *queue, uint32_t position);
+uint32_t queue_count(const struct queue *queue);
+
+#endif

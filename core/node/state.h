@@ -1,0 +1,286 @@
+/* struct node: for the files of core/node only. One file per concern, each called by node.c:
+ *
+ *   peers.c      links to the other nodes: dialling, HELLO, silence
+ *   formation.c  form, learners, their promotion
+ *   queue.c      the queue itself;  forward.c: from the queue to the leader, and the leader's
+ * admission apply.c      committed entries into the chat, answers, checkpoints recent.c     the
+ * ring of newest records;  stream.c: live and catch-up delivery session.c    clients: salt,
+ * enrolling, login, commands;  query.c: history and lists control.c    ctl: status, form, invite,
+ * health, transfer */
+#ifndef FTCHAT_CORE_NODE_STATE_H
+#define FTCHAT_CORE_NODE_STATE_H
+
+#include "core/check.h"
+#include "core/line.h"
+#include "core/node/node.h"
+#include "core/node/queue.h"
+#include "core/node/recent.h"
+
+enum {
+    NODE_PING_US = 250000,
+    NODE_SILENT_US =
+        1000000, /* a link without a PONG for this long, or two time-outs, is redialled */
+    NODE_DIAL_FIRST_US = 20000, /* back-off of dialling a peer that is not there */
+    NODE_DIAL_LAST_US = 500000,
+    NODE_RETRY_US = 50000,        /* forward again what was refused for now */
+    NODE_LATE_RETRY_US = 1000000, /* forward again what was not answered for this long */
+    NODE_APPLY_BYTES = 1 << 20,   /* applied in one turn at most */
+    NODE_STOP_US = 2000000,       /* handing over takes at most this long */
+    NODE_QUERIES = 1024,
+    NODE_NONCES = 4096,  /* commands of no device waiting at once */
+    NODE_RANGES = 16384, /* rooms of one catch-up read */
+    NODE_PAGE_BYTES = 128 << 10,
+    NODE_LOGIN_US = 60000000,
+    NODE_SKIPS_TOLD = 2,
+};
+_Static_assert(NODE_PAGE_BYTES > LIMIT_COMMAND_BYTES + 4096, "a page holds at least one record");
+
+enum session_state {
+    SESSION_FREE,
+    SESSION_NEW, /* a client before its login */
+    SESSION_CLIENT,
+    SESSION_NODE,
+    SESSION_CTL,
+};
+
+enum stream_state {
+    STREAM_OFF,
+    STREAM_LIVE,    /* gets every record as it is applied; cursor = applied */
+    STREAM_BEHIND,  /* its cursor is behind; moves on when it is drained */
+    STREAM_READING, /* a read is under way */
+};
+
+struct skip_told {
+    uint32_t room;
+    uint64_t upto_seq;
+};
+
+struct session {
+    enum session_state state;
+    enum stream_state stream;
+    uint32_t generation;
+    uint32_t account;
+    uint32_t device;
+    uint32_t next_of_account; /* session number + 1; 0: end */
+    uint8_t slot;             /* nodes: whose, after HELLO */
+    bool sent_something;      /* since the last DRAINED */
+    uint64_t unsent;          /* bytes since the last DRAINED */
+    uint64_t cursor;
+    struct skip_told told[NODE_SKIPS_TOLD];
+    uint8_t hash[32];
+};
+
+enum link_state { LINK_IDLE, LINK_DIALLING, LINK_UP };
+
+struct peer {
+    bool configured;
+    enum link_state link;
+    uint64_t dial_at_us;
+    uint64_t back_off_us;
+    uint64_t heard_us;
+    uint64_t ping_at_us;
+    bool greeted; /* its HELLO came back: the three below are true */
+    bool foreign_told;
+    uint8_t identity[IDENTITY_BYTES];
+    uint8_t cluster[IDENTITY_BYTES];
+    uint32_t in_connection; /* newest accepted link from it, + 1; 0: none */
+};
+
+struct pending_query {
+    bool used;
+    bool reading;
+    uint32_t connection;
+    uint32_t generation;
+    struct wire_query query; /* room points into `room_name` */
+    uint8_t room_name[LIMIT_ROOM_NAME];
+    uint32_t room;
+    uint64_t seq_from;
+    uint64_t seq_to;
+    uint64_t needs_durable;
+    bool more;
+};
+
+struct waiter {
+    bool used;
+    uint32_t connection;
+    uint32_t generation;
+};
+
+struct node {
+    struct node_options options;
+    struct raft *raft;
+    struct chat *chat;
+    struct queue *queue;
+    struct recent *recent;
+    struct random random;
+    struct node_gauges gauges;
+    struct now now;
+    uint64_t started_us;
+
+    /* peers and formation */
+    struct peer peers[LIMIT_NODES + 1];
+    bool genesis_due; /* this node forms a cluster: GENESIS goes out once it leads */
+    uint8_t genesis_secret[32];
+    uint8_t genesis_slots;
+    uint64_t genesis_segment_bytes;
+    uint64_t manage_at_us;
+    struct waiter form_waiter;
+    struct waiter transfer_waiter;
+    uint64_t elections;
+
+    /* what the turn before saw, to notice changes */
+    uint64_t seen_term;
+    uint8_t seen_leader;
+    bool seen_quorum;
+    uint64_t told_cluster_us;
+
+    /* forwarding */
+    uint32_t forward_next; /* the next queue position to forward; 0 with forward_done: none */
+    bool forward_done;     /* everything in the queue was forwarded */
+    bool admitting;        /* leader whose no-op is applied */
+    uint64_t retry_at_us;  /* 0: none; then forward everything again */
+    uint64_t nonce;
+    uint32_t batch_count;
+    size_t batch_len;
+
+    /* applying */
+    uint64_t applied;
+    bool apply_reading;
+    uint64_t segment_used; /* bytes of entries applied since the last segment's end */
+    bool apply_again;      /* the turn's share was used up */
+
+    /* sessions */
+    uint32_t sessions_used; /* highest session number ever used + 1 */
+    uint32_t generation;
+    uint64_t clients;
+    uint64_t register_tokens_us; /* token bucket in microseconds of credit */
+    uint64_t register_at_us;
+
+    bool stopping;
+    bool stop_told;
+    uint64_t stop_by_us;
+
+    /* Arrays in the caller's memory. */
+    struct session *sessions;
+    uint32_t *account_sessions;  /* per account: first session + 1 */
+    uint64_t *account_credit_at; /* per account: when its posting credit was last counted, us */
+    uint32_t *account_credit;    /* posts it may still send at once */
+    struct pending_query *queries;
+    struct effect_range *ranges;
+    uint32_t *batch_sizes;
+    uint8_t *batch;       /* LIMIT_ENTRY_BYTES: the commands of this turn */
+    uint8_t *forward_out; /* one FORWARD message */
+    uint8_t *scratch;     /* NODE_PAGE_BYTES + LIMIT_COMMAND_BYTES: a message being built */
+    uint8_t *checkpoint;
+    size_t checkpoint_bytes;
+};
+
+/* peers.c */
+void peers_start(struct node *node);
+void peers_tick(struct node *node, const struct effects *out);
+void peers_up(struct node *node, uint8_t slot, const struct effects *out);
+void peers_down(struct node *node, uint8_t slot, enum raft_link_end end, const struct effects *out);
+void peers_message(struct node *node, uint8_t slot, struct slice message,
+                   const struct effects *out);
+/* On a link that a peer dialled. false: malformed, or a stranger: close it. */
+bool peers_heard(struct node *node, uint32_t connection, struct slice message,
+                 const struct effects *out);
+void peers_closed(struct node *node, uint32_t connection);
+bool peers_send(struct node *node, uint8_t slot, struct slice head, struct slice body,
+                const struct effects *out);
+uint8_t peers_healthy(const struct node *node);
+
+/* formation.c */
+void formation_begin(struct node *node, const uint8_t cluster[IDENTITY_BYTES],
+                     const uint8_t secret[32], uint8_t slots, uint64_t segment_bytes,
+                     const struct effects *out);
+void formation_manage(struct node *node, const struct effects *out);
+
+/* forward.c */
+void forward_again(struct node *node);
+bool forward_push(struct node *node, const struct queue_item *item, struct slice body);
+void forward_turn(struct node *node, const struct effects *out);
+bool forward_received(struct node *node, uint8_t slot, struct slice message,
+                      const struct effects *out);
+bool forward_nack(struct node *node, struct slice message, const struct effects *out);
+void forward_drop_device(struct node *node, uint32_t device);
+/* A command of no device, answered to `connection` once applied (or to nobody). false: busy. */
+bool forward_command(struct node *node, struct command *command, const struct session *session);
+
+/* apply.c */
+void apply_turn(struct node *node, const struct effects *out);
+void apply_read_done(struct node *node, bool failed, struct slice entries,
+                     const struct effects *out);
+
+/* stream.c */
+void stream_record(struct node *node, uint32_t room, uint64_t index, uint64_t seq,
+                   const struct wire_record *record, const struct effects *out);
+void stream_begin(struct node *node, struct session *session, uint64_t resume,
+                  const struct effects *out);
+void stream_drained(struct node *node, struct session *session, const struct effects *out);
+void stream_read_done(struct node *node, uint32_t connection, uint32_t generation,
+                      const struct node_event *event, const struct effects *out);
+void stream_flushed(struct node *node, const struct effects *out);
+/* Turns a command body into a record as `account` sees it; false: it is none. */
+bool stream_record_of(struct node *node, uint32_t room, uint64_t index, uint64_t seq,
+                      uint64_t time_us, struct slice body, struct wire_record *record);
+size_t stream_encode_for(struct node *node, uint32_t room, uint32_t account,
+                         struct wire_record *record, uint8_t *out, size_t capacity);
+
+/* session.c */
+void session_open(struct node *node, const struct node_event *event, const struct effects *out);
+void session_message(struct node *node, uint32_t connection, struct slice message,
+                     const struct effects *out);
+void session_closed(struct node *node, uint32_t connection, const struct effects *out);
+void session_close(struct node *node, struct session *session, bool gracefully,
+                   const struct effects *out);
+void session_send(struct node *node, struct session *session, struct slice message,
+                  const struct effects *out);
+struct session *session_of_device(struct node *node, uint32_t device);
+uint32_t session_number(const struct node *node, const struct session *session);
+/* The session that a number and generation named, or NULL when it is gone. */
+struct session *session_if_same(struct node *node, uint32_t connection, uint32_t generation);
+void session_answer(struct node *node, struct session *session, uint64_t seq, uint64_t digest,
+                    const struct chat_answer *answer, const struct effects *out);
+void session_enrolled(struct node *node, struct session *session, enum chat_code code,
+                      uint32_t device, uint64_t index, const struct effects *out);
+void session_device_ended(struct node *node, uint32_t device, const struct effects *out);
+void session_tell_cluster(struct node *node, const struct effects *out);
+struct wire_cluster node_cluster(const struct node *node);
+
+/* query.c */
+void query_received(struct node *node, struct session *session, struct slice message,
+                    const struct effects *out);
+void query_read_done(struct node *node, uint32_t number, const struct node_event *event,
+                     const struct effects *out);
+void query_flushed(struct node *node, const struct effects *out);
+void query_closed(struct node *node, uint32_t connection);
+
+/* control.c */
+bool control_message(struct node *node, struct session *session, struct slice message,
+                     const struct effects *out);
+void control_done(struct node *node, struct session *session, enum chat_code code, uint64_t index,
+                  const char *why, const struct effects *out);
+void control_turn(struct node *node, const struct effects *out);
+
+/* Reads of the node's own are told apart by the byte above bit 56; the rest names who asked. */
+enum read_kind { READ_FOR_APPLY = 1, READ_FOR_STREAM = 2, READ_FOR_QUERY = 3 };
+
+static inline uint64_t read_id(enum read_kind kind, uint32_t generation, uint32_t number)
+{
+    return (uint64_t)kind << 56 | (uint64_t)generation << 24 | number;
+}
+
+static inline void node_wake_at(uint64_t at_us, const struct effects *out)
+{
+    struct effect effect = { .kind = EFFECT_WAKE_AT, .wake_at_us = at_us };
+    effect_emit(out, &effect);
+}
+
+static inline bool identity_is_zero(const uint8_t identity[IDENTITY_BYTES])
+{
+    static const uint8_t zeros[IDENTITY_BYTES];
+    return !memcmp(identity, zeros, IDENTITY_BYTES);
+}
+
+#endif
