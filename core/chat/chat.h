@@ -12,8 +12,11 @@
  * keeps gaps out of the log, and apply ignores one.
  *
  * All memory is given at chat_init, sized by limits (the simulator uses small ones) and zeroed;
- * untouched tables cost nothing. Numbers (account, device, room) are table positions, 1-based,
- * stable for ever; 0 is none. */
+ * untouched tables cost nothing. Numbers of accounts and rooms are table positions, 1-based, stable
+ * for ever; 0 is none. A device's number is never given twice, but an ended device's position is
+ * used again, so device numbers can go beyond limits.devices: they are 1, 2, 3 ... until then, and
+ * then position + generation * LIMIT_DEVICES. Whoever indexes by device takes
+ * (number - 1) % LIMIT_DEVICES. */
 #ifndef FTCHAT_CORE_CHAT_CHAT_H
 #define FTCHAT_CORE_CHAT_CHAT_H
 
@@ -37,11 +40,13 @@ struct chat *chat_init(void *memory, const struct chat_limits *limits, const str
 /* What applying one command came to. */
 enum chat_result {
     CHAT_APPLIED,  /* consumed now; `code` is the answer */
-    CHAT_REPEATED, /* consumed before; the answer of that time */
+    CHAT_REPEATED, /* consumed before; the answer of that time, or CODE_CONFLICT, index 0, when the
+                      content is another. A VOID and the command it gives up are no conflict */
     CHAT_GAP,      /* not consumed, no answer: seq is beyond last + 1 */
-    CHAT_FULL, /* not consumed, no answer now: a table is full; deterministic, `code` is CODE_BUSY
-                */
-    CHAT_IGNORED, /* malformed or of an unknown device: nothing happened */
+    CHAT_FULL,    /* not consumed, no answer now; deterministic. `code` says why: CODE_BUSY, a table
+                     is full; CODE_FORMING, a post before FORMED */
+    CHAT_IGNORED, /* nothing happened. `code`: CODE_REVOKED, an ended or unknown device;
+                     CODE_BAD_REQUEST, malformed; CODE_FORMING, nothing is taken before GENESIS */
 };
 struct chat_answer {
     enum chat_code code;
@@ -136,8 +141,8 @@ uint32_t chat_find_device(const struct chat *chat, const uint8_t key[PUBLIC_KEY_
 uint32_t chat_find_room(const struct chat *chat, uint32_t account,
                         struct slice name); /* "#room", or "@user" as account sees it */
 const struct chat_account *chat_account(const struct chat *chat, uint32_t account);
-struct chat_device *chat_device(struct chat *chat,
-                                uint32_t device); /* mutable only in its volatile fields */
+/* NULL: no such device, or forgotten. Mutable only in its volatile fields. */
+struct chat_device *chat_device(struct chat *chat, uint32_t device);
 const struct chat_room *chat_room(const struct chat *chat, uint32_t room);
 struct slice chat_room_topic(const struct chat *chat, uint32_t room);
 uint32_t chat_rooms(const struct chat *chat); /* room numbers are 1 .. this */

@@ -65,7 +65,7 @@ struct command {
     struct slice content; /* of a device command: what the digest covers, without the kind */
     struct slice room;
     struct slice text; /* POST: text; CREATE, TOPIC: topic */
-    uint8_t flags;
+    uint8_t flags;     /* CREATE: 1 is private */
     uint64_t sent_us;
     uint64_t reply_to;
     uint64_t read_seq;
@@ -87,7 +87,8 @@ bool command_decode(struct command *command, struct slice body);
 /* Bytes written, 0 when it does not fit or a field is over its limit. Reads the fields its kind
  * has. */
 size_t command_encode(const struct command *command, uint8_t *out, size_t capacity);
-/* A device command's 8-byte digest of kind and content (unkeyed: equal everywhere). */
+/* A device command's 8-byte digest of kind and content (unkeyed: equal everywhere). `content` is
+ * set by decoding: whoever has only encoded decodes first. */
 uint64_t command_digest(const struct command *command, const struct crypto *crypto);
 
 #endif
