@@ -1,6 +1,6 @@
 #include "tests/test_chat.h"
 
-#include "cmd/crypto.h"
+#include "cmd/crypto_sodium.h"
 #include "core/check.h"
 
 #include <stdlib.h>
