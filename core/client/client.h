@@ -18,8 +18,8 @@
  *
  * A new device (after `conflict` or `revoked`): NEW_DEVICE is answered by DEVICE_MADE. What goes on
  * under it is then put again under new numbers and seqs, and OUTBOX_SYNC ends that: at this sync,
- * and not before, the new device and outbox replace the old ones in one step. A DONE
- * from before DEVICE_MADE is not answered by SAVED after it.
+ * and not before, the new device and outbox replace the old ones in one step; acks emitted before
+ * it reach the caller first. A DONE from before DEVICE_MADE is not answered by SAVED after it.
  *
  * All memory is given at client_init. Times are struct now: microseconds. */
 #ifndef FTCHAT_CORE_CLIENT_CLIENT_H

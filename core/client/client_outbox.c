@@ -84,9 +84,10 @@ void outbox_start(struct client *client, const struct client_recovered *recovere
         CHECK(from->number <= recovered->last_number);
         struct outbox_entry *entry = add_entry(client, from->id, from->body);
         entry->number = from->number;
-        entry->sent = true; /* it may have been */
         client->last_number = from->number;
         classify_entry(client, entry, from->seq);
+        /* It may have been; beyond the window it cannot. */
+        entry->sent = !entry->refused && entry->seq - client->done_seq <= LIMIT_OUTSTANDING;
     }
     CHECK(client->last_seq <= recovered->last_seq);
     client->last_number = recovered->last_number;
@@ -136,14 +137,15 @@ static void show_final(struct client *client, struct outbox_entry *entry,
              answer->code, answer->message, answer, out);
 }
 
-/* Shows in order what is final; what moves to a new device keeps nobody waiting. */
+/* Shows in order what is final. Behind what moves to a new device it waits for that: a DONE cannot
+ * leave anything out, and a crash must not repeat more than it has to. */
 static void settle(struct client *client, const struct client_effects *out)
 {
     for (uint32_t i = 0; i < client->count; i++) {
         struct outbox_entry *entry = entry_at(client, i);
-        if (entry->moving || entry->acked)
+        if (entry->acked)
             continue;
-        if (!entry->refused && !entry->finished)
+        if (entry->moving || (!entry->refused && !entry->finished))
             break;
         show_final(client, entry, out);
     }
@@ -341,9 +343,8 @@ bool outbox_answer(struct client *client, struct slice message, const struct cli
     struct outbox_entry *entry = entry_at(client, position);
     if (entry->seq != answer.seq)
         return true; /* answered before */
-    if (position >= client->next)
-        return true; /* not asked on this connection, or to be asked again anyway */
-    CHECK(entry->seq - client->done_seq <= LIMIT_OUTSTANDING);
+    if (!entry->sent || entry->seq - client->done_seq > LIMIT_OUTSTANDING)
+        return true; /* never asked */
     if (!code_is_final(answer.code)) {
         not_taken(client, position, answer.code, out);
         return true;
@@ -426,9 +427,15 @@ void outbox_revoked(struct client *client, const struct client_effects *out)
     settle(client, out);
 }
 
-/* Puts everything that goes on again, under the new device's seqs. */
+/* Shows what the old device had finished, and puts everything else again, under the new device's
+ * seqs. */
 void outbox_move(struct client *client, const struct client_effects *out)
 {
+    for (uint32_t i = 0; i < client->count; i++) {
+        struct outbox_entry *entry = entry_at(client, i);
+        if (entry->finished && !entry->acked)
+            show_final(client, entry, out);
+    }
     client->last_seq = 0;
     client->known_seq = 0;
     client->done_seq = 0;
