@@ -82,7 +82,7 @@ bool raft_restore(struct raft *raft, const struct raft_recovery *recovery) FT_MU
 bool raft_restore_entries(struct raft *raft, struct slice entries) FT_MUST_USE;
 void raft_start(struct raft *raft, struct now now, const struct effects *out);
 /* What a checkpoint at `index` (an entry's last index, applied and durable) needs of raft; bytes
- * written. */
+ * written. 0: it does not fit, or that entry is no longer in memory (take a later one). */
 size_t raft_checkpoint(const struct raft *raft, uint64_t index, uint8_t *out, size_t capacity);
 
 /* --- Formation. A blank raft becomes the only voter of a new cluster: its log begins with that
@@ -124,6 +124,9 @@ void raft_end_turn(struct raft *raft, struct now now, const struct effects *out)
 uint64_t raft_propose(struct raft *raft, uint32_t count, const uint32_t *sizes,
                       const uint8_t *bodies, size_t len, struct now now);
 bool raft_can_propose(const struct raft *raft);
+/* The largest entry, header (ENTRY_HEADER_BYTES) and heads (ENTRY_HEAD_BYTES each) included, that
+ * these options' memory takes; 1 MiB in the program. A larger proposal is never accepted. */
+size_t raft_propose_limit(const struct raft *raft);
 /* A change by at most one voter, refused before this term's first commit and while another is
  * pending. */
 bool raft_propose_config(struct raft *raft, const struct raft_config *config,
@@ -133,7 +136,7 @@ bool raft_transfer(struct raft *raft, uint8_t slot, struct now now, const struct
 bool raft_transferring(const struct raft *raft);
 /* ReadIndex: returns a ticket (0: not a leader with a commit in its term). When
  * raft_read_confirmed() reaches it, everything committed before the call is at or below the index
- * stored in *index. */
+ * stored in *index. A ticket dies with the leadership: drop it when role or term changes. */
 uint64_t raft_read(struct raft *raft, uint64_t *index);
 uint64_t raft_read_confirmed(const struct raft *raft);
 

@@ -1,0 +1,170 @@
+/* Membership: the configuration entry, and who is who (thesis ch. 4). A configuration counts as
+ * soon as it is in the log, and no longer than it is there. */
+#include "core/raft/state.h"
+
+enum { MEMBER_BYTES = 2 + IDENTITY_BYTES };
+
+size_t raft_config_encode(const struct raft_config *config, uint8_t *out, size_t capacity)
+{
+    CHECK(config->count <= LIMIT_NODES);
+    struct writer writer = writer_of(out, capacity);
+    write_u8(&writer, (uint8_t)config->count);
+    for (unsigned i = 0; i < config->count; i++) {
+        const struct raft_member *member = &config->members[i];
+        CHECK(member->slot >= 1 && member->slot <= LIMIT_NODES);
+        write_u8(&writer, member->slot);
+        write_u8(&writer, member->voter);
+        write_copy(&writer, member->identity, IDENTITY_BYTES);
+    }
+    return writer.full ? 0 : writer_used(&writer);
+}
+
+bool raft_config_decode(struct raft_config *config, const uint8_t *data, size_t len)
+{
+    struct reader reader = reader_of(data, len);
+    unsigned seen = 0;
+    *config = (struct raft_config) { .count = read_u8(&reader) };
+    if (config->count > LIMIT_NODES)
+        return false;
+    for (unsigned i = 0; i < config->count; i++) {
+        struct raft_member *member = &config->members[i];
+        member->slot = read_u8(&reader);
+        uint8_t voter = read_u8(&reader);
+        read_copy(&reader, member->identity, IDENTITY_BYTES);
+        if (member->slot < 1 || member->slot > LIMIT_NODES || voter > 1)
+            return false;
+        if (seen >> member->slot & 1)
+            return false;
+        seen |= 1u << member->slot;
+        member->voter = voter;
+    }
+    return reader_finished(&reader);
+}
+
+const struct raft_member *raft_config_find(const struct raft_config *config, uint8_t slot)
+{
+    CHECK(config->count <= LIMIT_NODES);
+    for (unsigned i = 0; i < config->count; i++) {
+        if (config->members[i].slot == slot)
+            return &config->members[i];
+    }
+    return NULL;
+}
+
+unsigned raft_config_voters(const struct raft_config *config)
+{
+    unsigned voters = 0;
+    CHECK(config->count <= LIMIT_NODES);
+    for (unsigned i = 0; i < config->count; i++)
+        voters += config->members[i].voter;
+    return voters;
+}
+
+void raft_config_appended(struct raft *raft, const struct entry *entry)
+{
+    CHECK(entry->kind == ENTRY_CONFIG);
+    CHECK(entry->first > raft->config.index);
+    struct slice body = entry_body(entry, 0);
+    struct raft_config config;
+    bool good = raft_config_decode(&config, body.data, body.len);
+    CHECK(good); /* whoever appends has looked before */
+    config.index = entry->first;
+    for (uint8_t slot = 1; slot <= LIMIT_NODES; slot++) {
+        const struct raft_member *before = raft_config_find(&raft->config, slot);
+        const struct raft_member *after = raft_config_find(&config, slot);
+        /* Whoever is new in a slot inherits nothing of its predecessor's. */
+        if (!before || !after || !raft_identity_equal(before->identity, after->identity))
+            raft->peers[slot].match = 0;
+    }
+    /* A second one is only made once the first is committed, so one step back is enough. */
+    raft->previous = raft->config;
+    raft->config = config;
+}
+
+void raft_config_truncated(struct raft *raft, uint64_t last)
+{
+    CHECK(last >= raft->commit);
+    if (raft->config.index <= last)
+        return;
+    CHECK(raft->previous.index <= last);
+    raft->config = raft->previous;
+}
+
+const struct raft_member *raft_self(const struct raft *raft)
+{
+    const struct raft_member *self = raft_config_find(&raft->config, raft->options.slot);
+    if (!self || !raft_identity_equal(self->identity, raft->options.identity))
+        return NULL;
+    return self;
+}
+
+bool raft_is_voter(const struct raft *raft)
+{
+    const struct raft_member *self = raft_self(raft);
+    return self && self->voter;
+}
+
+const struct raft_member *raft_linked_member(const struct raft *raft, uint8_t slot)
+{
+    CHECK(slot >= 1);
+    CHECK(slot <= LIMIT_NODES);
+    const struct raft_peer *peer = &raft->peers[slot];
+    if (!peer->up || slot == raft->options.slot)
+        return NULL;
+    const struct raft_member *member = raft_config_find(&raft->config, slot);
+    return member && raft_identity_equal(member->identity, peer->identity) ? member : NULL;
+}
+
+unsigned raft_voter_bits(const struct raft *raft)
+{
+    unsigned bits = 0;
+    for (unsigned i = 0; i < raft->config.count; i++) {
+        if (raft->config.members[i].voter)
+            bits |= 1u << raft->config.members[i].slot;
+    }
+    CHECK(bits < 1u << RAFT_SLOTS);
+    return bits;
+}
+
+const struct raft_config *raft_latest_config(const struct raft *raft)
+{
+    return &raft->config;
+}
+
+bool raft_config_pending(const struct raft *raft)
+{
+    return raft->config.index > raft->commit;
+}
+
+/* Voters by identity: a slot whose identity changes loses one and gains one. */
+static unsigned voters_not_in(const struct raft_config *config, const struct raft_config *other)
+{
+    unsigned missing = 0;
+    for (unsigned i = 0; i < config->count; i++) {
+        const struct raft_member *member = &config->members[i];
+        if (!member->voter)
+            continue;
+        const struct raft_member *same = raft_config_find(other, member->slot);
+        missing += !same || !same->voter || !raft_identity_equal(same->identity, member->identity);
+    }
+    CHECK(missing <= config->count);
+    return missing;
+}
+
+bool raft_propose_config(struct raft *raft, const struct raft_config *config, struct now now)
+{
+    uint8_t body[1 + LIMIT_NODES * MEMBER_BYTES];
+    if (raft->role != RAFT_LEADER || raft->transfer_to || raft->halted)
+        return false;
+    if (raft->commit < raft->first_of_term || raft_config_pending(raft))
+        return false;
+    unsigned added = voters_not_in(config, &raft->config);
+    unsigned removed = voters_not_in(&raft->config, config);
+    if (added + removed > 1 || raft_config_voters(config) == 0)
+        return false;
+    uint32_t size = (uint32_t)raft_config_encode(config, body, sizeof body);
+    struct raft_config again;
+    if (size == 0 || !raft_config_decode(&again, body, size))
+        return false;
+    return raft_append_own(raft, ENTRY_CONFIG, 1, &size, body, size, now) != 0;
+}

@@ -1,0 +1,135 @@
+/* The one flush that is out: cluster, vote, truncation and entries, durable in this order, then the
+ * promises that wait for it. What gathers meanwhile goes into the next (group commit). */
+#include "core/raft/state.h"
+
+bool raft_cluster_durable(const struct raft *raft)
+{
+    return !raft->save_cluster && !(raft->flush_out && raft->flushing_cluster);
+}
+
+/* Fills in the local part of the entries of this flush, just before the log thread reads them. */
+static void stamp_run(struct raft *raft, struct slice run, uint32_t *flush_at)
+{
+    size_t at = 0;
+    while (at < run.len) {
+        uint8_t *data = raft->log.bytes + (run.data - raft->log.bytes) + at;
+        struct entry entry;
+        enum entry_state state = entry_parse(&entry, NULL, NULL, data, run.len - at);
+        CHECK(state == ENTRY_WHOLE);
+        entry_set_local(data, raft->ticket, *flush_at, raft->commit, raft->options.crypto,
+                        raft->cluster);
+        at += entry.size;
+        *flush_at += entry.size;
+    }
+    CHECK(at == run.len);
+}
+
+static void gather_entries(struct raft *raft, struct effect_flush *flush)
+{
+    uint64_t last = raft->durable;
+    uint32_t flush_at = 0;
+    size_t left = LIMIT_FLUSH_BYTES;
+    for (int i = 0; i < 2; i++) {
+        const struct raft_meta *next = raft_log_find(&raft->log, last + 1);
+        if (!next || next->size > left)
+            break;
+        flush->entries[i] = raft_log_run(&raft->log, last, raft->log.last, left, &last);
+        left -= flush->entries[i].len;
+        stamp_run(raft, flush->entries[i], &flush_at);
+    }
+    CHECK(last > raft->durable || raft->durable == raft->log.last);
+    raft->flushing_last = raft->flushing_end = last;
+}
+
+void raft_flush_start(struct raft *raft, struct now now, const struct effects *out)
+{
+    if (raft->flush_out || (raft->disk_full && now.mono_us < raft->disk_retry_us))
+        return;
+    CHECK(raft->durable <= raft->log.last);
+    if (!raft->save_cluster && !raft->save_vote && !raft->truncate_from &&
+        raft->durable == raft->log.last)
+        return;
+    struct effect effect = { .kind = EFFECT_FLUSH };
+    struct effect_flush *flush = &effect.flush;
+    flush->ticket = ++raft->ticket;
+    flush->save_cluster = raft->flushing_cluster = raft->save_cluster;
+    memcpy(flush->cluster, raft->cluster, IDENTITY_BYTES);
+    flush->save_vote = raft->flushing_vote = raft->save_vote;
+    flush->term = raft->term;
+    memcpy(flush->vote, raft->vote, IDENTITY_BYTES);
+    flush->truncate_from = raft->flushing_truncate = raft->truncate_from;
+    gather_entries(raft, flush);
+    raft->save_cluster = raft->save_vote = false;
+    raft->truncate_from = 0;
+    raft->flush_out = true;
+    raft->flush_began_us = now.mono_us;
+    CHECK(raft->flushing_last >= raft->durable);
+    effect_emit(out, &effect);
+}
+
+void raft_truncate(struct raft *raft, uint64_t last)
+{
+    CHECK(raft->role == RAFT_FOLLOWER);
+    CHECK(last >= raft->commit);
+    CHECK(last < raft->log.last);
+    bool writing = raft->flush_out && raft->flushing_end > last;
+    if (raft->disk_last > last || writing) {
+        if (raft->truncate_from == 0 || raft->truncate_from > last + 1)
+            raft->truncate_from = last + 1;
+    }
+    raft_log_truncate(&raft->log, last, raft->flush_out && raft->flushing_last > last);
+    if (raft->durable > last)
+        raft->durable = last;
+    if (raft->flushing_last > last)
+        raft->flushing_last = last; /* what it writes beyond is nothing any more */
+    if (raft->verified > last)
+        raft->verified = last;
+    raft_config_truncated(raft, last);
+}
+
+static void flush_refused(struct raft *raft, struct now now)
+{
+    raft->save_vote |= raft->flushing_vote;
+    raft->save_cluster |= raft->flushing_cluster;
+    uint64_t from = raft->flushing_truncate;
+    if (from && (raft->truncate_from == 0 || raft->truncate_from > from))
+        raft->truncate_from = from;
+    if (raft->truncate_from > raft->disk_last)
+        raft->truncate_from = 0; /* what should go was never written */
+    raft->disk_full = true;
+    raft->disk_retry_us = now.mono_us + RAFT_DISK_RETRY_US;
+    CHECK(raft->durable <= raft->log.last);
+}
+
+void raft_flushed(struct raft *raft, uint64_t ticket, enum raft_flush_result result, struct now now,
+                  const struct effects *out)
+{
+    CHECK(raft->flush_out);
+    CHECK(ticket == raft->ticket);
+    raft->now_us = now.mono_us;
+    raft->flush_out = false;
+    raft_log_unpin(&raft->log);
+    if (raft->halted)
+        return;
+    if (result == RAFT_FLUSH_NO_SPACE) {
+        flush_refused(raft, now);
+        return;
+    }
+    if (now.mono_us > raft->flush_began_us)
+        raft->flush_us = raft_smooth(raft->flush_us, now.mono_us - raft->flush_began_us);
+    raft->disk_full = false;
+    bool entries = raft->flushing_last > raft->durable;
+    CHECK(raft->flushing_last >= raft->durable);
+    raft->durable = raft->flushing_last;
+    raft->disk_last = raft->flushing_end;
+    if (raft->flushing_cluster && raft_is_voter(raft) && raft_majority(raft) == 1)
+        raft->election_at_us = now.mono_us; /* bootstrapped: nobody else could lead */
+    if (raft->flushing_vote && !raft->save_vote)
+        raft_vote_flushed(raft, now, out);
+    if (raft->role == RAFT_LEADER)
+        raft_advance_commit(raft);
+    else if (raft->ack_pending && entries)
+        raft_acknowledge(raft, false, now, out);
+    if (raft->role == RAFT_FOLLOWER && raft->durable < raft->verified)
+        raft->ack_pending = true;
+}

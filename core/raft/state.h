@@ -1,0 +1,226 @@
+/* The whole of a raft, for raft's own files and tests. Others use raft.h.
+ *
+ * Reading order: raft.c (dispatch), election.c, replicate.c (a leader's side), follow.c (a
+ * follower's), flush.c, config.c, read.c, transfer.c, checkpoint.c. Each file's functions are
+ * declared below under its name. All arrays are fixed; peers are indexed by slot, 0 unused. */
+#ifndef FTCHAT_CORE_RAFT_STATE_H
+#define FTCHAT_CORE_RAFT_STATE_H
+
+#include "core/check.h"
+#include "core/clock.h"
+#include "core/raft/log.h"
+#include "core/raft/message.h"
+#include "core/raft/raft.h"
+
+enum {
+    RAFT_SLOTS = LIMIT_NODES + 1,
+    RAFT_SLACK_US = 40 * 1000,  /* late wake-ups of a busy machine */
+    RAFT_JITTER_US = 10 * 1000, /* least jitter of an election on connection loss */
+    RAFT_RETRY_US = 4 * 1000,   /* between tries after a denial */
+    RAFT_RETRIES = 5,
+    RAFT_DISK_RETRY_US = 1000 * 1000, /* a full disk is tried again */
+    RAFT_SLOW_FLUSH_US = 1000 * 1000, /* a leader's write out for longer is stuck */
+};
+
+/* How a leader sends to a peer (etcd's names). */
+enum raft_progress {
+    RAFT_PROBE,    /* looks for where the logs part: one empty append at a time */
+    RAFT_PIPELINE, /* sends ahead of acknowledgements, within the windows */
+    RAFT_READING,  /* what comes next is being read from disk */
+};
+
+struct raft_inflight {
+    uint64_t last;
+    uint32_t bytes;
+};
+
+struct raft_peer {
+    /* The link, whoever leads. */
+    bool up;
+    uint8_t identity[IDENTITY_BYTES]; /* of whom is there */
+    uint32_t rtt_us;                  /* smoothed; 0: not measured */
+    uint32_t flush_us;                /* as it reports */
+    uint64_t heard_us;                /* any message */
+
+    /* A leader's view. */
+    enum raft_progress progress;
+    uint64_t session;
+    uint64_t match; /* durable there */
+    uint64_t next;  /* first index to send */
+    uint64_t commit_sent;
+    uint64_t round_sent;
+    uint64_t round_acked;
+    uint64_t probed;      /* PROBE: the next whose probe is on its way; 0: none */
+    uint64_t answered_us; /* when the newest append that it answered was sent */
+    uint64_t heartbeat_at_us;
+    uint64_t read_id; /* READING: what was asked for */
+    uint64_t room;    /* free there, by its last reply */
+    bool disk_full;
+    uint32_t inflight_at;
+    uint32_t inflight_count;
+    uint64_t inflight_bytes;
+    struct raft_inflight inflight[LIMIT_INFLIGHT_APPENDS];
+
+    /* A candidate's view. */
+    bool answered;
+    bool granted;
+};
+
+/* A request that was denied because a leader was known: granted when that leader is lost. */
+struct raft_denied {
+    uint8_t slot; /* 0: none */
+    uint64_t at_us;
+    struct raft_message request;
+};
+
+struct raft {
+    struct raft_options options;
+    struct random random;
+    struct raft_log log;
+    bool started;
+    bool halted;
+    bool may_vote;
+    bool may_campaign;
+    uint64_t now_us; /* of the last call */
+
+    uint8_t cluster[IDENTITY_BYTES];
+    uint64_t term;
+    uint8_t vote[IDENTITY_BYTES];
+    enum raft_role role;
+    uint8_t leader;
+    uint64_t leader_since_us;
+    uint64_t commit;
+    uint64_t applied;
+    uint64_t checkpoint_index;
+
+    struct raft_config config;   /* the latest in the log */
+    struct raft_config previous; /* the one before it: what a truncation goes back to */
+
+    struct raft_peer peers[RAFT_SLOTS];
+
+    /* Elections. */
+    uint64_t leader_heard_us;
+    uint64_t election_at_us;
+    uint64_t campaign_at_us; /* sooner than the time-out: a lost leader, a lost vote; 0: none */
+    uint64_t campaign_began_us;
+    unsigned retries; /* left, before only the time-out counts */
+    bool transfer_campaign;
+    uint32_t leader_heartbeat_us;
+    uint32_t leader_timeout_us;
+    struct raft_denied denied;
+    uint8_t grant_slot; /* whose vote waits for its flush; 0: nobody's */
+    uint64_t grant_sent_us;
+
+    /* A follower's. */
+    uint64_t verified; /* its log equals the leader's up to here */
+    bool ack_pending;
+    uint64_t append_session;
+    uint64_t append_round;
+    uint64_t append_sent_us;
+
+    /* A leader's. */
+    uint64_t first_of_term;
+    uint64_t leading_since_us;
+    uint64_t session_counter;
+    uint64_t round;
+    bool round_used; /* something was sent with it */
+    uint64_t read_wanted;
+    uint64_t read_confirmed;
+    uint8_t transfer_to;
+    bool transfer_told;
+    uint64_t transfer_until_us;
+    struct log_clock clock;
+
+    /* The flush. */
+    uint64_t ticket;
+    bool flush_out;
+    uint64_t flush_began_us;
+    uint64_t flushing_last; /* the last index that the flush makes durable and that still counts */
+    uint64_t flushing_end;  /* the last index it writes, truncated meanwhile or not */
+    bool flushing_vote;
+    bool flushing_cluster;
+    uint64_t flushing_truncate;
+    uint64_t durable;   /* what is in the log and on disk */
+    uint64_t disk_last; /* what is on disk, truncated in memory or not */
+    bool save_vote;
+    bool save_cluster;
+    uint64_t truncate_from; /* 0: nothing */
+    uint32_t flush_us;      /* smoothed */
+    bool disk_full;
+    uint64_t disk_retry_us;
+};
+
+/* raft.c */
+void raft_halt(struct raft *raft, const char *reason, const struct effects *out);
+void raft_set_leader(struct raft *raft, uint8_t slot, struct now now);
+/* A follower in `term` (not below the present one). */
+void raft_become_follower(struct raft *raft, uint64_t term, uint8_t leader, struct now now);
+void raft_send(struct raft *raft, uint8_t slot, const struct raft_message *message,
+               struct slice entries, const struct effects *out);
+bool raft_cluster_durable(const struct raft *raft);
+bool raft_identity_equal(const uint8_t *a, const uint8_t *b);
+uint32_t raft_smooth(uint32_t average, uint64_t sample_us);
+/* What the log may forget: durable and applied. */
+uint64_t raft_forgettable(const struct raft *raft);
+
+/* config.c */
+void raft_config_appended(struct raft *raft, const struct entry *entry);
+void raft_config_truncated(struct raft *raft, uint64_t last);
+const struct raft_member *raft_self(const struct raft *raft);
+bool raft_is_voter(const struct raft *raft);
+/* The member that the linked peer in `slot` is, or NULL. */
+const struct raft_member *raft_linked_member(const struct raft *raft, uint8_t slot);
+unsigned raft_voter_bits(const struct raft *raft);
+
+/* quorum.c */
+unsigned raft_majority(const struct raft *raft);
+/* The highest value that a majority of the voters has reached; `own` is this node's. */
+uint64_t raft_quorum_match(const struct raft *raft, uint64_t own);
+uint64_t raft_quorum_round(const struct raft *raft);
+/* A majority answered appends that were sent after now - within. */
+bool raft_quorum_answered(const struct raft *raft, uint64_t within_us);
+
+/* election.c */
+uint32_t raft_election_timeout(const struct raft *raft);
+void raft_reset_election(struct raft *raft, struct now now);
+void raft_election_tick(struct raft *raft, struct now now, const struct effects *out);
+void raft_campaign(struct raft *raft, bool pre, struct now now, const struct effects *out);
+void raft_lost_leader(struct raft *raft, struct now now, const struct effects *out);
+void raft_ask_vote(struct raft *raft, uint8_t slot, const struct effects *out);
+void raft_vote_flushed(struct raft *raft, struct now now, const struct effects *out);
+void raft_on_vote_request(struct raft *raft, uint8_t slot, const struct raft_message *message,
+                          struct now now, const struct effects *out);
+void raft_on_vote_reply(struct raft *raft, uint8_t slot, const struct raft_message *message,
+                        struct now now, const struct effects *out);
+void raft_on_timeout_now(struct raft *raft, uint8_t slot, const struct raft_message *message,
+                         struct now now, const struct effects *out);
+
+/* replicate.c */
+void raft_become_leader(struct raft *raft, struct now now, const struct effects *out);
+void raft_progress_reset(struct raft *raft, uint8_t slot, struct now now);
+void raft_advance_commit(struct raft *raft);
+uint64_t raft_append_own(struct raft *raft, enum entry_kind kind, uint32_t count,
+                         const uint32_t *sizes, const uint8_t *bodies, size_t len, struct now now);
+void raft_leader_tick(struct raft *raft, struct now now);
+void raft_replicate(struct raft *raft, struct now now, const struct effects *out);
+void raft_on_append_reply(struct raft *raft, uint8_t slot, const struct raft_message *message,
+                          struct now now);
+/* Its own write is stuck while a majority's are not: it keeps silent, so that another is elected.
+ */
+bool raft_leader_stuck(const struct raft *raft);
+
+/* follow.c */
+bool raft_on_append(struct raft *raft, uint8_t slot, const struct raft_message *message,
+                    struct now now, const struct effects *out) FT_MUST_USE;
+void raft_acknowledge(struct raft *raft, bool at_once, struct now now, const struct effects *out);
+
+/* flush.c */
+void raft_flush_start(struct raft *raft, struct now now, const struct effects *out);
+/* Everything after `last` leaves the log, in memory now and on disk with the next flush. */
+void raft_truncate(struct raft *raft, uint64_t last);
+
+/* transfer.c */
+void raft_transfer_tick(struct raft *raft, struct now now);
+void raft_transfer_step(struct raft *raft, const struct effects *out);
+
+#endif
