@@ -34,9 +34,9 @@ static void encode_append_reply(struct writer *writer, const struct raft_append_
     write_u32(writer, reply->flush_us);
 }
 
-size_t raft_message_encode(const struct raft_message *message, uint8_t out[RAFT_HEAD_BYTES])
+size_t raft_message_encode(const struct raft_message *message, uint8_t *out, size_t capacity)
 {
-    struct writer writer = writer_of(out, RAFT_HEAD_BYTES);
+    struct writer writer = writer_of(out, capacity);
     write_u8(&writer, PEER_RAFT);
     write_u8(&writer, (uint8_t)message->kind);
     write_u64(&writer, message->term);

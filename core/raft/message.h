@@ -90,7 +90,7 @@ struct raft_message {
 };
 
 /* Writes the head, PEER_RAFT first; the entries of an append go as another part. Bytes written. */
-size_t raft_message_encode(const struct raft_message *message, uint8_t out[RAFT_HEAD_BYTES]);
+size_t raft_message_encode(const struct raft_message *message, uint8_t *out, size_t capacity);
 /* `data`: the bytes after PEER_RAFT. false: malformed. */
 bool raft_message_decode(struct raft_message *message, struct slice data);
 

@@ -122,7 +122,7 @@ void raft_send(struct raft *raft, uint8_t slot, const struct raft_message *messa
     CHECK(slot != raft->options.slot);
     if (!raft->peers[slot].up)
         return;
-    size_t len = raft_message_encode(message, head);
+    size_t len = raft_message_encode(message, head, sizeof head);
     struct effect effect = { .kind = EFFECT_PEER_SEND };
     effect.send.slot = slot;
     effect.send.parts[0] = (struct slice) { head, len };
