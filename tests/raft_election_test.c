@@ -9,15 +9,15 @@
 static void one_leader_is_elected_and_commits(void **state)
 {
     (void)state;
-    struct world *world = world_new(3, 1);
-    world_form(world);
-    uint8_t leader = world_elect(world);
-    uint64_t index = world_propose(world, leader, 100);
+    struct rafts *world = rafts_new(3, 1);
+    rafts_form(world);
+    uint8_t leader = rafts_elect(world);
+    uint64_t index = rafts_propose(world, leader, 100);
     assert_int_not_equal(index, 0);
-    world_run(world, 50000);
+    rafts_run(world, 50000);
     for (uint8_t slot = 1; slot <= 3; slot++)
-        assert_int_equal(raft_view(world_raft(world, slot)).commit, index);
-    world_free(world);
+        assert_int_equal(raft_view(rafts_raft(world, slot)).commit, index);
+    rafts_free(world);
 }
 
 int main(void)

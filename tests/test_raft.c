@@ -33,21 +33,21 @@ static uint64_t cheap_digest(const uint8_t key[DIGEST_KEY_BYTES], const void *da
     return mix(mix(2, key, DIGEST_KEY_BYTES), data, len);
 }
 
-const struct crypto world_crypto = { .hash = cheap_hash, .digest = cheap_digest };
+const struct crypto rafts_crypto = { .hash = cheap_hash, .digest = cheap_digest };
 
 /* --- disks -------------------------------------------------------------------------------------*/
 
-static struct entry disk_entry(const struct world_disk *disk, size_t at)
+static struct entry disk_entry(const struct rafts_disk *disk, size_t at)
 {
     struct entry entry;
     assert_int_equal(
-        entry_parse(&entry, &world_crypto, disk->cluster, disk->bytes + at, disk->len - at),
+        entry_parse(&entry, &rafts_crypto, disk->cluster, disk->bytes + at, disk->len - at),
         ENTRY_WHOLE);
     return entry;
 }
 
 /* Where the entry that holds `index` begins. */
-static bool disk_find(const struct world_disk *disk, uint64_t index, size_t *at)
+static bool disk_find(const struct rafts_disk *disk, uint64_t index, size_t *at)
 {
     for (*at = 0; *at < disk->len;) {
         struct entry entry = disk_entry(disk, *at);
@@ -58,7 +58,7 @@ static bool disk_find(const struct world_disk *disk, uint64_t index, size_t *at)
     return false;
 }
 
-static void disk_truncate(struct world_disk *disk, uint64_t from)
+static void disk_truncate(struct rafts_disk *disk, uint64_t from)
 {
     size_t at;
     if (from > disk->last)
@@ -69,19 +69,19 @@ static void disk_truncate(struct world_disk *disk, uint64_t from)
     disk->last = from - 1;
 }
 
-static void disk_append(struct world_disk *disk, struct slice run, uint64_t flush,
+static void disk_append(struct rafts_disk *disk, struct slice run, uint64_t flush,
                         uint32_t *flush_at)
 {
     size_t at = 0;
     while (at < run.len) {
         struct entry entry;
         assert_int_equal(
-            entry_parse(&entry, &world_crypto, disk->cluster, run.data + at, run.len - at),
+            entry_parse(&entry, &rafts_crypto, disk->cluster, run.data + at, run.len - at),
             ENTRY_WHOLE);
         assert_int_equal(entry.first, disk->last + 1);
         assert_int_equal(entry.flush, flush);
         assert_int_equal(entry.flush_at, *flush_at);
-        assert_true(disk->len + entry.size <= WORLD_DISK_BYTES);
+        assert_true(disk->len + entry.size <= RAFTS_DISK_BYTES);
         memcpy(disk->bytes + disk->len, run.data + at, entry.size);
         disk->len += entry.size;
         disk->last = entry.first + entry.count - 1;
@@ -99,7 +99,7 @@ static uint64_t flush_sum(const struct effect_flush *flush)
 }
 
 /* The chain's first bytes at `index` on this disk, or NULL. */
-static const uint8_t *disk_chain(const struct world_disk *disk, uint64_t index)
+static const uint8_t *disk_chain(const struct rafts_disk *disk, uint64_t index)
 {
     size_t at;
     if (!disk_find(disk, index, &at))
@@ -109,15 +109,10 @@ static const uint8_t *disk_chain(const struct world_disk *disk, uint64_t index)
 
 /* --- effects -----------------------------------------------------------------------------------*/
 
-struct emitter {
-    struct world *world;
-    uint8_t slot;
-};
-
-static void check_promise(struct world *world, uint8_t slot, uint8_t to, struct slice head)
+static void check_promise(struct rafts *world, uint8_t slot, uint8_t to, struct slice head)
 {
     struct raft_message message;
-    const struct world_disk *disk = world->nodes[slot].disk;
+    const struct rafts_disk *disk = world->nodes[slot].disk;
     struct slice body = { head.data + 1, head.len - 1 };
     assert_int_equal(head.data[0], PEER_RAFT);
     if (bytes_get_u64(head.data + 2) == 0 || !raft_message_decode(&message, body))
@@ -138,11 +133,11 @@ static void check_promise(struct world *world, uint8_t slot, uint8_t to, struct 
     }
 }
 
-static void emit(void *ctx, const struct effect *effect)
+void rafts_emit(void *ctx, const struct effect *effect)
 {
-    const struct emitter *emitter = ctx;
-    struct world *world = emitter->world;
-    struct world_node *node = &world->nodes[emitter->slot];
+    const struct rafts_emitter *emitter = ctx;
+    struct rafts *world = emitter->world;
+    struct rafts_node *node = &world->nodes[emitter->slot];
     world->emitted[effect->kind]++;
     switch (effect->kind) {
     case EFFECT_FLUSH:
@@ -164,10 +159,10 @@ static void emit(void *ctx, const struct effect *effect)
         if (effect->send.parts_count == 2)
             rest = effect->send.parts[1];
         check_promise(world, emitter->slot, to, head);
-        if (!world->linked[emitter->slot][to] || world->bag_count == WORLD_MESSAGES)
+        if (!world->linked[emitter->slot][to] || world->bag_count == RAFTS_MESSAGES)
             break;
-        struct world_message *message = &world->bag[world->bag_count++];
-        *message = (struct world_message) { emitter->slot, to, world->link_life[emitter->slot][to],
+        struct rafts_message *message = &world->bag[world->bag_count++];
+        *message = (struct rafts_message) { emitter->slot, to, world->link_life[emitter->slot][to],
                                             head.len + rest.len - 1, malloc(head.len + rest.len) };
         memcpy(message->data, head.data + 1, head.len - 1);
         if (rest.len)
@@ -189,7 +184,7 @@ static void emit(void *ctx, const struct effect *effect)
 #define WITH(world, slot)                                                                          \
     &(const struct effects)                                                                        \
     {                                                                                              \
-        emit, &(struct emitter)                                                                    \
+        rafts_emit, &(struct rafts_emitter)                                                        \
         {                                                                                          \
             (world), (slot)                                                                        \
         }                                                                                          \
@@ -197,20 +192,22 @@ static void emit(void *ctx, const struct effect *effect)
 
 /* --- nodes -------------------------------------------------------------------------------------*/
 
-struct world *world_new(unsigned count, uint64_t seed)
+uint64_t rafts_seed;
+
+struct rafts *rafts_new(unsigned count, uint64_t seed)
 {
-    struct world *world = calloc(1, sizeof *world);
-    assert_true(count <= WORLD_NODES);
+    struct rafts *world = calloc(1, sizeof *world);
+    assert_true(count <= RAFTS_NODES);
     world->count = count;
     world->now = (struct now) { 1000000, 1700000000000000 };
     random_seed(&world->random, seed);
     for (uint8_t slot = 1; slot <= count; slot++) {
-        struct world_node *node = &world->nodes[slot];
+        struct rafts_node *node = &world->nodes[slot];
         memset(node->identity, 0xa0 + slot, IDENTITY_BYTES);
         node->disk = calloc(1, sizeof *node->disk);
         node->options = (struct raft_options) {
             .slot = slot,
-            .crypto = &world_crypto,
+            .crypto = &rafts_crypto,
             .seed = seed * 31 + slot,
             .heartbeat_us = 20000,
             .election_min_us = 100000,
@@ -223,18 +220,18 @@ struct world *world_new(unsigned count, uint64_t seed)
     return world;
 }
 
-void world_free(struct world *world)
+void rafts_free(struct rafts *world)
 {
     for (unsigned i = 0; i < world->bag_count; i++)
         free(world->bag[i].data);
-    for (uint8_t slot = 1; slot <= WORLD_NODES; slot++) {
+    for (uint8_t slot = 1; slot <= RAFTS_NODES; slot++) {
         free(world->nodes[slot].memory);
         free(world->nodes[slot].disk);
     }
     free(world);
 }
 
-void world_form(struct world *world)
+void rafts_form(struct rafts *world)
 {
     struct raft_config config = { .count = world->count };
     uint8_t body[256], entry[512], zeros[HASH_BYTES] = { 0 };
@@ -245,25 +242,25 @@ void world_form(struct world *world)
     }
     uint32_t size = (uint32_t)raft_config_encode(&config, body, sizeof body);
     for (uint8_t slot = 1; slot <= world->count; slot++) {
-        struct world_disk *disk = world->nodes[slot].disk;
+        struct rafts_disk *disk = world->nodes[slot].disk;
         uint32_t flush_at = 0;
         memset(disk->cluster, 0xc1, IDENTITY_BYTES);
         struct entry_draft draft = { ENTRY_CONFIG, 1, 1, 1, 1, &size, body };
-        size_t len = entry_build(entry, sizeof entry, &draft, &world_crypto, disk->cluster, zeros);
-        entry_set_local(entry, 1, 0, 1, &world_crypto, disk->cluster);
+        size_t len = entry_build(entry, sizeof entry, &draft, &rafts_crypto, disk->cluster, zeros);
+        entry_set_local(entry, 1, 0, 1, &rafts_crypto, disk->cluster);
         disk_append(disk, (struct slice) { entry, len }, 1, &flush_at);
         disk->term = 1;
         disk->flush = 1;
     }
     for (uint8_t slot = 1; slot <= world->count; slot++)
-        world_start(world, slot);
-    world_link_all(world);
+        rafts_start(world, slot);
+    rafts_link_all(world);
 }
 
-void world_start(struct world *world, uint8_t slot)
+void rafts_start(struct rafts *world, uint8_t slot)
 {
-    struct world_node *node = &world->nodes[slot];
-    const struct world_disk *disk = node->disk;
+    struct rafts_node *node = &world->nodes[slot];
+    const struct rafts_disk *disk = node->disk;
     size_t at = 0;
     assert_false(node->up);
     free(node->memory);
@@ -293,102 +290,102 @@ void world_start(struct world *world, uint8_t slot)
             raft_restore_entries(node->raft, (struct slice) { disk->bytes + at, disk->len - at }));
     }
     raft_start(node->raft, world->now, WITH(world, slot));
-    world_end_turn(world, slot);
+    rafts_end_turn(world, slot);
 }
 
-void world_crash(struct world *world, uint8_t slot)
+void rafts_crash(struct rafts *world, uint8_t slot)
 {
-    struct world_node *node = &world->nodes[slot];
+    struct rafts_node *node = &world->nodes[slot];
     assert_true(node->up);
     node->up = node->flushing = false;
     node->read_id = 0;
     for (uint8_t other = 1; other <= world->count; other++) {
         if (world->linked[slot][other])
-            world_cut(world, slot, other, LINK_RESET);
+            rafts_cut(world, slot, other, LINK_RESET);
     }
 }
 
-void world_link(struct world *world, uint8_t a, uint8_t b)
+void rafts_link(struct rafts *world, uint8_t a, uint8_t b)
 {
     if (a == b || world->linked[a][b] || !world->nodes[a].up || !world->nodes[b].up)
         return;
     world->linked[a][b] = world->linked[b][a] = true;
     raft_link_up(world->nodes[a].raft, b, world->nodes[b].identity, world->now, WITH(world, a));
     raft_link_up(world->nodes[b].raft, a, world->nodes[a].identity, world->now, WITH(world, b));
-    world_end_turn(world, a);
-    world_end_turn(world, b);
+    rafts_end_turn(world, a);
+    rafts_end_turn(world, b);
 }
 
-void world_link_all(struct world *world)
+void rafts_link_all(struct rafts *world)
 {
     for (uint8_t a = 1; a <= world->count; a++) {
         for (uint8_t b = (uint8_t)(a + 1); b <= world->count; b++)
-            world_link(world, a, b);
+            rafts_link(world, a, b);
     }
 }
 
-void world_cut(struct world *world, uint8_t a, uint8_t b, enum raft_link_end end)
+void rafts_cut(struct rafts *world, uint8_t a, uint8_t b, enum raft_link_end end)
 {
     if (world->linked[a][b]) {
         world->linked[a][b] = world->linked[b][a] = false;
         world->link_life[a][b]++;
         world->link_life[b][a]++;
-        world_drop_all(world, a, b);
-        world_drop_all(world, b, a);
+        rafts_drop_all(world, a, b);
+        rafts_drop_all(world, b, a);
     }
     if (world->nodes[a].up) {
         raft_link_down(world->nodes[a].raft, b, end, world->now, WITH(world, a));
-        world_end_turn(world, a);
+        rafts_end_turn(world, a);
     }
     if (world->nodes[b].up) {
         raft_link_down(world->nodes[b].raft, a, end, world->now, WITH(world, b));
-        world_end_turn(world, b);
+        rafts_end_turn(world, b);
     }
 }
 
 /* --- steps -------------------------------------------------------------------------------------*/
 
-void world_end_turn(struct world *world, uint8_t slot)
+void rafts_end_turn(struct rafts *world, uint8_t slot)
 {
     raft_end_turn(world->nodes[slot].raft, world->now, WITH(world, slot));
-    world_check(world);
+    rafts_check(world);
 }
 
-void world_tick(struct world *world, uint8_t slot)
+void rafts_tick(struct rafts *world, uint8_t slot)
 {
     raft_tick(world->nodes[slot].raft, world->now, WITH(world, slot));
-    world_end_turn(world, slot);
+    rafts_end_turn(world, slot);
 }
 
-static struct world_message take(struct world *world, unsigned at)
+static struct rafts_message take(struct rafts *world, unsigned at)
 {
     assert_true(at < world->bag_count);
-    struct world_message message = world->bag[at];
+    struct rafts_message message = world->bag[at];
     memmove(world->bag + at, world->bag + at + 1,
             (world->bag_count - at - 1) * sizeof world->bag[0]);
     world->bag_count--;
     return message;
 }
 
-void world_deliver(struct world *world, unsigned at)
+void rafts_deliver(struct rafts *world, unsigned at)
 {
-    struct world_message message = take(world, at);
-    struct world_node *to = &world->nodes[message.to];
+    struct rafts_message message = take(world, at);
+    struct rafts_node *to = &world->nodes[message.to];
     if (to->up && message.link == world->link_life[message.from][message.to]) {
         assert_true(raft_receive(to->raft, message.from, world->nodes[message.from].identity,
                                  (struct slice) { message.data, message.len }, world->now,
                                  WITH(world, message.to)));
-        world_end_turn(world, message.to);
+        rafts_end_turn(world, message.to);
     }
     free(message.data);
 }
 
-void world_drop(struct world *world, unsigned at)
+void rafts_drop(struct rafts *world, unsigned at)
 {
     free(take(world, at).data);
 }
 
-unsigned world_deliver_all(struct world *world, uint8_t from, uint8_t to)
+unsigned rafts_deliver_all(struct rafts *world, uint8_t from, uint8_t to)
 {
     unsigned delivered = 0, left = world->bag_count;
     for (unsigned at = 0; left; left--) {
@@ -396,26 +393,26 @@ unsigned world_deliver_all(struct world *world, uint8_t from, uint8_t to)
             at++;
             continue;
         }
-        world_deliver(world, at);
+        rafts_deliver(world, at);
         delivered++;
     }
     return delivered;
 }
 
-void world_drop_all(struct world *world, uint8_t from, uint8_t to)
+void rafts_drop_all(struct rafts *world, uint8_t from, uint8_t to)
 {
     for (unsigned at = 0; at < world->bag_count;) {
         if ((from && world->bag[at].from != from) || (to && world->bag[at].to != to))
             at++;
         else
-            world_drop(world, at);
+            rafts_drop(world, at);
     }
 }
 
-void world_flush(struct world *world, uint8_t slot, enum raft_flush_result result)
+void rafts_flush(struct rafts *world, uint8_t slot, enum raft_flush_result result)
 {
-    struct world_node *node = &world->nodes[slot];
-    struct world_disk *disk = node->disk;
+    struct rafts_node *node = &world->nodes[slot];
+    struct rafts_disk *disk = node->disk;
     assert_true(node->flushing);
     node->flushing = false;
     assert_int_equal(flush_sum(&node->flush), node->flush_sum);
@@ -428,6 +425,7 @@ void world_flush(struct world *world, uint8_t slot, enum raft_flush_result resul
             disk->term = node->flush.term;
             memcpy(disk->vote, node->flush.vote, IDENTITY_BYTES);
         }
+        world->truncations += node->flush.truncate_from != 0;
         if (node->flush.truncate_from)
             disk_truncate(disk, node->flush.truncate_from);
         disk_append(disk, node->flush.entries[0], node->flush.ticket, &flush_at);
@@ -435,12 +433,12 @@ void world_flush(struct world *world, uint8_t slot, enum raft_flush_result resul
         disk->flush = node->flush.ticket;
     }
     raft_flushed(node->raft, node->flush.ticket, result, world->now, WITH(world, slot));
-    world_end_turn(world, slot);
+    rafts_end_turn(world, slot);
 }
 
-void world_read(struct world *world, uint8_t slot, bool ok)
+void rafts_read(struct rafts *world, uint8_t slot, bool ok)
 {
-    struct world_node *node = &world->nodes[slot];
+    struct rafts_node *node = &world->nodes[slot];
     uint64_t id = node->read_id;
     size_t at = 0, end;
     assert_true(id != 0);
@@ -455,72 +453,72 @@ void world_read(struct world *world, uint8_t slot, bool ok)
     }
     raft_read_done(node->raft, id, ok, (struct slice) { node->disk->bytes + at, end - at },
                    world->now, WITH(world, slot));
-    world_end_turn(world, slot);
+    rafts_end_turn(world, slot);
 }
 
-void world_advance(struct world *world, uint64_t us)
+void rafts_advance(struct rafts *world, uint64_t us)
 {
     world->now.mono_us += us;
     world->now.wall_us += us;
 }
 
-void world_apply(struct world *world, uint8_t slot)
+void rafts_apply(struct rafts *world, uint8_t slot)
 {
-    struct world_node *node = &world->nodes[slot];
+    struct rafts_node *node = &world->nodes[slot];
     node->applied = raft_view(node->raft).commit;
     raft_applied(node->raft, node->applied);
 }
 
-void world_settle(struct world *world)
+void rafts_settle(struct rafts *world)
 {
     for (bool busy = true; busy;) {
         busy = false;
         for (uint8_t slot = 1; slot <= world->count; slot++) {
             if (!world->nodes[slot].up)
                 continue;
-            world_apply(world, slot);
+            rafts_apply(world, slot);
             if (world->nodes[slot].flushing) {
-                world_flush(world, slot, RAFT_FLUSHED);
+                rafts_flush(world, slot, RAFT_FLUSHED);
                 busy = true;
             }
             if (world->nodes[slot].read_id) {
-                world_read(world, slot, true);
+                rafts_read(world, slot, true);
                 busy = true;
             }
         }
-        busy |= world_deliver_all(world, 0, 0) > 0;
+        busy |= rafts_deliver_all(world, 0, 0) > 0;
     }
 }
 
-void world_run(struct world *world, uint64_t us)
+void rafts_run(struct rafts *world, uint64_t us)
 {
     for (uint64_t passed = 0; passed < us; passed += 1000) {
-        world_settle(world);
-        world_advance(world, 1000);
+        rafts_settle(world);
+        rafts_advance(world, 1000);
         for (uint8_t slot = 1; slot <= world->count; slot++) {
             if (world->nodes[slot].up && world->now.mono_us >= world->nodes[slot].wake_at_us)
-                world_tick(world, slot);
+                rafts_tick(world, slot);
         }
     }
-    world_settle(world);
+    rafts_settle(world);
 }
 
 /* --- what must hold ----------------------------------------------------------------------------*/
 
 /* The chain at `index` in this node's memory or on its disk. */
-static const uint8_t *node_chain(const struct world_node *node, uint64_t index)
+static const uint8_t *node_chain(const struct rafts_node *node, uint64_t index)
 {
     const uint8_t *chain = raft_log_chain(&node->raft->log, index);
     return chain ? chain : disk_chain(node->disk, index);
 }
 
-static void check_commit(struct world *world, uint8_t slot)
+static void check_commit(struct rafts *world, uint8_t slot)
 {
-    const struct world_node *node = &world->nodes[slot];
+    const struct rafts_node *node = &world->nodes[slot];
     uint64_t commit = node->raft->commit;
     if (commit == 0)
         return;
-    assert_true(commit < WORLD_INDEXES);
+    assert_true(commit < RAFTS_INDEXES);
     const uint8_t *chain = node_chain(node, commit);
     assert_non_null(chain);
     static const uint8_t none[8];
@@ -539,10 +537,10 @@ static void check_commit(struct world *world, uint8_t slot)
     assert_true(durable >= raft_majority(node->raft));
 }
 
-void world_check(struct world *world)
+void rafts_check(struct rafts *world)
 {
     for (uint8_t slot = 1; slot <= world->count; slot++) {
-        const struct world_node *node = &world->nodes[slot];
+        const struct rafts_node *node = &world->nodes[slot];
         if (!node->up)
             continue;
         check_commit(world, slot);
@@ -565,17 +563,17 @@ void world_check(struct world *world)
     }
 }
 
-struct raft *world_raft(struct world *world, uint8_t slot)
+struct raft *rafts_raft(struct rafts *world, uint8_t slot)
 {
     assert_true(world->nodes[slot].up);
     return world->nodes[slot].raft;
 }
 
-uint8_t world_leader(const struct world *world)
+uint8_t rafts_leader(const struct rafts *world)
 {
     uint8_t leader = 0;
     for (uint8_t slot = 1; slot <= world->count; slot++) {
-        const struct world_node *node = &world->nodes[slot];
+        const struct rafts_node *node = &world->nodes[slot];
         if (node->up && node->raft->role == RAFT_LEADER &&
             (!leader || node->raft->term > world->nodes[leader].raft->term))
             leader = slot;
@@ -583,31 +581,31 @@ uint8_t world_leader(const struct world *world)
     return leader;
 }
 
-uint8_t world_elect(struct world *world)
+uint8_t rafts_elect(struct rafts *world)
 {
-    for (int i = 0; i < 100 && !world_leader(world); i++)
-        world_run(world, 20000);
-    world_run(world, 50000);
-    assert_int_not_equal(world_leader(world), 0);
-    return world_leader(world);
+    for (int i = 0; i < 100 && !rafts_leader(world); i++)
+        rafts_run(world, 20000);
+    rafts_run(world, 50000);
+    assert_int_not_equal(rafts_leader(world), 0);
+    return rafts_leader(world);
 }
 
-uint64_t world_propose(struct world *world, uint8_t slot, uint32_t size)
+uint64_t rafts_propose(struct rafts *world, uint8_t slot, uint32_t size)
 {
     uint8_t body[20000];
     assert_true(size >= 8 && size <= sizeof body);
     memset(body, 0x5a, size);
     bytes_put_u64(body, random_u64(&world->random));
-    uint64_t index = raft_propose(world_raft(world, slot), 1, &size, body, size, world->now);
-    world_end_turn(world, slot);
+    uint64_t index = raft_propose(rafts_raft(world, slot), 1, &size, body, size, world->now);
+    rafts_end_turn(world, slot);
     return index;
 }
 
-bool world_checkpoint(struct world *world, uint8_t slot, uint64_t index)
+bool rafts_checkpoint(struct rafts *world, uint8_t slot, uint64_t index)
 {
-    struct world_disk *disk = world->nodes[slot].disk;
+    struct rafts_disk *disk = world->nodes[slot].disk;
     size_t len =
-        raft_checkpoint(world_raft(world, slot), index, disk->checkpoint, sizeof disk->checkpoint);
+        raft_checkpoint(rafts_raft(world, slot), index, disk->checkpoint, sizeof disk->checkpoint);
     if (len == 0)
         return false;
     disk->checkpoint_len = len;

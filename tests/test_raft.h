@@ -1,8 +1,8 @@
 /* A small world for raft's tests: up to seven rafts, their disks, a bag of messages, one clock.
  *
  * Nothing happens by itself: a test delivers messages, finishes flushes and moves the clock, or
- * lets world_run do all of it. Every effect is checked as it is emitted (a promise is on disk
- * before it is sent; bytes of a flush stay as they are), and world_check looks at the whole after
+ * lets rafts_run do all of it. Every effect is checked as it is emitted (a promise is on disk
+ * before it is sent; bytes of a flush stay as they are), and rafts_check looks at the whole after
  * each step (election safety, log matching of what is committed, durable on a majority). */
 #ifndef FTCHAT_TESTS_TEST_RAFT_H
 #define FTCHAT_TESTS_TEST_RAFT_H
@@ -10,9 +10,9 @@
 #include "core/raft/raft.h"
 #include "core/raft/state.h"
 
-enum { WORLD_NODES = 7, WORLD_MESSAGES = 8192, WORLD_DISK_BYTES = 1 << 20, WORLD_INDEXES = 65536 };
+enum { RAFTS_NODES = 7, RAFTS_MESSAGES = 8192, RAFTS_DISK_BYTES = 1 << 20, RAFTS_INDEXES = 65536 };
 
-struct world_disk {
+struct rafts_disk {
     uint8_t cluster[IDENTITY_BYTES];
     uint64_t term;
     uint8_t vote[IDENTITY_BYTES];
@@ -20,20 +20,20 @@ struct world_disk {
     uint64_t commit;
     uint64_t last;
     size_t len;
-    uint8_t bytes[WORLD_DISK_BYTES];
+    uint8_t bytes[RAFTS_DISK_BYTES];
     uint64_t checkpoint_index;
     uint8_t checkpoint[4096];
     size_t checkpoint_len;
 };
 
-struct world_node {
+struct rafts_node {
     void *memory;
     struct raft *raft;
     bool up;
     bool halted;
     uint8_t identity[IDENTITY_BYTES];
     struct raft_options options;
-    struct world_disk *disk;
+    struct rafts_disk *disk;
     bool flushing;
     struct effect_flush flush;
     uint64_t flush_sum; /* of the entries' bytes when the flush was emitted */
@@ -43,7 +43,7 @@ struct world_node {
     uint64_t applied;
 };
 
-struct world_message {
+struct rafts_message {
     uint8_t from;
     uint8_t to;
     uint64_t link; /* the life of the link it was sent on */
@@ -51,60 +51,70 @@ struct world_message {
     uint8_t *data;
 };
 
-struct world {
+struct rafts {
     unsigned count;
     struct now now;
     struct random random;
-    struct world_node nodes[WORLD_NODES + 1];
-    bool linked[WORLD_NODES + 1][WORLD_NODES + 1];
-    uint64_t link_life[WORLD_NODES + 1][WORLD_NODES + 1];
-    struct world_message bag[WORLD_MESSAGES];
+    struct rafts_node nodes[RAFTS_NODES + 1];
+    bool linked[RAFTS_NODES + 1][RAFTS_NODES + 1];
+    uint64_t link_life[RAFTS_NODES + 1][RAFTS_NODES + 1];
+    struct rafts_message bag[RAFTS_MESSAGES];
     unsigned bag_count;
     uint8_t leader_of_term[4096];        /* slot; 0: none yet */
-    uint8_t committed[WORLD_INDEXES][8]; /* the chain's first bytes at an entry's last index */
+    uint8_t committed[RAFTS_INDEXES][8]; /* the chain's first bytes at an entry's last index */
     uint64_t committed_last;
     unsigned halts;
+    unsigned truncations; /* on disks */
+    unsigned seed_step;   /* for the debugger */
     unsigned emitted[32]; /* effects by kind */
 };
 
-extern const struct crypto world_crypto;
+extern const struct crypto rafts_crypto;
+extern uint64_t rafts_seed; /* what runs now, for the debugger */
 
-struct world *world_new(unsigned count, uint64_t seed);
-void world_free(struct world *world);
+/* What effects carry as their ctx. */
+struct rafts_emitter {
+    struct rafts *world;
+    uint8_t slot;
+};
+void rafts_emit(void *ctx, const struct effect *effect);
+
+struct rafts *rafts_new(unsigned count, uint64_t seed);
+void rafts_free(struct rafts *world);
 /* All nodes are voters of one configuration, which is on every disk. */
-void world_form(struct world *world);
-void world_start(struct world *world, uint8_t slot);
+void rafts_form(struct rafts *world);
+void rafts_start(struct rafts *world, uint8_t slot);
 /* Loses what was not flushed. */
-void world_crash(struct world *world, uint8_t slot);
-void world_link(struct world *world, uint8_t a, uint8_t b);
-void world_link_all(struct world *world);
+void rafts_crash(struct rafts *world, uint8_t slot);
+void rafts_link(struct rafts *world, uint8_t a, uint8_t b);
+void rafts_link_all(struct rafts *world);
 /* Messages between them are lost; `end` is told to both. */
-void world_cut(struct world *world, uint8_t a, uint8_t b, enum raft_link_end end);
+void rafts_cut(struct rafts *world, uint8_t a, uint8_t b, enum raft_link_end end);
 
-void world_end_turn(struct world *world, uint8_t slot);
-void world_tick(struct world *world, uint8_t slot);
+void rafts_end_turn(struct rafts *world, uint8_t slot);
+void rafts_tick(struct rafts *world, uint8_t slot);
 /* Delivers message number `at` of the bag. */
-void world_deliver(struct world *world, unsigned at);
-void world_drop(struct world *world, unsigned at);
+void rafts_deliver(struct rafts *world, unsigned at);
+void rafts_drop(struct rafts *world, unsigned at);
 /* Delivers all messages from `from` to `to` (0: any) that are in the bag now; returns how many. */
-unsigned world_deliver_all(struct world *world, uint8_t from, uint8_t to);
-void world_drop_all(struct world *world, uint8_t from, uint8_t to);
-void world_flush(struct world *world, uint8_t slot, enum raft_flush_result result);
-void world_read(struct world *world, uint8_t slot, bool ok);
-void world_advance(struct world *world, uint64_t us);
+unsigned rafts_deliver_all(struct rafts *world, uint8_t from, uint8_t to);
+void rafts_drop_all(struct rafts *world, uint8_t from, uint8_t to);
+void rafts_flush(struct rafts *world, uint8_t slot, enum raft_flush_result result);
+void rafts_read(struct rafts *world, uint8_t slot, bool ok);
+void rafts_advance(struct rafts *world, uint64_t us);
 /* Everything happens at once, messages in order, the clock in small steps. */
-void world_run(struct world *world, uint64_t us);
+void rafts_run(struct rafts *world, uint64_t us);
 /* Until nothing is under way, the clock standing still. */
-void world_settle(struct world *world);
-void world_apply(struct world *world, uint8_t slot);
-void world_check(struct world *world);
+void rafts_settle(struct rafts *world);
+void rafts_apply(struct rafts *world, uint8_t slot);
+void rafts_check(struct rafts *world);
 
-struct raft *world_raft(struct world *world, uint8_t slot);
+struct raft *rafts_raft(struct rafts *world, uint8_t slot);
 /* The one leader of the highest term, or 0. */
-uint8_t world_leader(const struct world *world);
-uint8_t world_elect(struct world *world);
+uint8_t rafts_leader(const struct rafts *world);
+uint8_t rafts_elect(struct rafts *world);
 /* One command of `size` bytes (at least 8); its index, or 0. */
-uint64_t world_propose(struct world *world, uint8_t slot, uint32_t size);
-bool world_checkpoint(struct world *world, uint8_t slot, uint64_t index);
+uint64_t rafts_propose(struct rafts *world, uint8_t slot, uint32_t size);
+bool rafts_checkpoint(struct rafts *world, uint8_t slot, uint64_t index);
 
 #endif
