@@ -5,7 +5,7 @@
 
 #include <stdlib.h>
 
-const struct chat_limits world_small = {
+const struct chat_limits town_small = {
     .accounts = 8, .devices = 128, .rooms = 8, .memberships = 16, .invites = 4, .answers = 64
 };
 
@@ -14,162 +14,162 @@ struct slice text_of(const char *text)
     return (struct slice) { (const uint8_t *)text, strlen(text) };
 }
 
-void world_open(struct world *world, const struct chat_limits *limits)
+void town_open(struct town *town, const struct chat_limits *limits)
 {
     CHECK(crypto_start());
-    memset(world, 0, sizeof *world);
-    world->limits = *limits;
-    world->memory = calloc(1, chat_memory(limits));
-    CHECK(world->memory != NULL);
-    world->chat = chat_init(world->memory, limits, &crypto_sodium);
-    world->time_us = 1000000;
+    memset(town, 0, sizeof *town);
+    town->limits = *limits;
+    town->memory = calloc(1, chat_memory(limits));
+    CHECK(town->memory != NULL);
+    town->chat = chat_init(town->memory, limits, &crypto_sodium);
+    town->time_us = 1000000;
 }
 
-void world_form(struct world *world, const struct chat_limits *limits)
+void town_form(struct town *town, const struct chat_limits *limits)
 {
-    world_open(world, limits);
+    town_open(town, limits);
     static const uint8_t secret[32] = "a secret of thirty-two bytes....";
     struct command genesis = {
         .kind = COMMAND_GENESIS, .secret = secret, .slots = 7, .segment_bytes = 16 << 20
     };
     struct command formed = { .kind = COMMAND_FORMED };
-    CHECK(world_apply(world, &genesis) == CODE_OK);
-    CHECK(world_apply(world, &formed) == CODE_OK);
+    CHECK(town_apply(town, &genesis) == CODE_OK);
+    CHECK(town_apply(town, &formed) == CODE_OK);
 }
 
-void world_close(struct world *world)
+void town_close(struct town *town)
 {
-    free(world->memory);
-    world->memory = NULL;
-    world->chat = NULL;
+    free(town->memory);
+    town->memory = NULL;
+    town->chat = NULL;
 }
 
-bool world_copy(struct world *copy, const struct world *world)
+bool town_copy(struct town *copy, const struct town *town)
 {
-    size_t capacity = chat_checkpoint_bytes(world->chat);
+    size_t capacity = chat_checkpoint_bytes(town->chat);
     uint8_t *state = malloc(capacity);
     CHECK(state != NULL);
-    size_t len = chat_checkpoint(world->chat, state, capacity);
+    size_t len = chat_checkpoint(town->chat, state, capacity);
     CHECK(len > 0);
-    world_open(copy, &world->limits);
-    copy->index = world->index;
-    copy->time_us = world->time_us;
-    memcpy(copy->seq, world->seq, sizeof copy->seq);
+    town_open(copy, &town->limits);
+    copy->index = town->index;
+    copy->time_us = town->time_us;
+    memcpy(copy->seq, town->seq, sizeof copy->seq);
     bool good = chat_restore(copy->chat, (struct slice) { state, len });
     free(state);
     return good;
 }
 
 /* From a block of its own size, so that a read beyond it is seen. */
-enum chat_code world_again(struct world *world)
+enum chat_code town_again(struct town *town)
 {
-    uint8_t *body = malloc(world->body_len);
+    uint8_t *body = malloc(town->body_len);
     CHECK(body != NULL);
-    memcpy(body, world->body, world->body_len);
-    world->index++;
-    world->time_us += 10;
-    chat_apply(world->chat, world->index, world->time_us, (struct slice) { body, world->body_len },
-               &world->applied);
-    if (world->applied.command.kind >= COMMAND_DEVICE_KINDS)
-        world->digest = command_digest(&world->applied.command, &crypto_sodium);
+    memcpy(body, town->body, town->body_len);
+    town->index++;
+    town->time_us += 10;
+    chat_apply(town->chat, town->index, town->time_us, (struct slice) { body, town->body_len },
+               &town->applied);
+    if (town->applied.command.kind >= COMMAND_DEVICE_KINDS)
+        town->digest = command_digest(&town->applied.command, &crypto_sodium);
     free(body);
-    return world->applied.answer.code;
+    return town->applied.answer.code;
 }
 
-enum chat_code world_apply(struct world *world, const struct command *command)
+enum chat_code town_apply(struct town *town, const struct command *command)
 {
-    world->body_len = command_encode(command, world->body, sizeof world->body);
-    CHECK(world->body_len > 0);
-    return world_again(world);
+    town->body_len = command_encode(command, town->body, sizeof town->body);
+    CHECK(town->body_len > 0);
+    return town_again(town);
 }
 
-enum chat_code world_do(struct world *world, uint32_t device, struct command command)
+enum chat_code town_do(struct town *town, uint32_t device, struct command command)
 {
-    uint64_t *seq = &world->seq[device % TEST_DEVICES];
+    uint64_t *seq = &town->seq[device % TEST_DEVICES];
     command.device = device;
     command.seq = *seq + 1;
     command.beyond = command.beyond ? command.beyond : 1;
-    enum chat_code code = world_apply(world, &command);
-    *seq += world->applied.result == CHAT_APPLIED;
+    enum chat_code code = town_apply(town, &command);
+    *seq += town->applied.result == CHAT_APPLIED;
     return code;
 }
 
-void world_key(uint8_t key[32], uint64_t value)
+void town_key(uint8_t key[32], uint64_t value)
 {
     memset(key, 0, 32);
     bytes_put_u64(key, value);
 }
 
-enum chat_code world_enrol(struct world *world, const char *name, uint64_t account_key,
-                           uint64_t device_key, uint8_t flags, uint64_t token)
+enum chat_code town_enrol(struct town *town, const char *name, uint64_t account_key,
+                          uint64_t device_key, uint8_t flags, uint64_t token)
 {
     uint8_t keys[3][32];
-    world_key(keys[0], account_key);
-    world_key(keys[1], device_key);
-    world_key(keys[2], token);
+    town_key(keys[0], account_key);
+    town_key(keys[1], device_key);
+    town_key(keys[2], token);
     struct command command = { .kind = COMMAND_ENROL,
-                               .nonce = world->index,
+                               .nonce = town->index,
                                .flags = flags,
                                .name = text_of(name),
                                .account_key = keys[0],
                                .device_key = keys[1],
                                .token_hash = keys[2] };
-    return world_apply(world, &command);
+    return town_apply(town, &command);
 }
 
-uint32_t world_user(struct world *world, const char *name, uint64_t key)
+uint32_t town_user(struct town *town, const char *name, uint64_t key)
 {
-    CHECK(world_enrol(world, name, key, key, ENROL_REGISTER, 0) == CODE_OK);
-    CHECK(world->applied.result == CHAT_APPLIED);
-    return world->applied.device;
+    CHECK(town_enrol(town, name, key, key, ENROL_REGISTER, 0) == CODE_OK);
+    CHECK(town->applied.result == CHAT_APPLIED);
+    return town->applied.device;
 }
 
-enum chat_code world_invite(struct world *world, uint64_t token, uint32_t uses, uint64_t expires)
+enum chat_code town_invite(struct town *town, uint64_t token, uint32_t uses, uint64_t expires)
 {
     uint8_t hash[32];
-    world_key(hash, token);
+    town_key(hash, token);
     struct command command = {
         .kind = COMMAND_INVITE, .token_hash = hash, .uses = uses, .expires_us = expires
     };
-    return world_apply(world, &command);
+    return town_apply(town, &command);
 }
 
-enum chat_code world_post(struct world *world, uint32_t device, const char *room, const char *text)
+enum chat_code town_post(struct town *town, uint32_t device, const char *room, const char *text)
 {
     static const uint8_t salt[8] = "saltsalt";
-    return world_do(
-        world, device,
+    return town_do(
+        town, device,
         (struct command) {
             .kind = COMMAND_POST, .room = text_of(room), .text = text_of(text), .salt = salt });
 }
 
-enum chat_code world_room(struct world *world, uint32_t device, uint8_t kind, const char *room)
+enum chat_code town_room(struct town *town, uint32_t device, uint8_t kind, const char *room)
 {
-    return world_do(world, device, (struct command) { .kind = kind, .room = text_of(room) });
+    return town_do(town, device, (struct command) { .kind = kind, .room = text_of(room) });
 }
 
-enum chat_code world_create(struct world *world, uint32_t device, const char *room, bool private)
+enum chat_code town_create(struct town *town, uint32_t device, const char *room, bool private)
 {
-    return world_do(
-        world, device,
+    return town_do(
+        town, device,
         (struct command) { .kind = COMMAND_CREATE, .room = text_of(room), .flags = private });
 }
 
-enum chat_code world_topic(struct world *world, uint32_t device, const char *room, const char *text)
+enum chat_code town_topic(struct town *town, uint32_t device, const char *room, const char *text)
 {
-    return world_do(
-        world, device,
+    return town_do(
+        town, device,
         (struct command) { .kind = COMMAND_TOPIC, .room = text_of(room), .text = text_of(text) });
 }
 
-enum chat_code world_read(struct world *world, uint32_t device, const char *room, uint64_t seq)
+enum chat_code town_read(struct town *town, uint32_t device, const char *room, uint64_t seq)
 {
-    return world_do(
-        world, device,
+    return town_do(
+        town, device,
         (struct command) { .kind = COMMAND_READ, .room = text_of(room), .read_seq = seq });
 }
 
-uint32_t world_find(const struct world *world, uint32_t account, const char *room)
+uint32_t town_find(const struct town *town, uint32_t account, const char *room)
 {
-    return chat_find_room(world->chat, account, text_of(room));
+    return chat_find_room(town->chat, account, text_of(room));
 }

@@ -7,7 +7,7 @@
 
 enum { TEST_DEVICES = 4096 };
 
-struct world {
+struct town {
     struct chat *chat;
     struct chat_limits limits;
     void *memory;
@@ -20,35 +20,34 @@ struct world {
     uint64_t digest; /* of the latest device command */
 };
 
-extern const struct chat_limits world_small;
+extern const struct chat_limits town_small;
 
-void world_open(struct world *world, const struct chat_limits *limits);
+void town_open(struct town *town, const struct chat_limits *limits);
 /* With GENESIS and FORMED done. */
-void world_form(struct world *world, const struct chat_limits *limits);
-void world_close(struct world *world);
+void town_form(struct town *town, const struct chat_limits *limits);
+void town_close(struct town *town);
 /* A fresh state machine from this one's checkpoint; false: it could not be read. */
-bool world_copy(struct world *copy, const struct world *world);
+bool town_copy(struct town *copy, const struct town *town);
 
-/* Encodes and applies `command`; the code, and world->applied. */
-enum chat_code world_apply(struct world *world, const struct command *command);
+/* Encodes and applies `command`; the code, and town->applied. */
+enum chat_code town_apply(struct town *town, const struct command *command);
 /* Applies the latest body again. */
-enum chat_code world_again(struct world *world);
+enum chat_code town_again(struct town *town);
 /* Under the device's next seq with beyond = 1. */
-enum chat_code world_do(struct world *world, uint32_t device, struct command command);
+enum chat_code town_do(struct town *town, uint32_t device, struct command command);
 
-void world_key(uint8_t key[32], uint64_t value);
-enum chat_code world_enrol(struct world *world, const char *name, uint64_t account_key,
-                           uint64_t device_key, uint8_t flags, uint64_t token);
+void town_key(uint8_t key[32], uint64_t value);
+enum chat_code town_enrol(struct town *town, const char *name, uint64_t account_key,
+                          uint64_t device_key, uint8_t flags, uint64_t token);
 /* Registers and answers the device's number. */
-uint32_t world_user(struct world *world, const char *name, uint64_t key);
-enum chat_code world_invite(struct world *world, uint64_t token, uint32_t uses, uint64_t expires);
-enum chat_code world_post(struct world *world, uint32_t device, const char *room, const char *text);
-enum chat_code world_room(struct world *world, uint32_t device, uint8_t kind, const char *room);
-enum chat_code world_create(struct world *world, uint32_t device, const char *room, bool private);
-enum chat_code world_topic(struct world *world, uint32_t device, const char *room,
-                           const char *text);
-enum chat_code world_read(struct world *world, uint32_t device, const char *room, uint64_t seq);
-uint32_t world_find(const struct world *world, uint32_t account, const char *room);
+uint32_t town_user(struct town *town, const char *name, uint64_t key);
+enum chat_code town_invite(struct town *town, uint64_t token, uint32_t uses, uint64_t expires);
+enum chat_code town_post(struct town *town, uint32_t device, const char *room, const char *text);
+enum chat_code town_room(struct town *town, uint32_t device, uint8_t kind, const char *room);
+enum chat_code town_create(struct town *town, uint32_t device, const char *room, bool private);
+enum chat_code town_topic(struct town *town, uint32_t device, const char *room, const char *text);
+enum chat_code town_read(struct town *town, uint32_t device, const char *room, uint64_t seq);
+uint32_t town_find(const struct town *town, uint32_t account, const char *room);
 
 struct slice text_of(const char *text);
 
