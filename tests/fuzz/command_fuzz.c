@@ -1,0 +1,24 @@
+/* Any bytes as a command: what decodes encodes to the same bytes again. */
+#include "core/chat/command.h"
+#include "core/check.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+_Noreturn void check_failed(const char *file, int line, const char *condition)
+{
+    fprintf(stderr, "%s:%d: %s\n", file, line, condition);
+    abort();
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
+{
+    static uint8_t out[LIMIT_COMMAND_BYTES];
+    struct command command;
+    if (!command_decode(&command, (struct slice) { data, len }))
+        return 0;
+    CHECK(command_encode(&command, out, sizeof out) == len);
+    CHECK(memcmp(out, data, len) == 0);
+    return 0;
+}
