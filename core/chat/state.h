@@ -10,7 +10,7 @@
 #include "core/chat/chat.h"
 #include "core/chat/table.h"
 
-/* An answer kept for a device. Its devices's answers are a list, oldest first, that holds exactly
+/* An answer kept for a device. A device's answers are a list, oldest first, that holds exactly
  * the seqs done + 1 .. last. */
 struct kept_answer {
     uint64_t digest;
