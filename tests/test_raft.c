@@ -149,8 +149,9 @@ void rafts_emit(void *ctx, const struct effect *effect)
         break;
     case EFFECT_READ_ENTRIES:
         assert_true(raft_owns_read(node->raft, effect->read.id));
-        node->read_id = effect->read.id;
-        node->read_index = effect->read.index;
+        assert_true(node->reads < RAFTS_READS);
+        node->read_index[node->reads] = effect->read.index;
+        node->read_id[node->reads++] = effect->read.id;
         break;
     case EFFECT_PEER_SEND: {
         uint8_t to = effect->send.slot;
@@ -270,7 +271,7 @@ void rafts_start(struct rafts *world, uint8_t slot)
     node->raft = raft_init(node->memory, &node->options);
     node->up = true;
     node->halted = node->flushing = false;
-    node->read_id = 0;
+    node->reads = 0;
     node->applied = disk->checkpoint_index;
     struct raft_recovery recovery = {
         .term = disk->term,
@@ -298,7 +299,7 @@ void rafts_crash(struct rafts *world, uint8_t slot)
     struct rafts_node *node = &world->nodes[slot];
     assert_true(node->up);
     node->up = node->flushing = false;
-    node->read_id = 0;
+    node->reads = 0;
     for (uint8_t other = 1; other <= world->count; other++) {
         if (world->linked[slot][other])
             rafts_cut(world, slot, other, LINK_RESET);
@@ -439,11 +440,16 @@ void rafts_flush(struct rafts *world, uint8_t slot, enum raft_flush_result resul
 void rafts_read(struct rafts *world, uint8_t slot, bool ok)
 {
     struct rafts_node *node = &world->nodes[slot];
-    uint64_t id = node->read_id;
+    assert_true(node->reads > 0);
+    uint64_t id = node->read_id[0];
+    uint64_t index = node->read_index[0];
     size_t at = 0, end;
     assert_true(id != 0);
-    node->read_id = 0;
-    ok = ok && disk_find(node->disk, node->read_index, &at);
+    node->reads--;
+    memmove(node->read_id, node->read_id + 1, sizeof node->read_id - sizeof node->read_id[0]);
+    memmove(node->read_index, node->read_index + 1,
+            sizeof node->read_index - sizeof node->read_index[0]);
+    ok = ok && disk_find(node->disk, index, &at);
     end = at;
     while (ok && end < node->disk->len) {
         size_t size = disk_entry(node->disk, end).size;
@@ -481,7 +487,7 @@ void rafts_settle(struct rafts *world)
                 rafts_flush(world, slot, RAFT_FLUSHED);
                 busy = true;
             }
-            if (world->nodes[slot].read_id) {
+            if (world->nodes[slot].reads) {
                 rafts_read(world, slot, true);
                 busy = true;
             }

@@ -10,7 +10,7 @@
 #include "core/raft/raft.h"
 #include "core/raft/state.h"
 
-enum { RAFTS_NODES = 7, RAFTS_MESSAGES = 8192, RAFTS_DISK_BYTES = 1 << 20, RAFTS_INDEXES = 65536 };
+enum { RAFTS_NODES = 7, RAFTS_MESSAGES = 8192, RAFTS_DISK_BYTES = 1 << 20, RAFTS_INDEXES = 65536, RAFTS_READS = 64 };
 
 struct rafts_disk {
     uint8_t cluster[IDENTITY_BYTES];
@@ -37,8 +37,9 @@ struct rafts_node {
     bool flushing;
     struct effect_flush flush;
     uint64_t flush_sum; /* of the entries' bytes when the flush was emitted */
-    uint64_t read_id;
-    uint64_t read_index;
+    unsigned reads; /* under way, oldest first */
+    uint64_t read_id[RAFTS_READS];
+    uint64_t read_index[RAFTS_READS];
     uint64_t wake_at_us;
     uint64_t applied;
 };

@@ -90,7 +90,7 @@ static enum appended append_entry(struct raft *raft, const uint8_t *data, const 
         return APPEND_MALFORMED;
     if (!entry_verify(entry, raft->options.crypto, raft->cluster, raft->log.last_chain, data, NULL))
         return APPEND_MALFORMED;
-    uint8_t *room = raft_log_room(&raft->log, entry->size, raft_forgettable(raft), true);
+    uint8_t *room = raft_log_room(&raft->log, entry->size, raft_forgettable(raft), false);
     if (!room)
         return APPEND_FULL;
     memcpy(room, data, entry->size);

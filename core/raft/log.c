@@ -253,7 +253,7 @@ uint64_t raft_log_free(const struct raft_log *log, uint64_t forgettable)
         else if (forgettable >= log->last && log->metas_count)
             tail = meta_at(log, log->metas_count - 1)->position;
     }
-    uint64_t used = log->head - tail + log->bytes_capacity / RAFT_LOG_RESERVE_PART;
+    uint64_t used = log->head - tail;
     return used < log->bytes_capacity ? log->bytes_capacity - used : 0;
 }
 

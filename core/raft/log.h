@@ -16,8 +16,10 @@
 #include "core/entry.h"
 
 enum {
-    /* An eighth of the memory is kept free of proposals and appends: a leader's no-op always finds
-     * room, and what was uncommitted before a restart fits again, wherever the ring then wraps. */
+    /* An eighth of the memory is kept free of proposals. So a leader's no-op always finds room; a
+     * follower has room for whatever its leader took, and a restart for what was uncommitted before
+     * it, wherever the ring then wraps. Without it a full cluster could not commit, and so never be
+     * less full. */
     RAFT_LOG_RESERVE_PART = 8,
     RAFT_LOG_SMALL_BYTES = 4096, /* a no-op or a configuration is smaller */
 };
