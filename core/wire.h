@@ -53,9 +53,10 @@ enum wire_type {
     WIRE_PEER_HELLO = 128, /* struct wire_hello, the first message each way */
     WIRE_PEER_FORWARD =
         129, /* commands for the leader: { size u32, body } ... in the sender's order */
-    WIRE_PEER_NACK = 130, /* device u32, expected u64 */
-    WIRE_PEER_REFUSE =
-        131, /* device u32, seq u64, nonce u64, code u8 (never final): not taken now */
+    WIRE_PEER_NACK = 130,   /* device u32, expected u64 */
+    WIRE_PEER_PING = 132,   /* sent_us u64 -> PONG on the same link */
+    WIRE_PEER_PONG = 133,   /* the same u64 */
+    WIRE_PEER_REFUSE = 131, /* nothing of a FORWARD was or will be taken now: try again */
 };
 
 /* What is signed, so that a signature is good for one purpose on one connection only. */

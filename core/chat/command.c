@@ -122,6 +122,8 @@ bool command_decode(struct command *command, struct slice body)
         command->device = read_u32(&reader);
         command->seq = read_u64(&reader);
         command->beyond = read_u8(&reader);
+        command->account = read_u32(&reader);
+        command->tag = read_u64(&reader);
         if (reader.bad || !device_fields_hold(command))
             return false;
         command->content = (struct slice) { reader.at, reader_left(&reader) };
@@ -224,6 +226,8 @@ size_t command_encode(const struct command *command, uint8_t *out, size_t capaci
         write_u32(&writer, command->device);
         write_u64(&writer, command->seq);
         write_u8(&writer, command->beyond);
+        write_u32(&writer, command->account);
+        write_u64(&writer, command->tag);
     }
     encode_fields(command, &writer);
     return writer.full ? 0 : writer_used(&writer);

@@ -9,24 +9,42 @@
  *   device kinds (>= COMMAND_DEVICE_KINDS) go on with:
  *     device u32     the number that enrolling gave
  *     seq u64        1, 2, 3 ... per device; consumed only by the log
- *     beyond u8      seq - done, 1 .. LIMIT_OUTSTANDING: all answers up to `done` are final for the
- * client then, by kind (string8, string16: length before the bytes): GENESIS        secret[32],
- * slots u8 (bit n - 1: slot n must become a voter), segment_bytes u64 FORMED         - INVITE
- * token_hash[32], uses u32, expires_us u64 (log time) ENROL          nonce u64, flags u8 (enum
- * enrol_flag), name string8, account_key[32], device_key[32], token_hash[32] HEALTH         nonce
- * u64 POST           room string8, salt[8], flags u8 (enum post_flag), [sent u64], [reply_to u64],
- * text: the rest CREATE         room string8, private u8, topic string16 JOIN, PART     room
- * string8 TOPIC          room string8, text string16 READ           room string8, seq u64 CLOSE -
- * (the device ends, nothing outstanding) VOID           -            (gives its seq up)
+ *     beyond u8      seq - done, 1 .. LIMIT_OUTSTANDING: all answers up to `done` are final for
+ *                    the client
+ *     account u32    stamped, like the tag, by the node that takes the command (zeros from the
+ *     tag u64        client): whose it is, and the first 8 bytes of the device's key; so that a
+ *                    post can be shown for ever, also when its device has ended
+ *   then the content, by kind (string8, string16: length before the bytes):
+ *     GENESIS        secret[32], slots u8 (bit n - 1: slot n must become a voter),
+ *                    segment_bytes u64
+ *     FORMED         -
+ *     INVITE         token_hash[32], uses u32, expires_us u64 (log time)
+ *     ENROL          nonce u64, flags u8 (enum enrol_flag), name string8, account_key[32],
+ *                    device_key[32], token_hash[32]
+ *     HEALTH         nonce u64
+ *     POST           room string8, salt[8], flags u8 (enum post_flag), [sent u64],
+ *                    [reply_to u64], text: the rest
+ *     CREATE         room string8, private u8, topic string16
+ *     JOIN, PART     room string8
+ *     TOPIC          room string8, text string16
+ *     READ           room string8, seq u64
+ *     CLOSE          -            (the device ends, nothing outstanding)
+ *     VOID           -            (gives its seq up)
  *
  * A direct message's room is "@name". The content of a device command, for its digest, is kind and
- * what follows `beyond`: resent under another `done` it is still the same command. */
+ * the content: resent under another `done` it is still the same command. */
 #ifndef FTCHAT_CORE_CHAT_COMMAND_H
 #define FTCHAT_CORE_CHAT_COMMAND_H
 
 #include "core/bytes.h"
 #include "core/crypto.h"
 #include "core/limits.h"
+
+/* Where the parts of a device command's head begin. */
+enum {
+    COMMAND_ACCOUNT_AT = 14,
+    COMMAND_HEAD_BYTES = 26,
+};
 
 enum command_kind {
     COMMAND_GENESIS = 1,
@@ -62,6 +80,8 @@ struct command {
     uint32_t device;
     uint64_t seq;
     uint8_t beyond;
+    uint32_t account; /* stamped by the node */
+    uint64_t tag;
     struct slice content; /* of a device command: what the digest covers, without the kind */
     struct slice room;
     struct slice text; /* POST: text; CREATE, TOPIC: topic */

@@ -212,6 +212,8 @@ static void send_entry(struct client *client, struct outbox_entry *entry,
     write_u32(&writer, client->device);
     write_u64(&writer, entry->seq);
     write_u8(&writer, (uint8_t)(entry->seq - client->done_seq));
+    write_u32(&writer, 0); /* account and tag are the node's to stamp */
+    write_u64(&writer, 0);
     CHECK(!writer.full);
     struct client_effect effect = { .kind = CLIENT_TRANSMIT };
     effect.parts[0] = (struct slice) { head, sizeof head };

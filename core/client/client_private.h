@@ -18,7 +18,6 @@
 #include "core/random.h"
 
 enum {
-    COMMAND_HEAD_BYTES = 14, /* kind, device, seq, beyond (chat/command.h) */
     CLIENT_MS = 1000,        /* in microseconds */
     CLIENT_S = 1000 * CLIENT_MS,
     CLIENT_JITTER_US = 50 * CLIENT_MS,

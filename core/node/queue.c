@@ -1,6 +1,7 @@
 #include "core/node/queue.h"
 
 #include "core/check.h"
+#include "core/limits.h"
 
 enum { BLOCK_BYTES = 256 };
 
@@ -59,6 +60,14 @@ struct queue *queue_init(void *memory, size_t bytes, uint32_t devices)
     return queue;
 }
 
+/* Where a device's items are listed: numbers are position + generation * LIMIT_DEVICES (chat.h). */
+static uint32_t lane(const struct queue *queue, uint32_t device)
+{
+    uint32_t at = device ? (device - 1) % LIMIT_DEVICES + 1 : 0;
+    CHECK(at <= queue->devices);
+    return at;
+}
+
 static uint32_t blocks_for(uint32_t len)
 {
     uint32_t per = sizeof(((struct block *)0)->body);
@@ -98,13 +107,12 @@ static void copy_in(struct queue *queue, uint32_t position, struct slice body)
 
 bool queue_push(struct queue *queue, const struct queue_item *item, struct slice body)
 {
-    CHECK(item->device <= queue->devices);
     CHECK(item->len == body.len && body.len > 0);
     if (blocks_for(item->len) > queue->blocks - queue->used + queue->free_count)
         return false;
     uint32_t position = take_block(queue);
     struct block *block = &queue->block[position];
-    struct ends *device = &queue->device[item->device];
+    struct ends *device = &queue->device[lane(queue, item->device)];
     block->item = *item;
     block->before = queue->all.last;
     block->after = 0;
@@ -118,6 +126,7 @@ bool queue_push(struct queue *queue, const struct queue_item *item, struct slice
     queue->all.last = position;
     if (device->last) {
         struct block *last = &queue->block[device->last];
+        CHECK(!item->device || last->item.device == item->device);
         CHECK(!item->device || last->item.seq + 1 == item->seq);
         last->device_after = position;
     } else {
@@ -161,14 +170,12 @@ void queue_copy(const struct queue *queue, uint32_t position, uint8_t *out)
 
 uint32_t queue_device_first(const struct queue *queue, uint32_t device)
 {
-    CHECK(device <= queue->devices);
-    return queue->device[device].first;
+    return queue->device[lane(queue, device)].first;
 }
 
 uint32_t queue_device_last(const struct queue *queue, uint32_t device)
 {
-    CHECK(device <= queue->devices);
-    return queue->device[device].last;
+    return queue->device[lane(queue, device)].last;
 }
 
 uint32_t queue_device_next(const struct queue *queue, uint32_t position)
@@ -181,7 +188,7 @@ void queue_remove(struct queue *queue, uint32_t position)
 {
     CHECK(position && position < queue->used && queue->count);
     struct block *block = &queue->block[position];
-    struct ends *device = &queue->device[block->item.device];
+    struct ends *device = &queue->device[lane(queue, block->item.device)];
     if (block->before)
         queue->block[block->before].after = block->after;
     else

@@ -32,6 +32,8 @@ enum {
     NODE_PAGE_BYTES = 128 << 10,
     NODE_LOGIN_US = 60000000,
     NODE_SKIPS_TOLD = 2,
+    NODE_RECORD_OVERHEAD = 320, /* a record's bytes beyond its command's, at most */
+    NODE_READS = 64,            /* catch-up reads under way at once */
 };
 _Static_assert(NODE_PAGE_BYTES > LIMIT_COMMAND_BYTES + 4096, "a page holds at least one record");
 
@@ -66,6 +68,7 @@ struct session {
     bool sent_something;      /* since the last DRAINED */
     uint64_t unsent;          /* bytes since the last DRAINED */
     uint64_t cursor;
+    uint64_t target; /* where the read under way ends */
     struct skip_told told[NODE_SKIPS_TOLD];
     uint8_t hash[32];
 };
@@ -139,6 +142,7 @@ struct node {
     bool forward_done;     /* everything in the queue was forwarded */
     bool admitting;        /* leader whose no-op is applied */
     uint64_t retry_at_us;  /* 0: none; then forward everything again */
+    uint64_t forwarded_at_us;
     uint64_t nonce;
     uint32_t batch_count;
     size_t batch_len;
@@ -153,6 +157,9 @@ struct node {
     uint32_t sessions_used; /* highest session number ever used + 1 */
     uint32_t generation;
     uint64_t clients;
+    uint32_t reads_out;          /* catch-up reads under way */
+    uint32_t behind;             /* sessions that are STREAM_BEHIND */
+    uint32_t behind_turn;        /* whose turn it is among them */
     uint64_t register_tokens_us; /* token bucket in microseconds of credit */
     uint64_t register_at_us;
 
@@ -204,6 +211,7 @@ bool forward_received(struct node *node, uint8_t slot, struct slice message,
                       const struct effects *out);
 bool forward_nack(struct node *node, struct slice message, const struct effects *out);
 void forward_drop_device(struct node *node, uint32_t device);
+void forward_remove(struct node *node, uint32_t position);
 /* A command of no device, answered to `connection` once applied (or to nobody). false: busy. */
 bool forward_command(struct node *node, struct command *command, const struct session *session);
 
@@ -220,10 +228,14 @@ void stream_begin(struct node *node, struct session *session, uint64_t resume,
 void stream_drained(struct node *node, struct session *session, const struct effects *out);
 void stream_read_done(struct node *node, uint32_t connection, uint32_t generation,
                       const struct node_event *event, const struct effects *out);
-void stream_flushed(struct node *node, const struct effects *out);
+/* Starts reads for those who are behind, in turn. */
+void stream_turn(struct node *node, const struct effects *out);
+void stream_closed(struct node *node, struct session *session);
 /* Turns a command body into a record as `account` sees it; false: it is none. */
 bool stream_record_of(struct node *node, uint32_t room, uint64_t index, uint64_t seq,
                       uint64_t time_us, struct slice body, struct wire_record *record);
+/* The kind of record that a command becomes; 0: none. */
+uint8_t stream_kind_of(const struct command *command);
 size_t stream_encode_for(struct node *node, uint32_t room, uint32_t account,
                          struct wire_record *record, uint8_t *out, size_t capacity);
 
@@ -262,6 +274,9 @@ bool control_message(struct node *node, struct session *session, struct slice me
 void control_done(struct node *node, struct session *session, enum chat_code code, uint64_t index,
                   const char *why, const struct effects *out);
 void control_turn(struct node *node, const struct effects *out);
+
+/* The kinds of a READ_POSTS answer's records (store.h). */
+enum { NODE_STORE_POST = 1, NODE_STORE_EVENT = 2, NODE_STORE_SKIPPED = 3 };
 
 /* Reads of the node's own are told apart by the byte above bit 56; the rest names who asked. */
 enum read_kind { READ_FOR_APPLY = 1, READ_FOR_STREAM = 2, READ_FOR_QUERY = 3 };

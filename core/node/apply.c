@@ -1,0 +1,204 @@
+#include "core/node/state.h"
+
+/* Committed entries go into the chat in order; what that came to is told to whoever waits here for
+ * it and to the rooms' members. Applied may run ahead of what is durable here, but not over a
+ * segment's end (the checkpoint is taken there) and not beyond what the recent ring can keep for
+ * readers. */
+
+static void answer_device(struct node *node, const struct chat_applied *applied,
+                          const struct effects *out)
+{
+    uint32_t position = queue_device_first(node->queue, applied->command.device);
+    if (!position)
+        return;
+    const struct queue_item item = *queue_at(node->queue, position);
+    if (item.device != applied->command.device || item.seq != applied->command.seq)
+        return;
+    struct chat_answer answer = applied->answer;
+    if (item.digest != command_digest(&applied->command, node->options.crypto))
+        answer = (struct chat_answer) { .code = CODE_CONFLICT };
+    forward_remove(node, position);
+    struct session *session = session_of_device(node, item.device);
+    if (session)
+        session_answer(node, session, item.seq, item.digest, &answer, out);
+}
+
+static void answer_nonce(struct node *node, const struct chat_applied *applied, uint64_t index,
+                         const struct effects *out)
+{
+    uint32_t position = queue_device_first(node->queue, 0);
+    while (position && queue_at(node->queue, position)->seq != applied->command.nonce)
+        position = queue_device_next(node->queue, position);
+    if (!position)
+        return;
+    const struct queue_item item = *queue_at(node->queue, position);
+    forward_remove(node, position);
+    struct session *session = session_if_same(node, item.connection, item.generation);
+    if (!session)
+        return;
+    if (applied->command.kind == COMMAND_ENROL)
+        session_enrolled(node, session, applied->answer.code, applied->device, index, out);
+    else
+        control_done(node, session, applied->answer.code, index, "", out);
+}
+
+static void tell_members(struct node *node, const struct chat_applied *applied,
+                         const struct effects *out)
+{
+    const struct chat_room *room = chat_room(node->chat, applied->answer.room);
+    uint64_t seq = applied->event ? room->last_seq : applied->answer.room_seq;
+    struct effect effect = { .kind = EFFECT_INDEX,
+                             .index = { applied->answer.room, seq, applied->answer.index,
+                                        applied->event } };
+    effect_emit(out, &effect);
+    const struct command *command = &applied->command;
+    const struct chat_account *account = chat_account(node->chat, applied->account);
+    struct wire_record record = {
+        .kind = stream_kind_of(command),
+        .seq = seq,
+        .index = applied->answer.index,
+        .time_us = applied->answer.time_us,
+        .sent_us = command->sent_us,
+        .reply_to = command->reply_to,
+        .device_tag = command->tag,
+        .device_seq = command->seq,
+        .from = { account->name, account->name_len },
+        .text = command->text,
+    };
+    stream_record(node, applied->answer.room, record.index, seq, &record, out);
+}
+
+static void apply_command(struct node *node, uint64_t index, uint64_t time_us, struct slice body,
+                          const struct effects *out)
+{
+    struct chat_applied applied;
+    chat_apply(node->chat, index, time_us, body, &applied);
+    if (applied.indexed)
+        tell_members(node, &applied, out);
+    if (applied.command.kind >= COMMAND_DEVICE_KINDS) {
+        if (applied.result == CHAT_APPLIED || applied.result == CHAT_REPEATED)
+            answer_device(node, &applied, out);
+        else if (applied.result == CHAT_IGNORED && applied.answer.code == CODE_REVOKED)
+            session_device_ended(node, applied.command.device, out);
+    } else if (applied.command.kind) {
+        answer_nonce(node, &applied, index, out);
+    }
+    if (applied.ended_device)
+        session_device_ended(node, applied.ended_device, out);
+}
+
+static uint64_t last_of(const struct entry *entry)
+{
+    return entry->first + entry->count - 1;
+}
+
+/* Must it wait for its own durability here? At a segment's end, and when its records would push out of the recent ring
+ * what cannot be read from disk yet. */
+static bool must_wait(const struct node *node, const struct entry *entry)
+{
+    uint64_t durable = raft_view(node->raft).durable;
+    if (durable >= last_of(entry))
+        return false;
+    if (node->segment_used + entry->size >= node->options.segment_bytes)
+        return true;
+    size_t records = entry->size + (size_t)entry->count * NODE_RECORD_OVERHEAD;
+    return records * 2 + 1024 > node->options.recent_bytes ||
+           !recent_room(node->recent, records, durable);
+}
+
+static void checkpoint(struct node *node, const struct effects *out)
+{
+    struct writer writer = writer_of(node->checkpoint, node->checkpoint_bytes);
+    uint8_t *raft_len = write_room(&writer, 4);
+    size_t raft =
+        raft_checkpoint(node->raft, node->applied, writer.at, (size_t)(writer.end - writer.at));
+    if (!raft)
+        return; /* the entry is gone from memory: the next segment's end will do */
+    bytes_put_u32(raft_len, (uint32_t)raft);
+    writer.at += raft;
+    uint8_t *chat_len = write_room(&writer, 4);
+    size_t chat = chat_checkpoint(node->chat, writer.at, (size_t)(writer.end - writer.at));
+    CHECK(chat > 0);
+    bytes_put_u32(chat_len, (uint32_t)chat);
+    writer.at += chat;
+    struct effect effect = { .kind = EFFECT_CHECKPOINT,
+                             .checkpoint = { node->applied,
+                                             { writer.start, writer_used(&writer) } } };
+    effect_emit(out, &effect);
+}
+
+static void apply_entry(struct node *node, const struct entry *entry, const struct effects *out)
+{
+    CHECK(entry->first == node->applied + 1);
+    if (entry->kind == ENTRY_COMMANDS) {
+        struct entry_cursor cursor = { 0 };
+        struct slice body;
+        for (uint64_t index = entry->first; entry_next(entry, &cursor, &body); index++)
+            apply_command(node, index, entry->time_us, body, out);
+    }
+    node->applied = last_of(entry);
+    node->segment_used += entry->size;
+    raft_applied(node->raft, node->applied);
+    if (node->segment_used >= node->options.segment_bytes) {
+        node->segment_used = 0;
+        checkpoint(node, out);
+    }
+}
+
+/* Applies whole entries from `entries` up to the commit index; returns the bytes that it got
+ * through. */
+static size_t apply_run(struct node *node, struct slice entries, const struct effects *out)
+{
+    size_t done = 0;
+    uint64_t commit = raft_view(node->raft).commit;
+    while (done < entries.len) {
+        struct entry entry;
+        enum entry_state state = entry_parse(&entry, node->options.crypto, NULL,
+                                             entries.data + done, entries.len - done);
+        CHECK(state == ENTRY_WHOLE);
+        if (last_of(&entry) > commit || must_wait(node, &entry))
+            break;
+        if (last_of(&entry) > node->applied)
+            apply_entry(node, &entry, out);
+        done += entry.size;
+    }
+    return done;
+}
+
+void apply_turn(struct node *node, const struct effects *out)
+{
+    size_t share = NODE_APPLY_BYTES;
+    while (!node->apply_reading && node->applied < raft_view(node->raft).commit) {
+        struct slice entry = raft_cached_entry(node->raft, node->applied + 1);
+        if (!entry.len) {
+            node->apply_reading = true;
+            struct effect effect = { .kind = EFFECT_READ_ENTRIES,
+                                     .read = { .id = read_id(READ_FOR_APPLY, 0, 0),
+                                               .index = node->applied + 1,
+                                               .capacity = LIMIT_ENTRY_BYTES } };
+            effect_emit(out, &effect);
+            return;
+        }
+        if (!apply_run(node, entry, out))
+            return;
+        share -= entry.len < share ? entry.len : share;
+        if (!share) {
+            node_wake_at(node->now.mono_us, out);
+            return;
+        }
+    }
+}
+
+void apply_read_done(struct node *node, bool failed, struct slice entries,
+                     const struct effects *out)
+{
+    CHECK(node->apply_reading);
+    node->apply_reading = false;
+    if (failed || !entries.len) {
+        struct effect effect = { .kind = EFFECT_HALT,
+                                 .halt = { 5, "a committed entry cannot be read back" } };
+        effect_emit(out, &effect);
+        return;
+    }
+    (void)apply_run(node, entries, out);
+}

@@ -1,0 +1,294 @@
+#include "core/node/state.h"
+
+/* From the queue to the log. On the leader a command is admitted: it goes into this turn's batch
+ * iff its seq is the next of its device (architecture.md, Exactly once). On a follower it travels
+ * to the leader in batches. Either way it stays in the queue until apply answers it, and goes out
+ * again after every change of leader or link. */
+
+enum { NACK_BYTES = 1 + 4 + 8 };
+
+void forward_again(struct node *node)
+{
+    node->forward_next = queue_first(node->queue);
+    node->forward_done = node->forward_next == 0;
+    node->retry_at_us = 0;
+    node->forwarded_at_us = node->now.mono_us;
+}
+
+static void retry_within(struct node *node, uint64_t in_us)
+{
+    uint64_t at = node->now.mono_us + in_us;
+    if (!node->retry_at_us || at < node->retry_at_us)
+        node->retry_at_us = at;
+}
+
+bool forward_push(struct node *node, const struct queue_item *item, struct slice body)
+{
+    uint32_t first = queue_device_first(node->queue, item->device);
+    if (item->device && first && queue_at(node->queue, first)->device != item->device)
+        forward_drop_device(node, queue_at(node->queue, first)->device);
+    if (queue_count(node->queue) >= LIMIT_QUEUE_COMMANDS || !queue_push(node->queue, item, body))
+        return false;
+    if (node->forward_done) {
+        node->forward_next = queue_device_last(node->queue, item->device);
+        node->forward_done = false;
+    }
+    return true;
+}
+
+static void remove_item(struct node *node, uint32_t position)
+{
+    if (node->forward_next == position) {
+        node->forward_next = queue_next(node->queue, position);
+        node->forward_done = node->forward_next == 0;
+    }
+    queue_remove(node->queue, position);
+}
+
+void forward_drop_device(struct node *node, uint32_t device)
+{
+    uint32_t position;
+    while ((position = queue_device_first(node->queue, device)) != 0)
+        remove_item(node, position);
+}
+
+void forward_remove(struct node *node, uint32_t position)
+{
+    remove_item(node, position);
+}
+
+bool forward_command(struct node *node, struct command *command, const struct session *session)
+{
+    uint8_t body[512];
+    struct queue_item item = { .device = 0, .since_us = node->now.mono_us };
+    command->nonce = ++node->nonce;
+    item.seq = command->nonce;
+    item.connection = UINT32_MAX;
+    if (session) {
+        item.connection = session_number(node, session);
+        item.generation = session->generation;
+    }
+    size_t len = command_encode(command, body, sizeof(body));
+    CHECK(len > 0);
+    item.len = (uint32_t)len;
+    return forward_push(node, &item, (struct slice) { body, len });
+}
+
+/* --- The leader's side ----------------------------------------------------------------------- */
+
+enum verdict { ADMITTED, KNOWN, GAP, FULL, DROPPED };
+
+static enum verdict admit(struct node *node, struct slice body, uint64_t *expected)
+{
+    struct command command;
+    if (!command_decode(&command, body))
+        return DROPPED;
+    size_t used = ENTRY_HEADER_BYTES + node->batch_len +
+                  (size_t)(node->batch_count + 1) * ENTRY_HEAD_BYTES + body.len;
+    if (used > raft_propose_limit(node->raft) || node->batch_count == LIMIT_ENTRY_COMMANDS)
+        return FULL;
+    if (command.kind >= COMMAND_DEVICE_KINDS) {
+        struct chat_device *device = chat_device(node->chat, command.device);
+        if (!device || !device->account)
+            return DROPPED;
+        uint64_t term = raft_view(node->raft).term;
+        if (device->admitted_term != term || device->admitted < device->last) {
+            device->admitted = device->last;
+            device->admitted_term = term;
+        }
+        if (command.seq <= device->admitted)
+            return KNOWN;
+        *expected = device->admitted + 1;
+        if (command.seq != *expected)
+            return GAP;
+        device->admitted = command.seq;
+    }
+    memcpy(node->batch + node->batch_len, body.data, body.len);
+    node->batch_len += body.len;
+    node->batch_sizes[node->batch_count++] = (uint32_t)body.len;
+    return ADMITTED;
+}
+
+/* This turn's batch becomes one entry. What raft refuses now is forwarded again: apply knows
+ * repeats. */
+static void propose_batch(struct node *node)
+{
+    if (!node->batch_count)
+        return;
+    uint64_t first = raft_propose(node->raft, node->batch_count, node->batch_sizes, node->batch,
+                                  node->batch_len, node->now);
+    node->batch_count = 0;
+    node->batch_len = 0;
+    if (!first)
+        retry_within(node, NODE_RETRY_US);
+}
+
+static bool admit_or_propose(struct node *node, struct slice body, enum verdict *verdict,
+                             uint64_t *expected)
+{
+    *verdict = admit(node, body, expected);
+    if (*verdict != FULL)
+        return true;
+    propose_batch(node);
+    if (!raft_can_propose(node->raft))
+        return false;
+    *verdict = admit(node, body, expected);
+    return *verdict != FULL;
+}
+
+static void nack_client(struct node *node, uint32_t device, uint64_t expected,
+                        const struct effects *out)
+{
+    struct session *session = session_of_device(node, device);
+    if (!session)
+        return;
+    uint8_t message[9] = { WIRE_NACK };
+    bytes_put_u64(message + 1, expected);
+    session_send(node, session, (struct slice) { message, sizeof(message) }, out);
+}
+
+/* The leader lacks `expected`. If it is here it goes again; if not, only the client has it. */
+static void handle_gap(struct node *node, uint32_t device, uint64_t expected,
+                       const struct effects *out)
+{
+    uint32_t first = queue_device_first(node->queue, device);
+    const struct queue_item *item = first ? queue_at(node->queue, first) : NULL;
+    if (item && item->device == device && item->seq <= expected) {
+        retry_within(node, NODE_RETRY_US / 10);
+        return;
+    }
+    if (item && item->device == device)
+        forward_drop_device(node, device);
+    nack_client(node, device, expected, out);
+}
+
+static void admit_own(struct node *node, const struct effects *out)
+{
+    while (!node->forward_done && raft_can_propose(node->raft)) {
+        uint32_t position = node->forward_next;
+        const struct queue_item item = *queue_at(node->queue, position);
+        uint64_t expected = 0;
+        enum verdict verdict;
+        queue_copy(node->queue, position, node->scratch);
+        if (!admit_or_propose(node, (struct slice) { node->scratch, item.len }, &verdict,
+                              &expected))
+            break;
+        node->forward_next = queue_next(node->queue, position);
+        node->forward_done = node->forward_next == 0;
+        if (verdict == GAP)
+            handle_gap(node, item.device, expected, out);
+    }
+}
+
+static void send_refuse(struct node *node, uint8_t slot, const struct effects *out)
+{
+    uint8_t message[1] = { WIRE_PEER_REFUSE };
+    (void)peers_send(node, slot, (struct slice) { message, 1 }, (struct slice) { NULL, 0 }, out);
+}
+
+bool forward_received(struct node *node, uint8_t slot, struct slice message,
+                      const struct effects *out)
+{
+    struct reader reader = reader_of(message.data + 1, message.len - 1);
+    while (reader_left(&reader)) {
+        struct slice body = read_slice32(&reader);
+        struct command command;
+        if (reader.bad || !command_decode(&command, body))
+            return false;
+        uint64_t expected = 0;
+        enum verdict verdict;
+        if (!node->admitting || !raft_can_propose(node->raft) ||
+            !admit_or_propose(node, body, &verdict, &expected)) {
+            send_refuse(node, slot, out);
+            return true;
+        }
+        if (verdict == GAP) {
+            uint8_t nack[NACK_BYTES] = { WIRE_PEER_NACK };
+            bytes_put_u32(nack + 1, command.device);
+            bytes_put_u64(nack + 5, expected);
+            (void)peers_send(node, slot, (struct slice) { nack, sizeof(nack) },
+                             (struct slice) { NULL, 0 }, out);
+        }
+    }
+    return true;
+}
+
+/* --- The follower's side --------------------------------------------------------------------- */
+
+static void send_batch(struct node *node, size_t len, uint8_t leader, const struct effects *out)
+{
+    if (len <= 1)
+        return;
+    node->forward_out[0] = WIRE_PEER_FORWARD;
+    (void)peers_send(node, leader, (struct slice) { node->forward_out, len },
+                     (struct slice) { NULL, 0 }, out);
+}
+
+static void forward_to(struct node *node, uint8_t leader, const struct effects *out)
+{
+    size_t len = 1;
+    while (!node->forward_done) {
+        const struct queue_item *item = queue_at(node->queue, node->forward_next);
+        if (len + 4 + item->len > LIMIT_APPEND_BYTES / 4) {
+            send_batch(node, len, leader, out);
+            len = 1;
+        }
+        bytes_put_u32(node->forward_out + len, item->len);
+        queue_copy(node->queue, node->forward_next, node->forward_out + len + 4);
+        len += 4 + item->len;
+        node->forward_next = queue_next(node->queue, node->forward_next);
+        node->forward_done = node->forward_next == 0;
+    }
+    send_batch(node, len, leader, out);
+}
+
+/* A NACK names a device's gap; a REFUSE says that the leader takes nothing just now. */
+bool forward_nack(struct node *node, struct slice message, const struct effects *out)
+{
+    if (message.data[0] == WIRE_PEER_REFUSE) {
+        retry_within(node, NODE_RETRY_US);
+        return true;
+    }
+    struct reader reader = reader_of(message.data + 1, message.len - 1);
+    uint32_t device = read_u32(&reader);
+    uint64_t expected = read_u64(&reader);
+    if (!reader_finished(&reader))
+        return false;
+    if (device && chat_device(node->chat, device))
+        handle_gap(node, device, expected, out);
+    return true;
+}
+
+/* What waits for an answer for long may have been lost on the way without a sign: then it goes
+ * again. */
+static void retry_when_due(struct node *node, const struct effects *out)
+{
+    uint32_t first = queue_first(node->queue);
+    if (!first) {
+        node->retry_at_us = 0;
+        return;
+    }
+    uint64_t since = queue_at(node->queue, first)->since_us;
+    if (since < node->forwarded_at_us)
+        since = node->forwarded_at_us;
+    uint64_t at = since + NODE_LATE_RETRY_US;
+    if (node->retry_at_us && node->retry_at_us < at)
+        at = node->retry_at_us;
+    if (node->now.mono_us >= at) {
+        forward_again(node);
+        at = node->now.mono_us + NODE_LATE_RETRY_US;
+    }
+    node_wake_at(at, out);
+}
+
+void forward_turn(struct node *node, const struct effects *out)
+{
+    struct raft_view view = raft_view(node->raft);
+    retry_when_due(node, out);
+    if (node->admitting)
+        admit_own(node, out);
+    else if (view.leader && view.leader != node->options.slot && !node->forward_done &&
+             node->peers[view.leader].link == LINK_UP && node->peers[view.leader].greeted)
+        forward_to(node, view.leader, out);
+    propose_batch(node);
+}

@@ -1,0 +1,316 @@
+#include "core/node/state.h"
+
+static size_t align16(size_t bytes)
+{
+    return (bytes + 15) & ~(size_t)15;
+}
+
+/* Hands out parts of the caller's memory; with no memory it only adds up. */
+struct arena {
+    uint8_t *memory;
+    size_t used;
+};
+
+static void *take(struct arena *arena, size_t bytes)
+{
+    void *at = arena->memory ? arena->memory + arena->used : NULL;
+    arena->used += align16(bytes);
+    return at;
+}
+
+static struct raft_options raft_options_of(const struct node_options *options)
+{
+    struct raft_options raft = {
+        .slot = options->slot,
+        .crypto = options->crypto,
+        .seed = options->seed,
+        .heartbeat_us = options->heartbeat_us,
+        .election_min_us = options->election_min_us,
+        .election_max_us = options->election_max_us,
+        .cache_bytes = options->cache_bytes,
+        .cache_entries = options->cache_entries,
+    };
+    memcpy(raft.identity, options->identity, IDENTITY_BYTES);
+    return raft;
+}
+
+/* A checkpoint holds the chat's state and raft's, which is mostly one term start per leadership. */
+static size_t checkpoint_room(const struct node_options *options, size_t chat_bytes)
+{
+    (void)options;
+    return chat_bytes + (size_t)LIMIT_LOG_TERMS * 16 + 4096;
+}
+
+static struct node *lay_out(struct arena *arena, const struct node_options *options)
+{
+    struct node *node = take(arena, sizeof(struct node));
+    struct raft_options raft = raft_options_of(options);
+    void *raft_at = take(arena, raft_memory(&raft));
+    void *chat_at = take(arena, chat_memory(&options->chat));
+    void *queue_at = take(arena, queue_memory(options->queue_bytes, options->chat.devices));
+    void *recent_at = take(arena, recent_memory(options->recent_bytes));
+    void *sessions = take(arena, options->connections * sizeof(struct session));
+    void *account_sessions = take(arena, (options->chat.accounts + 1) * sizeof(uint32_t));
+    void *credit_at = take(arena, (options->chat.accounts + 1) * sizeof(uint64_t));
+    void *credit = take(arena, (options->chat.accounts + 1) * sizeof(uint32_t));
+    void *queries = take(arena, NODE_QUERIES * sizeof(struct pending_query));
+    void *ranges = take(arena, NODE_RANGES * sizeof(struct effect_range));
+    void *batch_sizes = take(arena, LIMIT_ENTRY_COMMANDS * sizeof(uint32_t));
+    void *batch = take(arena, LIMIT_ENTRY_BYTES);
+    void *forward_out = take(arena, LIMIT_APPEND_BYTES);
+    void *scratch = take(arena, NODE_PAGE_BYTES + LIMIT_COMMAND_BYTES + 4096);
+    if (!node)
+        return NULL;
+    node->options = *options;
+    node->raft = raft_init(raft_at, &raft);
+    node->chat = chat_init(chat_at, &options->chat, options->crypto);
+    node->queue = queue_init(queue_at, options->queue_bytes, options->chat.devices);
+    node->recent = recent_init(recent_at, options->recent_bytes);
+    node->sessions = sessions;
+    node->account_sessions = account_sessions;
+    node->account_credit_at = credit_at;
+    node->account_credit = credit;
+    node->queries = queries;
+    node->ranges = ranges;
+    node->batch_sizes = batch_sizes;
+    node->batch = batch;
+    node->forward_out = forward_out;
+    node->scratch = scratch;
+    return node;
+}
+
+/* The checkpoint's buffer comes last: its size is the chat's own bound for a full state. */
+size_t node_memory(const struct node_options *options)
+{
+    struct arena arena = { NULL, 0 };
+    (void)lay_out(&arena, options);
+    return arena.used + checkpoint_room(options, chat_memory(&options->chat));
+}
+
+struct node *node_init(void *memory, const struct node_options *options,
+                       const struct node_recovery *recovery)
+{
+    CHECK(options->slot >= 1 && options->slot <= LIMIT_NODES);
+    CHECK(options->connections >= 1 && options->connections <= LIMIT_CONNECTIONS);
+    CHECK(options->recent_bytes >= 4 * LIMIT_COMMAND_BYTES);
+    struct arena arena = { memory, 0 };
+    struct node *node = lay_out(&arena, options);
+    node->checkpoint_bytes = checkpoint_room(options, chat_memory(&options->chat));
+    node->checkpoint = arena.memory + arena.used;
+    random_seed(&node->random, options->seed);
+    node->nonce = random_u64(&node->random);
+    node->forward_done = true;
+
+    struct raft_recovery raft = recovery->raft;
+    struct reader reader = reader_of(recovery->checkpoint.data, recovery->checkpoint.len);
+    if (recovery->checkpoint.len) {
+        raft.checkpoint = read_slice32(&reader);
+        struct slice chat = read_slice32(&reader);
+        if (!reader_finished(&reader) || !chat_restore(node->chat, chat))
+            return NULL;
+        node->applied = raft.checkpoint_index;
+    }
+    if (!raft_restore(node->raft, &raft))
+        return NULL;
+    recent_begin(node->recent, node->applied);
+    return node;
+}
+
+static void start(struct node *node, const struct effects *out)
+{
+    node->started_us = node->now.mono_us;
+    peers_start(node);
+    raft_start(node->raft, node->now, out);
+    peers_tick(node, out);
+}
+
+static void tick(struct node *node, const struct effects *out)
+{
+    raft_tick(node->raft, node->now, out);
+    peers_tick(node, out);
+}
+
+/* A planned stop: the leadership first, then the clients, then the end. */
+static void stop_turn(struct node *node, const struct effects *out)
+{
+    struct raft_view view = raft_view(node->raft);
+    bool in_time = node->now.mono_us < node->stop_by_us;
+    if (view.role == RAFT_LEADER && in_time) {
+        if (!raft_transferring(node->raft))
+            (void)raft_transfer(node->raft, 0, node->now, out);
+        if (raft_transferring(node->raft)) {
+            node_wake_at(node->now.mono_us + 10000, out);
+            return;
+        }
+    }
+    /* The successor must be known, so that what is queued here still goes out under it. */
+    bool settled = queue_count(node->queue) == 0;
+    if (in_time && view.role != RAFT_LEADER &&
+        raft_config_voters(raft_latest_config(node->raft)) > 1 && (!view.leader || !settled)) {
+        node_wake_at(node->now.mono_us + 10000, out);
+        return;
+    }
+    if (node->stop_told)
+        return;
+    node->stop_told = true;
+    uint8_t goaway[1] = { WIRE_GOAWAY };
+    for (uint32_t i = 0; i < node->sessions_used; i++)
+        if (node->sessions[i].state == SESSION_CLIENT)
+            session_send(node, &node->sessions[i], (struct slice) { goaway, 1 }, out);
+    struct effect effect = { .kind = EFFECT_HALT, .halt = { 0, "stopped" } };
+    effect_emit(out, &effect);
+}
+
+/* A change of leader, term or quorum: everything queued goes out again, and the clients are told.
+ */
+static void notice_changes(struct node *node, const struct effects *out)
+{
+    struct raft_view view = raft_view(node->raft);
+    bool changed = view.leader != node->seen_leader || view.quorum != node->seen_quorum;
+    if (view.term != node->seen_term) {
+        node->elections += view.term > node->seen_term && node->seen_term;
+        changed |= view.leader != 0;
+    }
+    if (view.term != node->seen_term || view.leader != node->seen_leader)
+        forward_again(node);
+    node->admitting = view.role == RAFT_LEADER && view.first_of_term &&
+                      node->applied >= view.first_of_term && !raft_transferring(node->raft);
+    if (changed) {
+        struct line line = line_begin("leader");
+        line_pair(&line, "leader", view.leader);
+        line_pair(&line, "term", view.term);
+        line_pair(&line, "quorum", view.quorum);
+        line_emit(&line, LOG_INFO, out);
+        session_tell_cluster(node, out);
+    }
+    node->seen_term = view.term;
+    node->seen_leader = view.leader;
+    node->seen_quorum = view.quorum;
+}
+
+/* The one place where what came in during the turn turns into log entries, appends and answers. */
+static void turn_end(struct node *node, const struct effects *out)
+{
+    notice_changes(node, out);
+    formation_manage(node, out);
+    forward_turn(node, out);
+    raft_end_turn(node->raft, node->now, out);
+    apply_turn(node, out);
+    stream_turn(node, out);
+    notice_changes(node, out);
+    if (node->admitting && !node->forward_done)
+        node_wake_at(node->now.mono_us, out);
+    control_turn(node, out);
+    if (node->stopping)
+        stop_turn(node, out);
+}
+
+static void read_done(struct node *node, const struct node_event *event, const struct effects *out)
+{
+    uint64_t id = event->read.id;
+    uint32_t number = (uint32_t)(id & 0xffffff);
+    uint32_t generation = (uint32_t)(id >> 24);
+    if (raft_owns_read(node->raft, id)) {
+        raft_read_done(node->raft, id, !event->read.failed, event->read.data, node->now, out);
+        return;
+    }
+    switch ((enum read_kind)(id >> 56)) {
+    case READ_FOR_APPLY:
+        apply_read_done(node, event->read.failed, event->read.data, out);
+        break;
+    case READ_FOR_STREAM:
+        stream_read_done(node, number, generation, event, out);
+        break;
+    case READ_FOR_QUERY:
+        query_read_done(node, number, event, out);
+        break;
+    }
+}
+
+static void flushed(struct node *node, const struct node_event *event, const struct effects *out)
+{
+    raft_flushed(node->raft, event->flushed.ticket,
+                 event->flushed.no_space ? RAFT_FLUSH_NO_SPACE : RAFT_FLUSHED, node->now, out);
+    query_flushed(node, out);
+}
+
+void node_step(struct node *node, const struct node_event *event, const struct effects *out)
+{
+    node->now = event->now;
+    switch (event->kind) {
+    case EVENT_RESTORE:
+        if (!raft_restore_entries(node->raft, event->entries)) {
+            struct effect effect = { .kind = EFFECT_HALT,
+                                     .halt = { 5, "recovered entries do not follow each other" } };
+            effect_emit(out, &effect);
+        }
+        break;
+    case EVENT_START:
+        start(node, out);
+        break;
+    case EVENT_TICK:
+        tick(node, out);
+        break;
+    case EVENT_TURN_END:
+        turn_end(node, out);
+        break;
+    case EVENT_OPEN:
+        session_open(node, event, out);
+        break;
+    case EVENT_MESSAGE:
+        session_message(node, event->client.connection, event->client.message, out);
+        break;
+    case EVENT_CLOSED:
+        session_closed(node, event->client.connection, out);
+        break;
+    case EVENT_DRAINED:
+        CHECK(event->client.connection < node->options.connections);
+        stream_drained(node, &node->sessions[event->client.connection], out);
+        break;
+    case EVENT_PEER_UP:
+        peers_up(node, event->peer.slot, out);
+        break;
+    case EVENT_PEER_DOWN:
+        peers_down(node, event->peer.slot, event->peer.end, out);
+        break;
+    case EVENT_PEER_MESSAGE:
+        peers_message(node, event->peer.slot, event->peer.message, out);
+        break;
+    case EVENT_FLUSHED:
+        flushed(node, event, out);
+        break;
+    case EVENT_READ_DONE:
+        read_done(node, event, out);
+        break;
+    case EVENT_LATE:
+        raft_restart_timers(node->raft, node->now);
+        for (unsigned slot = 1; slot <= LIMIT_NODES; slot++)
+            node->peers[slot].heard_us = node->now.mono_us;
+        break;
+    case EVENT_STOP:
+        if (!node->stopping)
+            node->stop_by_us = node->now.mono_us + NODE_STOP_US;
+        node->stopping = true;
+        break;
+    }
+}
+
+void node_set_gauges(struct node *node, const struct node_gauges *gauges)
+{
+    node->gauges = *gauges;
+}
+
+const struct raft *node_raft(const struct node *node)
+{
+    return node->raft;
+}
+
+const struct chat *node_chat(const struct node *node)
+{
+    return node->chat;
+}
+
+uint64_t node_applied(const struct node *node)
+{
+    return node->applied;
+}

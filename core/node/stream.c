@@ -1,0 +1,327 @@
+#include "core/node/state.h"
+
+/* Delivery. A live reader gets each record as it is applied, from one encode shared by all. Who does not take it in time
+ * falls behind: its cursor stays, and it goes on from the recent ring or from disk whenever it has drained what it
+ * got. So nobody is dropped, nothing is skipped unseen, and a slow reader costs a cursor. */
+
+uint8_t stream_kind_of(const struct command *command)
+{
+    switch (command->kind) {
+    case COMMAND_POST:
+        return command->flags & POST_ME ? RECORD_ME : RECORD_POST;
+    case COMMAND_CREATE:
+    case COMMAND_JOIN:
+        return RECORD_JOIN;
+    case COMMAND_PART:
+        return RECORD_PART;
+    case COMMAND_TOPIC:
+        return RECORD_TOPIC;
+    default:
+        return 0;
+    }
+}
+
+bool stream_record_of(struct node *node, uint32_t room, uint64_t index, uint64_t seq,
+                      uint64_t time_us, struct slice body, struct wire_record *record)
+{
+    struct command command;
+    CHECK(room >= 1);
+    if (!command_decode(&command, body) || !stream_kind_of(&command))
+        return false;
+    const struct chat_account *account = chat_account(node->chat, command.account);
+    *record = (struct wire_record) {
+        .kind = stream_kind_of(&command),
+        .seq = seq,
+        .index = index,
+        .time_us = time_us,
+        .sent_us = command.sent_us,
+        .reply_to = command.reply_to,
+        .device_tag = command.tag,
+        .device_seq = command.seq,
+        .text = command.text,
+    };
+    if (account)
+        record->from = (struct slice) { account->name, account->name_len };
+    return true;
+}
+
+size_t stream_encode_for(struct node *node, uint32_t room, uint32_t account,
+                         struct wire_record *record, uint8_t *out, size_t capacity)
+{
+    uint8_t name[LIMIT_ROOM_NAME];
+    record->room = (struct slice) { name, chat_room_name(node->chat, room, account, name) };
+    size_t len = wire_encode_record(record, out, capacity);
+    record->room = (struct slice) { NULL, 0 };
+    CHECK(len > 0);
+    return len;
+}
+
+static bool was_member(const struct chat_membership *membership, uint64_t index)
+{
+    return membership && index >= membership->join_index &&
+           (!membership->leave_index || index <= membership->leave_index);
+}
+
+static bool full(const struct session *session)
+{
+    return session->unsent >= LIMIT_CLIENT_UNSENT_BYTES;
+}
+
+static void set_stream(struct node *node, struct session *session, enum stream_state state)
+{
+    node->behind -= session->stream == STREAM_BEHIND;
+    node->behind += state == STREAM_BEHIND;
+    session->stream = state;
+}
+
+static void send_live(struct node *node, uint32_t account, uint64_t index, struct slice message,
+                      const struct effects *out)
+{
+    for (uint32_t at = node->account_sessions[account]; at;) {
+        struct session *session = &node->sessions[at - 1];
+        at = session->next_of_account;
+        if (session->stream != STREAM_LIVE)
+            continue;
+        if (full(session)) {
+            session->cursor = index - 1;
+            set_stream(node, session, STREAM_BEHIND);
+            continue;
+        }
+        session_send(node, session, message, out);
+    }
+}
+
+void stream_record(struct node *node, uint32_t room, uint64_t index, uint64_t seq,
+                   const struct wire_record *record, const struct effects *out)
+{
+    const struct chat_room *shown = chat_room(node->chat, room);
+    struct wire_record copy = *record;
+    size_t capacity = NODE_PAGE_BYTES + LIMIT_COMMAND_BYTES;
+    uint32_t first = shown->direct ? shown->pair[0] : 0;
+    size_t len = stream_encode_for(node, room, first, &copy, node->scratch, capacity);
+    struct slice message =
+        recent_push(node->recent, room, index, seq, (struct slice) { node->scratch, len });
+    const struct chat_membership *member = NULL;
+    while ((member = chat_next_of_room(node->chat, room, member)) != NULL) {
+        if (!node->account_sessions[member->account] || !was_member(member, index))
+            continue;
+        struct slice mine = message;
+        if (shown->direct && member->account != first) {
+            len = stream_encode_for(node, room, member->account, &copy, node->scratch, capacity);
+            mine = (struct slice) { node->scratch, len };
+        }
+        send_live(node, member->account, index, mine, out);
+    }
+}
+
+/* One record of the ring to one reader, if it is for this reader. */
+static void send_recent(struct node *node, struct session *session,
+                        const struct recent_record *recent, const struct effects *out)
+{
+    if (!was_member(chat_membership(node->chat, session->account, recent->room), recent->index))
+        return;
+    const struct chat_room *room = chat_room(node->chat, recent->room);
+    struct slice message = recent->message;
+    if (room->direct && session->account != room->pair[0]) {
+        struct wire_record record;
+        bool decoded = wire_decode_record(&record, message);
+        CHECK(decoded);
+        size_t len = stream_encode_for(node, recent->room, session->account, &record, node->scratch,
+                                       NODE_PAGE_BYTES + LIMIT_COMMAND_BYTES);
+        message = (struct slice) { node->scratch, len };
+    }
+    session_send(node, session, message, out);
+}
+
+static void continue_recent(struct node *node, struct session *session, const struct effects *out)
+{
+    struct recent_record record;
+    uint64_t position = 0;
+    while ((position = recent_next(node->recent, position, session->cursor, &record)) != 0) {
+        if (full(session))
+            return;
+        send_recent(node, session, &record, out);
+        session->cursor = record.index;
+    }
+    session->cursor = node->applied;
+    set_stream(node, session, STREAM_LIVE);
+}
+
+static const struct skip_told *skip_told_of(const struct session *session, uint32_t room)
+{
+    for (unsigned i = 0; i < NODE_SKIPS_TOLD; i++)
+        if (session->told[i].room == room)
+            return &session->told[i];
+    return NULL;
+}
+
+/* What this reader may see of one room after its cursor. false: nothing. */
+static bool range_of(struct node *node, const struct session *session,
+                     const struct chat_membership *member, uint64_t target,
+                     struct effect_range *range)
+{
+    const struct chat_room *room = chat_room(node->chat, member->room);
+    if (room->last_index <= session->cursor)
+        return false;
+    *range = (struct effect_range) { .room = member->room,
+                                     .after_index = session->cursor,
+                                     .upto_index = target };
+    if (member->join_index > range->after_index + 1)
+        range->after_index = member->join_index - 1;
+    if (member->leave_index && member->leave_index < range->upto_index)
+        range->upto_index = member->leave_index;
+    if (range->after_index >= range->upto_index)
+        return false;
+    if (room->last_seq > node->options.catch_up)
+        range->from_seq = room->last_seq - node->options.catch_up + 1;
+    const struct skip_told *told = skip_told_of(session, member->room);
+    if (told && told->upto_seq + 1 >= range->from_seq) {
+        range->from_seq = told->upto_seq + 1;
+        range->skip_told = true;
+    }
+    return true;
+}
+
+static void start_read(struct node *node, struct session *session, const struct effects *out)
+{
+    uint64_t durable = raft_view(node->raft).durable;
+    uint64_t target = node->applied < durable ? node->applied : durable;
+    uint32_t count = 0;
+    const struct chat_membership *member = NULL;
+    while ((member = chat_next_of_account(node->chat, session->account, member)) != NULL &&
+           count < NODE_RANGES)
+        count += range_of(node, session, member, target, &node->ranges[count]);
+    if (!count || target <= session->cursor) {
+        if (target > session->cursor)
+            session->cursor = target;
+        return;
+    }
+    session->target = target;
+    set_stream(node, session, STREAM_READING);
+    node->reads_out++;
+    uint64_t id = read_id(READ_FOR_STREAM, session->generation, session_number(node, session));
+    struct effect effect = { .kind = EFFECT_READ_POSTS,
+                             .read = { .id = id,
+                                       .capacity = NODE_PAGE_BYTES,
+                                       .posts = { .ranges_count = count,
+                                                  .ranges = node->ranges,
+                                                  .max_records = UINT32_MAX } } };
+    effect_emit(out, &effect);
+}
+
+static void continue_stream(struct node *node, struct session *session, const struct effects *out)
+{
+    CHECK(session->stream == STREAM_BEHIND);
+    if (full(session))
+        return;
+    if (session->cursor < recent_floor(node->recent)) {
+        if (node->reads_out >= NODE_READS)
+            return;
+        start_read(node, session, out);
+        if (session->stream != STREAM_BEHIND)
+            return;
+    }
+    if (session->cursor >= recent_floor(node->recent))
+        continue_recent(node, session, out);
+}
+
+void stream_begin(struct node *node, struct session *session, uint64_t resume,
+                  const struct effects *out)
+{
+    session->cursor = resume;
+    set_stream(node, session, STREAM_BEHIND);
+    /* Ahead of this node: the records up to there must not come again, so it waits until they were applied. */
+    if (resume <= node->applied)
+        continue_stream(node, session, out);
+}
+
+void stream_drained(struct node *node, struct session *session, const struct effects *out)
+{
+    session->unsent = 0;
+    if (session->state == SESSION_CLIENT && session->stream == STREAM_BEHIND &&
+        session->cursor <= node->applied)
+        continue_stream(node, session, out);
+}
+
+void stream_turn(struct node *node, const struct effects *out)
+{
+    uint32_t left = node->behind ? node->sessions_used : 0;
+    for (; left && node->behind && node->reads_out < NODE_READS; left--) {
+        if (node->behind_turn >= node->sessions_used)
+            node->behind_turn = 0;
+        struct session *session = &node->sessions[node->behind_turn++];
+        if (session->state == SESSION_CLIENT && session->stream == STREAM_BEHIND &&
+            session->cursor <= node->applied)
+            continue_stream(node, session, out);
+    }
+}
+
+void stream_closed(struct node *node, struct session *session)
+{
+    set_stream(node, session, STREAM_OFF);
+}
+
+static void send_skipped(struct node *node, struct session *session, uint32_t room, uint64_t from,
+                         uint64_t to, const struct effects *out)
+{
+    uint8_t message[1 + 1 + LIMIT_ROOM_NAME + 16];
+    uint8_t name[LIMIT_ROOM_NAME];
+    size_t name_len = chat_room_name(node->chat, room, session->account, name);
+    struct writer writer = writer_of(message, sizeof(message));
+    write_u8(&writer, WIRE_SKIPPED);
+    write_slice8(&writer, name, name_len);
+    write_u64(&writer, from);
+    write_u64(&writer, to);
+    CHECK(!writer.full);
+    session_send(node, session, (struct slice) { message, writer_used(&writer) }, out);
+    struct skip_told *told = &session->told[0];
+    for (unsigned i = 0; i < NODE_SKIPS_TOLD; i++)
+        if (session->told[i].room == room || !session->told[i].room)
+            told = &session->told[i];
+    *told = (struct skip_told) { room, to };
+}
+
+/* The records that the store found: kind, room, seq, index, time, body (store.h). */
+static void send_records(struct node *node, struct session *session, struct slice data,
+                         const struct effects *out)
+{
+    struct reader reader = reader_of(data.data, data.len);
+    while (reader_left(&reader)) {
+        uint8_t kind = read_u8(&reader);
+        uint32_t room = read_u32(&reader);
+        uint64_t seq = read_u64(&reader);
+        uint64_t index = read_u64(&reader);
+        uint64_t time_us = read_u64(&reader);
+        struct slice body = read_slice32(&reader);
+        struct wire_record record;
+        CHECK(!reader.bad);
+        if (kind == NODE_STORE_SKIPPED) {
+            send_skipped(node, session, room, seq, index, out);
+        } else if (stream_record_of(node, room, index, seq, time_us, body, &record)) {
+            size_t len = stream_encode_for(node, room, session->account, &record, node->scratch,
+                                           NODE_PAGE_BYTES + LIMIT_COMMAND_BYTES);
+            session_send(node, session, (struct slice) { node->scratch, len }, out);
+        }
+    }
+}
+
+void stream_read_done(struct node *node, uint32_t connection, uint32_t generation,
+                      const struct node_event *event, const struct effects *out)
+{
+    CHECK(node->reads_out > 0);
+    node->reads_out--;
+    struct session *session = session_if_same(node, connection, generation);
+    if (!session)
+        return;
+    CHECK(session->stream == STREAM_READING);
+    set_stream(node, session, STREAM_BEHIND);
+    if (event->read.failed) {
+        session_close(node, session, true, out); /* another node may be able to read it */
+        return;
+    }
+    send_records(node, session, event->read.data, out);
+    uint64_t upto = event->read.more ? event->read.last_index : session->target;
+    if (upto > session->cursor)
+        session->cursor = upto;
+    continue_stream(node, session, out);
+}
