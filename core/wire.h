@@ -13,6 +13,8 @@
 #include "core/crypto.h"
 #include "core/limits.h"
 
+/* Argon2id at enrolment; a client takes no less. */
+enum { WIRE_ARGON_PASSES = 2, WIRE_ARGON_BYTES = 64 << 20 };
 enum { WIRE_VERSION = 1, WIRE_SALT_BYTES = 16, WIRE_TOKEN_BYTES = 16 };
 
 enum wire_type {

@@ -27,6 +27,15 @@ struct chat_device *chat_device(struct chat *chat, uint32_t number)
     return device ? &device->shown : NULL;
 }
 
+uint32_t chat_next_device(const struct chat *chat, uint32_t account, uint32_t previous)
+{
+    CHECK(account >= 1 && account <= chat->account_count);
+    const struct device_record *device = previous ? device_at(chat, previous) : NULL;
+    CHECK(!previous || device);
+    uint32_t at = device ? device->next_device : chat->accounts[account].first_device;
+    return at ? chat->devices[at].number : 0;
+}
+
 uint32_t chat_find_device(const struct chat *chat, const uint8_t key[PUBLIC_KEY_BYTES])
 {
     CHECK(key != NULL);

@@ -66,6 +66,7 @@ struct session {
     uint32_t next_of_account; /* session number + 1; 0: end */
     uint8_t slot;             /* nodes: whose, after HELLO */
     bool sent_something;      /* since the last DRAINED */
+    uint64_t refused_seq;     /* not taken: the client goes on from there; 0: none */
     uint64_t unsent;          /* bytes since the last DRAINED */
     uint64_t cursor;
     uint64_t target; /* where the read under way ends */
@@ -94,8 +95,7 @@ struct pending_query {
     bool reading;
     uint32_t connection;
     uint32_t generation;
-    struct wire_query query; /* room points into `room_name` */
-    uint8_t room_name[LIMIT_ROOM_NAME];
+    struct wire_query query; /* its room is empty: `room` says it */
     uint32_t room;
     uint64_t seq_from;
     uint64_t seq_to;
@@ -157,9 +157,10 @@ struct node {
     uint32_t sessions_used; /* highest session number ever used + 1 */
     uint32_t generation;
     uint64_t clients;
-    uint32_t reads_out;          /* catch-up reads under way */
-    uint32_t behind;             /* sessions that are STREAM_BEHIND */
-    uint32_t behind_turn;        /* whose turn it is among them */
+    uint32_t reads_out;   /* catch-up reads under way */
+    uint32_t behind;      /* sessions that are STREAM_BEHIND */
+    uint32_t behind_turn; /* whose turn it is among them */
+    uint32_t queries_used;
     uint64_t register_tokens_us; /* token bucket in microseconds of credit */
     uint64_t register_at_us;
 

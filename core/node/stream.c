@@ -28,6 +28,8 @@ bool stream_record_of(struct node *node, uint32_t room, uint64_t index, uint64_t
     CHECK(room >= 1);
     if (!command_decode(&command, body) || !stream_kind_of(&command))
         return false;
+    if (command.account < 1 || command.account > chat_accounts(node->chat))
+        return false;
     const struct chat_account *account = chat_account(node->chat, command.account);
     *record = (struct wire_record) {
         .kind = stream_kind_of(&command),
@@ -38,10 +40,9 @@ bool stream_record_of(struct node *node, uint32_t room, uint64_t index, uint64_t
         .reply_to = command.reply_to,
         .device_tag = command.tag,
         .device_seq = command.seq,
+        .from = { account->name, account->name_len },
         .text = command.text,
     };
-    if (account)
-        record->from = (struct slice) { account->name, account->name_len };
     return true;
 }
 
