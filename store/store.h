@@ -151,5 +151,10 @@ struct store_damage {
 enum ft_error store_verify(struct store *store,
                            void (*found)(void *ctx, const struct store_damage *), void *ctx,
                            uint64_t *entries) FT_MUST_USE;
+/* The same for a folder that no node runs on (it is locked meanwhile): finds more than one damage
+ * where store_open would refuse at the first. */
+enum ft_error store_verify_folder(const struct disk *disk, const struct crypto *crypto,
+                                  void (*found)(void *ctx, const struct store_damage *), void *ctx,
+                                  uint64_t *entries) FT_MUST_USE;
 
 #endif

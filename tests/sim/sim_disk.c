@@ -394,7 +394,10 @@ static enum ft_error sim_write(void *ctx, struct disk_file *file, uint64_t offse
     bool fails = disk->fail_write || (way == GATE_FAIL && !disk->dead);
     if (fails) {
         disk->fail_write = false;
-        sim_write_pages(file->inode, offset, data, len / 2);
+        /* A kernel gives up between pages, never within a sector. */
+        uint64_t half = (offset + len / 2) / DISK_SECTOR_BYTES * DISK_SECTOR_BYTES;
+        if (half > offset)
+            sim_write_pages(file->inode, offset, data, (size_t)(half - offset));
         return error;
     }
     if (way == GATE_FAIL)

@@ -1,0 +1,497 @@
+/* Damage at rest: every bit of a small store, every row of recovery's tables, every failing call.
+ */
+#include "tests/test_store.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "cmd/crypto_sodium.h"
+#include "store/recover.h"
+
+static const struct test_flush form = {
+    .save_cluster = true, .save_vote = true, .term = 1, .vote = 1
+};
+
+static void must(enum ft_error error)
+{
+    assert_int_equal(error, FT_OK);
+}
+
+static void add(struct test_store *test, uint32_t entries, uint32_t count)
+{
+    must(test_flush(test, &(struct test_flush) { .entries = entries, .count = count, .term = 1 }));
+}
+
+/* Two sealed segments behind checkpoints, one unsealed, votes in both pairs. */
+static struct test_store *small_store(void)
+{
+    struct test_store *test = test_store_new(3, 800);
+    must(test_store_open(test));
+    must(test_flush(test, &form));
+    must(test_flush(test, &(struct test_flush) { .save_vote = true, .term = 2, .vote = 2 }));
+    for (int i = 0; i < 2; i++) {
+        uint64_t from = test->log.last;
+        while (test->store->segments_count == (size_t)i ||
+               !segment_full(&test->store->segments[i], test->store->segment_bytes))
+            add(test, 1, 2);
+        for (uint64_t index = from + 1; index <= test->log.last; index++)
+            store_index(test->store, 1 + (uint32_t)(index & 1), index / 2 + 1, index, false);
+        must(store_checkpoint(test->store, test->log.last,
+                              (struct slice) { (const uint8_t *)"state", 5 }));
+    }
+    add(test, 1, 1);
+    add(test, 1, 1);
+    test_store_close(test);
+    return test;
+}
+
+static struct test_store *on_copy(const struct test_store *from)
+{
+    struct test_store *test = test_store_new(1, from->segment_bytes);
+    sim_disk_free(test->disk);
+    test->disk = sim_disk_copy(from->disk);
+    test->log = from->log;
+    return test;
+}
+
+static void count_damage(void *ctx, const struct store_damage *damage)
+{
+    assert_non_null(damage->file);
+    assert_non_null(damage->what);
+    ++*(uint64_t *)ctx;
+}
+
+static uint64_t verify_folder(struct test_store *test)
+{
+    uint64_t damages = 0;
+    uint64_t entries;
+    must(store_verify_folder(sim_disk_table(test->disk), &crypto_sodium, count_damage, &damages,
+                             &entries));
+    return damages;
+}
+
+/* What open says must be right: everything there, or refused, or a vote that is not trusted. */
+static void check_not_wrong(struct test_store *test, const char *path, uint64_t offset)
+{
+    enum ft_error error = test_store_open(test);
+    if (error) {
+        assert_true(error == FT_ERROR_CORRUPT || error == FT_ERROR_FOREIGN ||
+                    error == FT_ERROR_VERSION);
+        assert_true(strlen(test->why) > 10);
+        return;
+    }
+    if (test->recovery.term != 2 || test->recovery.vote[0] != 2)
+        assert_false(test->recovery.may_vote);
+    if (test->recovery.last_index != test->log.last)
+        print_error("%s byte %llu: the log ends at %llu\n", path, (unsigned long long)offset,
+                    (unsigned long long)test->recovery.last_index);
+    assert_int_equal(test->recovery.last_index, test->log.last);
+    if (test->recovery.checkpoint_index) {
+        assert_int_equal(test->recovery.checkpoint.len, 5);
+        assert_memory_equal(test->recovery.checkpoint.data, "state", 5);
+    }
+    static uint8_t out[LIMIT_ENTRY_BYTES];
+    for (uint64_t index = 1; index <= test->log.last; index++) {
+        size_t len;
+        error = store_read_entries(test->store, index, out, sizeof out, &len);
+        assert_true(error == FT_OK || error == FT_ERROR_CORRUPT);
+        for (size_t at = 0; !error && at < len;) {
+            struct entry entry;
+            uint8_t expected[4096];
+            assert_int_equal(entry_parse(&entry, &crypto_sodium, test_cluster, out + at, len - at),
+                             ENTRY_WHOLE);
+            for (uint32_t i = 0; i < entry.count; i++) {
+                struct slice body = entry_body(&entry, i);
+                assert_int_equal(test_body(entry.first + i, 1, expected), body.len);
+                assert_memory_equal(expected, body.data, body.len);
+            }
+            at += entry.size;
+        }
+    }
+    test_store_close(test);
+}
+
+/* The bytes that mean something: zeros behind a segment's end are checked in steps. */
+static uint64_t step_at(const char *path, uint64_t offset, uint64_t size)
+{
+    if (strstr(path, ".seg") && offset > 12000)
+        return 65521;
+    if (offset > 120 && (strstr(path, ".idx") || strstr(path, ".seg") || strstr(path, "vote")))
+        return offset < 4096 || offset % 512 > 100 ? 13 : 3;
+    (void)size;
+    return 1;
+}
+
+static void every_flipped_bit_is_found(void **state)
+{
+    (void)state;
+    struct test_store *original = small_store();
+    assert_int_equal(verify_folder(original), 0);
+    uint64_t flips = 0;
+    struct test_store *test = on_copy(original);
+    const char *name;
+    for (size_t file = 0; (name = sim_disk_name(original->disk, file)); file++) {
+        char path[DISK_PATH_BYTES];
+        snprintf(path, sizeof path, "%s", name);
+        uint64_t size = sim_disk_size(original->disk, path);
+        if (strstr(path, "spare"))
+            continue;
+        for (uint64_t offset = 0; offset < size; offset += step_at(path, offset, size)) {
+            uint8_t mask = (uint8_t)(1u << flips++ % 8);
+            assert_true(sim_disk_flip(test->disk, path, offset, mask));
+            uint64_t damages = verify_folder(test);
+            if (!damages)
+                print_error("%s byte %llu: not found\n", path, (unsigned long long)offset);
+            assert_true(damages > 0);
+            if (flips % 3 == 0) {
+                check_not_wrong(test, path, offset);
+                test_store_free(test);
+                test = on_copy(original);
+            } else {
+                assert_true(sim_disk_flip(test->disk, path, offset, mask));
+            }
+        }
+    }
+    print_message("%llu bits\n", (unsigned long long)flips);
+    assert_true(flips > 1000);
+    test_store_free(test);
+    test_store_free(original);
+}
+
+/* --- the table
+ * ------------------------------------------------------------------------------------ */
+
+/* Where the entries of a prepared segment lie: flush A begins it, B follows, C is the last. */
+enum { IN_A, IN_B, IN_C };
+
+struct place {
+    uint64_t offset;
+    uint32_t size;
+    uint32_t heads;
+};
+
+static struct test_store *three_flushes(struct place places[3])
+{
+    struct test_store *test = test_store_new(9, 60000);
+    must(test_store_open(test));
+    must(test_flush(test, &form));
+    uint64_t offset = SEGMENT_HEADER_BYTES;
+    for (int i = 0; i < 3; i++) {
+        uint64_t first = test->log.last + 1;
+        add(test, 3, 20);
+        places[i].offset = offset;
+        uint8_t header[ENTRY_HEADER_BYTES];
+        char path[DISK_PATH_BYTES];
+        segment_path(path, 1, "seg");
+        assert_true(sim_disk_peek(test->disk, path, offset, header, sizeof header));
+        assert_int_equal(bytes_get_u64(header + 8), first);
+        places[i].size = bytes_get_u32(header + 4);
+        places[i].heads = bytes_get_u32(header + 16) * ENTRY_HEAD_BYTES;
+        offset = test->store->segments[0].end;
+    }
+    test_store_close(test);
+    return test;
+}
+
+static void each_row_decides_as_printed(void **state)
+{
+    (void)state;
+    struct place places[3];
+    struct test_store *original = three_flushes(places);
+    char path[DISK_PATH_BYTES];
+    segment_path(path, 1, "seg");
+    size_t tried = 0;
+    for (size_t r = 0; r < RECOVER_ROWS; r++) {
+        const struct recover_row *row = &recover_rows[r];
+        assert_ptr_equal(recover_decide(row->place, row->part, row->zeros), row);
+        struct test_store *test = on_copy(original);
+        int which = row->place == DAMAGE_EARLIER ? IN_B : row->place == DAMAGE_BEGINS ? IN_A : IN_C;
+        const struct place *at = &places[which];
+        if (row->place == DAMAGE_BEGINS) {
+            /* Only flush A is there: the rest of the file is zeros. */
+            static uint8_t zeros[65536];
+            assert_true(sim_disk_poke(test->disk, path, places[IN_B].offset, zeros, sizeof zeros));
+            test->log.last = 60;
+        }
+        uint64_t offset = at->offset;
+        if (row->part == DAMAGE_BODY) /* a sector well inside the bodies */
+            offset += ENTRY_HEADER_BYTES + at->heads + 600;
+        uint64_t sector = offset - offset % DISK_SECTOR_BYTES;
+        static const uint8_t zero[DISK_SECTOR_BYTES];
+        if (row->place == DAMAGE_NOWHERE) {
+            /* as it is */
+        } else if (row->zeros) {
+            uint64_t from = sector < at->offset ? at->offset : sector;
+            assert_true(sim_disk_poke(test->disk, path, from, zero,
+                                      (size_t)(sector + DISK_SECTOR_BYTES - from)));
+        } else {
+            assert_true(sim_disk_flip(test->disk, path, offset + 20, 4));
+        }
+        enum ft_error error = test_store_open(test);
+        if (row->action == RECOVER_REFUSE) {
+            assert_int_equal(error, FT_ERROR_CORRUPT);
+            if (!strstr(test->why, row->why))
+                print_error("row %zu: %s\n", r, test->why);
+            assert_non_null(strstr(test->why, row->why));
+        } else {
+            if (error)
+                print_error("row %zu: %s\n", r, test->why);
+            assert_int_equal(error, FT_OK);
+            bool cut = row->action == RECOVER_CUT;
+            assert_int_equal(test->recovery.cut_bytes > 0, cut);
+            assert_int_equal(test->recovery.last_index, cut ? 120 : 180);
+            assert_int_equal(test_read_all(test, 0, test->recovery.last_index, &test->log, NULL),
+                             test->recovery.last_index);
+            assert_true(test->recovery.flush >= 4);
+        }
+        tried++;
+        test_store_free(test);
+    }
+    assert_int_equal(tried, RECOVER_ROWS);
+    test_store_free(original);
+}
+
+/* --- the vote
+ * ------------------------------------------------------------------------------------- */
+
+static void the_votes_rows_decide_as_printed(void **state)
+{
+    (void)state;
+    for (size_t r = 0; r < VOTE_ROWS; r++) {
+        const struct vote_row *row = &vote_rows[r];
+        assert_ptr_equal(vote_decide(row->found, row->other), row);
+        struct test_store *test = test_store_new(r + 1, TEST_SEGMENT_BYTES);
+        must(test_store_open(test));
+        uint64_t newest = 1;
+        for (; row->other != VOTE_OTHER_UNUSED && newest < 4; newest++)
+            must(test_flush(test, &(struct test_flush) { .save_vote = true,
+                                                         .term = newest,
+                                                         .vote = (uint8_t)newest }));
+        test_store_close(test);
+        uint64_t term = newest - 1;
+        uint64_t pair = newest % 2;
+        if (!row->found)
+            for (uint64_t copy = 0; copy < VOTE_COPIES; copy++)
+                sim_disk_flip(test->disk, "vote", copy * VOTE_SECTOR_BYTES + 30, 1);
+        else if (row->other == VOTE_OTHER_BROKEN)
+            for (uint64_t copy = 2 * (1 - pair); copy < 2 * (1 - pair) + 2; copy++)
+                sim_disk_flip(test->disk, "vote", copy * VOTE_SECTOR_BYTES + 30, 1);
+        must(test_store_open(test));
+        assert_int_equal(test->recovery.may_vote, row->may_vote);
+        assert_int_equal(test->recovery.may_campaign, row->may_vote);
+        if (row->found)
+            assert_int_equal(test->recovery.term, term);
+        /* It stays so when terms go on. */
+        must(test_flush(test, &(struct test_flush) { .save_vote = true, .term = 9, .vote = 9 }));
+        must(test_flush(test, &(struct test_flush) { .save_vote = true, .term = 10, .vote = 9 }));
+        test_store_close(test);
+        must(test_store_open(test));
+        assert_int_equal(test->recovery.term, 10);
+        assert_int_equal(test->recovery.may_vote, row->may_vote);
+        test_store_free(test);
+    }
+}
+
+static void one_lost_copy_of_the_vote_does_no_harm(void **state)
+{
+    (void)state;
+    struct test_store *test = test_store_new(1, TEST_SEGMENT_BYTES);
+    must(test_store_open(test));
+    for (uint64_t term = 1; term < 5; term++)
+        must(test_flush(
+            test, &(struct test_flush) { .save_vote = true, .term = term, .vote = (uint8_t)term }));
+    test_store_close(test);
+    for (uint64_t copy = 0; copy < VOTE_COPIES; copy++) {
+        assert_true(sim_disk_flip(test->disk, "vote", copy * VOTE_SECTOR_BYTES + 33, 2));
+        must(test_store_open(test));
+        assert_int_equal(test->recovery.term, 4);
+        assert_int_equal(test->recovery.vote[3], 4);
+        assert_true(test->recovery.may_vote);
+        test_store_close(test);
+        assert_true(sim_disk_flip(test->disk, "vote", copy * VOTE_SECTOR_BYTES + 33, 2));
+    }
+    test_store_free(test);
+}
+
+/* --- files that are gone, newer or somebody else's
+ * ------------------------------------------------ */
+
+static void a_checkpoint_that_is_damaged_gives_way_to_the_older(void **state)
+{
+    (void)state;
+    struct test_store *test = small_store();
+    must(test_store_open(test));
+    uint64_t newest = test->recovery.checkpoint_index;
+    uint64_t last = test->recovery.last_index;
+    assert_true(newest > 0);
+    test_store_close(test);
+    char path[DISK_PATH_BYTES];
+    checkpoint_file_path(path, newest);
+    assert_true(sim_disk_flip(test->disk, path, 114, 1));
+    must(test_store_open(test));
+    uint64_t older = test->recovery.checkpoint_index;
+    assert_true(older > 0 && older < newest);
+    assert_int_equal(test->recovery.last_index, last);
+    test_store_close(test);
+    segment_path(path, 1, "idx");
+    assert_true(sim_disk_remove(test->disk, path));
+    must(test_store_open(test));
+    assert_int_equal(test->recovery.checkpoint_index, 0);
+    assert_int_equal(test->recovery.last_index, last);
+    assert_int_equal(test_read_all(test, 0, last, &test->log, NULL), last);
+    test_store_free(test);
+}
+
+static void what_is_missing_is_said(void **state)
+{
+    (void)state;
+    static const char *const gone[] = { "identity", "vote", "first", "last" };
+    struct test_store *original = small_store();
+    uint64_t last_segment = 0;
+    must(test_store_open(original));
+    last_segment = original->store->segments[original->store->segments_count - 2].first;
+    test_store_close(original);
+    for (size_t i = 0; i < 4; i++) {
+        struct test_store *test = on_copy(original);
+        char path[DISK_PATH_BYTES];
+        snprintf(path, sizeof path, "%s", gone[i]);
+        if (i >= 2)
+            segment_path(path, i == 2 ? 1 : last_segment, "seg");
+        assert_true(sim_disk_remove(test->disk, path));
+        enum ft_error error = test_store_open(test);
+        assert_true(error == FT_ERROR_CORRUPT || error == FT_ERROR_MISSING);
+        assert_true(strlen(test->why) > 20);
+        test_store_free(test);
+    }
+    test_store_free(original);
+}
+
+static void newer_and_foreign_files_are_left_alone(void **state)
+{
+    (void)state;
+    static const char *const files[] = { "identity", "vote", "seg" };
+    struct test_store *original = small_store();
+    for (size_t i = 0; i < 6; i++) {
+        struct test_store *test = on_copy(original);
+        char path[DISK_PATH_BYTES];
+        snprintf(path, sizeof path, "%s", files[i / 2]);
+        if (i / 2 == 2) {
+            must(test_store_open(test));
+            segment_path(path, test->store->segments[2].first, "seg");
+            test_store_close(test);
+        }
+        uint8_t head[PROLOGUE_BYTES];
+        assert_true(sim_disk_peek(test->disk, path, i / 2 == 1 ? 8192 : 0, head, sizeof head));
+        if (i % 2)
+            memcpy(head, "somebody", 8);
+        bytes_put_u32(head + 8, i % 2 ? 1 : STORE_VERSION + 1);
+        bytes_put_u64(head + 16, crypto_sodium.digest((uint8_t[16]) { 0 }, head, 16));
+        for (uint64_t at = 0; at < (i / 2 == 1 ? VOTE_FILE_BYTES : 1); at += VOTE_SECTOR_BYTES)
+            assert_true(sim_disk_poke(test->disk, path, at, head, sizeof head));
+        uint64_t operations = sim_disk_operations(test->disk);
+        enum ft_error error = test_store_open(test);
+        if (i == 3) { /* a vote that is no vote is a lost vote */
+            must(error);
+            assert_false(test->recovery.may_vote);
+        } else {
+            assert_int_equal(error, i % 2 ? FT_ERROR_FOREIGN : FT_ERROR_VERSION);
+            /* Syncs before reading, nothing else. */
+            assert_true(sim_disk_operations(test->disk) <= operations + 1);
+        }
+        test_store_free(test);
+    }
+    test_store_free(original);
+}
+
+/* --- every call fails in turn
+ * --------------------------------------------------------------------- */
+
+static void every_call_that_fails_is_told_and_loses_nothing(void **state)
+{
+    (void)state;
+    uint64_t failed = 0;
+    for (uint64_t at = 1;; at++) {
+        struct test_store *test = test_store_new(at, TEST_SEGMENT_BYTES);
+        must(test_store_open(test));
+        must(test_flush(test, &form));
+        sim_disk_fail_call(test->disk, at, FT_ERROR_IO);
+        uint64_t calls = sim_disk_calls(test->disk);
+        uint64_t term = 1;
+        bool latched = false;
+        for (int i = 0; i < 6; i++) {
+            struct test_flush flush = {
+                .entries = 3, .count = 4, .term = 1 + (uint64_t)i, .save_vote = true, .vote = 3
+            };
+            if (i == 3)
+                flush.truncate_from = 17;
+            enum ft_error error = test_flush(test, &flush);
+            assert_true(error == FT_OK || error == FT_ERROR_IO);
+            if (latched)
+                assert_int_equal(error, FT_ERROR_IO);
+            latched |= error != FT_OK;
+            if (!error)
+                term = flush.term;
+            (void)(store_prepare(test->store) == FT_OK);
+        }
+        bool reached = sim_disk_calls(test->disk) - calls >= at;
+        test_store_close(test);
+        sim_disk_crash(test->disk, at);
+        enum ft_error opened = test_store_open(test);
+        if (opened)
+            print_error("call %llu: %s\n", (unsigned long long)at, test->why);
+        must(opened);
+        assert_true(test->recovery.term >= term);
+        uint64_t promised = test->log.last < 16 ? test->log.last : 16;
+        assert_true(test->recovery.last_index >= (latched ? promised : test->log.last));
+        failed += latched;
+        test_store_free(test);
+        if (!reached)
+            break;
+    }
+    assert_true(failed > 20);
+}
+
+static void a_full_disk_refuses_writes_and_resumes(void **state)
+{
+    (void)state;
+    struct test_store *test = test_store_new(5, TEST_SEGMENT_BYTES);
+    must(test_store_open(test));
+    must(test_flush(test, &form));
+    add(test, 2, 2);
+    sim_disk_capacity(test->disk, sim_disk_used(test->disk) + 1000);
+    enum ft_error error = FT_OK;
+    while (!error)
+        error = test_flush(test, &(struct test_flush) { .entries = 1, .count = 3, .term = 1 });
+    assert_int_equal(error, FT_ERROR_SPACE);
+    assert_int_equal(store_prepare(test->store), FT_ERROR_SPACE);
+    uint64_t last = test->log.last;
+    assert_int_equal(test_read_all(test, 0, last, &test->log, NULL), last);
+    must(test_flush(test, &(struct test_flush) { .save_vote = true, .term = 2, .vote = 2 }));
+    sim_disk_capacity(test->disk, 0);
+    add(test, 1, 3);
+    assert_int_equal(test->log.last, last + 3);
+    test_store_close(test);
+    must(test_store_open(test));
+    assert_int_equal(test->recovery.last_index, last + 3);
+    test_store_free(test);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_flipped_bit_is_found),
+        cmocka_unit_test(each_row_decides_as_printed),
+        cmocka_unit_test(the_votes_rows_decide_as_printed),
+        cmocka_unit_test(one_lost_copy_of_the_vote_does_no_harm),
+        cmocka_unit_test(a_checkpoint_that_is_damaged_gives_way_to_the_older),
+        cmocka_unit_test(what_is_missing_is_said),
+        cmocka_unit_test(newer_and_foreign_files_are_left_alone),
+        cmocka_unit_test(every_call_that_fails_is_told_and_loses_nothing),
+        cmocka_unit_test(a_full_disk_refuses_writes_and_resumes),
+    };
+    return cmocka_run_group_tests_name("store_damage", tests, NULL, NULL);
+}
