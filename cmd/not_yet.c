@@ -20,11 +20,6 @@ int cmd_node(int argc, char **argv)
     return not_yet("node", "Runs one node of the cluster. Not in this build yet.", argc, argv);
 }
 
-int cmd_client(int argc, char **argv)
-{
-    return not_yet("client", "Chats. Not in this build yet.", argc, argv);
-}
-
 int cmd_monitor(int argc, char **argv)
 {
     return not_yet("monitor", "Starts, watches and restarts nodes. Not in this build yet.", argc,

@@ -1,0 +1,444 @@
+/* What people see and type: --send, --follow, --history, and a plain line mode on a terminal.
+ * Everything that came from others passes text_visible. */
+#include "cmd/client/client_app.h"
+#include "cmd/client/client_json.h"
+#include "cmd/commands.h"
+#include "cmd/say.h"
+#include "core/check.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static const char command[] = "client";
+
+/* A refusal of these is not shown: /join makes the room, unless there is one. */
+static const char quiet_id[] = "\"ftchat-quiet-";
+
+static struct slice words(const char *text)
+{
+    return (struct slice) { (const uint8_t *)text, strlen(text) };
+}
+
+/* Ids of our own are JSON strings too: what is left in the outbox may be answered to a later run
+ * that speaks JSON. */
+static void ask(struct app *app, struct client_op op)
+{
+    char id[40];
+    const char *name = op.kind == CLIENT_CREATE ? quiet_id : "\"ftchat-";
+    int len = snprintf(id, sizeof id, "%s%llu\"", name, (unsigned long long)++app->next_id);
+    op.id = (struct slice) { (const uint8_t *)id, (size_t)len };
+    app_op(app, &op);
+}
+
+static void ask_room(struct app *app, enum client_op_kind kind, struct slice room,
+                     struct slice text)
+{
+    ask(app,
+        (struct client_op) {
+            .kind = kind, .room = room, .text = text, .limit = kind == CLIENT_HISTORY ? 20 : 0 });
+}
+
+static void ask_history(struct app *app)
+{
+    uint32_t limit = app->history_left;
+    ask(app, (struct client_op) {
+                 .kind = CLIENT_HISTORY,
+                 .room = words(app->setup->room),
+                 .before = app->history_before,
+                 .limit = (uint16_t)(limit > LIMIT_HISTORY_PAGE ? LIMIT_HISTORY_PAGE : limit),
+             });
+}
+
+/* --- Showing ---------------------------------------------------------------------------------- */
+
+static void begin_line(struct app *app)
+{
+    if (app->setup->mode == MODE_LINES && app->setup->terminal && !app->prompt_due)
+        text_word(&app->out, "\r\x1b[K");
+    app->prompt_due = true;
+}
+
+static void add_visible(struct app *app, struct slice text)
+{
+    text_visible(&app->out, text, true);
+}
+
+static void show_words(struct app *app, const char *text)
+{
+    begin_line(app);
+    text_word(&app->out, text);
+    text_word(&app->out, "\n");
+}
+
+static void write_record(struct text_out *out, const struct wire_record *record)
+{
+    text_time(out, record->time_us);
+    text_word(out, " ");
+    text_visible(out, record->room, true);
+    bool me = record->kind == RECORD_ME;
+    bool post = record->kind == RECORD_POST;
+    text_word(out, post ? " <" : " * ");
+    text_visible(out, record->from, true);
+    text_word(out, post ? "> " : me ? " " : "");
+    if (record->kind == RECORD_JOIN)
+        text_word(out, " joined");
+    if (record->kind == RECORD_PART)
+        text_word(out, " left");
+    if (record->kind == RECORD_TOPIC)
+        text_word(out, " set the topic: ");
+    text_visible(out, record->text, true);
+    text_word(out, "\n");
+}
+
+static void show_rooms(struct app *app, struct reader *rows)
+{
+    while (!rows->bad && reader_left(rows)) {
+        struct slice room = read_slice8(rows);
+        struct slice topic = read_slice16(rows);
+        uint32_t members = read_u32(rows);
+        uint64_t unread = read_u64(rows);
+        uint8_t joined = read_u8(rows);
+        if (rows->bad)
+            return;
+        begin_line(app);
+        add_visible(app, room);
+        text_word(&app->out, joined ? " (in it), members " : ", members ");
+        text_number(&app->out, members);
+        text_word(&app->out, ", unread ");
+        text_number(&app->out, unread);
+        text_word(&app->out, topic.len ? ": " : "");
+        add_visible(app, topic);
+        text_word(&app->out, "\n");
+    }
+}
+
+static void show_users(struct app *app, struct reader *rows)
+{
+    while (!rows->bad && reader_left(rows)) {
+        struct slice user = read_slice8(rows);
+        uint8_t is_operator = read_u8(rows);
+        uint8_t online = read_u8(rows);
+        if (rows->bad)
+            return;
+        begin_line(app);
+        text_word(&app->out, is_operator ? "@" : " ");
+        add_visible(app, user);
+        text_word(&app->out, online ? "\n" : " (offline)\n");
+    }
+}
+
+/* One page of --history: kept until the older ones are here, for the oldest is printed first. */
+static void take_page(struct app *app, const struct wire_result *result)
+{
+    struct reader rows = reader_of(result->rows.data, result->rows.len);
+    struct text_out page = { 0 };
+    uint64_t oldest = 0;
+    while (!rows.bad && reader_left(&rows)) {
+        struct wire_record record;
+        if (!wire_decode_record(&record, read_slice32(&rows)))
+            break;
+        oldest = oldest ? oldest : record.seq;
+        app->history_left -= app->history_left > 0;
+        if (app->setup->json) {
+            json_write_record(&page, &record);
+            text_word(&page, "\n");
+        } else {
+            write_record(&page, &record);
+        }
+    }
+    app->pages = realloc(app->pages, (app->page_count + 1) * sizeof page);
+    CHECK(app->pages != NULL);
+    app->pages[app->page_count++] = page;
+    app->history_before = oldest;
+}
+
+static void print_pages(struct app *app)
+{
+    while (app->page_count) {
+        struct text_out *page = &app->pages[--app->page_count];
+        text_add(&app->out, page->data, text_len(page));
+        text_free(page);
+    }
+    free(app->pages);
+    app->pages = NULL;
+}
+
+static void show_result(struct app *app, const struct wire_result *result)
+{
+    if (app->setup->mode == MODE_HISTORY) {
+        take_page(app, result);
+        return;
+    }
+    struct reader rows = reader_of(result->rows.data, result->rows.len);
+    if (result->kind == QUERY_ROOMS)
+        show_rooms(app, &rows);
+    if (result->kind == QUERY_WHO)
+        show_users(app, &rows);
+    while (result->kind == QUERY_HISTORY && !rows.bad && reader_left(&rows)) {
+        struct wire_record record;
+        if (!wire_decode_record(&record, read_slice32(&rows)))
+            break;
+        begin_line(app);
+        write_record(&app->out, &record);
+    }
+    if (result->flags & RESULT_STALE)
+        show_words(app, "(this node is behind: there may be more)");
+}
+
+static void show_ack(struct app *app, const struct client_output *output)
+{
+    size_t quiet = sizeof quiet_id - 1;
+    if (output->ack.id.len > quiet && memcmp(output->ack.id.data, quiet_id, quiet) == 0)
+        return;
+    if (output->ack.status == CLIENT_REJECTED) {
+        app->failed = true;
+        if (app->setup->mode == MODE_LINES) {
+            begin_line(app);
+            text_word(&app->out, "not done: ");
+            text_word(&app->out, output->ack.message);
+            text_word(&app->out, "\n");
+        } else {
+            say_error(EXIT_FAILED, command, "not posted: %s", output->ack.message);
+        }
+    } else if (output->ack.status == CLIENT_QUEUED && output->ack.code != CODE_OK &&
+               app->setup->mode == MODE_LINES) {
+        begin_line(app);
+        text_word(&app->out, "waiting: ");
+        text_word(&app->out, output->ack.message);
+        text_word(&app->out, "\n");
+    }
+}
+
+static void show_status(struct app *app, const struct client_output *output)
+{
+    bool quiet = app->setup->mode != MODE_LINES;
+    if (output->kind == CLIENT_OUT_ERROR) {
+        app->failed = true;
+        if (quiet || !output->error.has_id)
+            say_error(EXIT_FAILED, command, "%s: %s", code_name(output->error.code),
+                      output->error.message);
+        else
+            show_words(app, output->error.message);
+    } else if (quiet) {
+        if (output->kind == CLIENT_OUT_OFFLINE && app->setup->mode == MODE_FOLLOW)
+            say_warning(command, "offline: %s", output->offline.reason);
+    } else if (output->kind == CLIENT_OUT_OFFLINE) {
+        begin_line(app);
+        text_word(&app->out, "-- offline: ");
+        text_word(&app->out, output->offline.reason);
+        text_word(&app->out, " (what you write is kept and sent later)\n");
+    } else if (output->kind == CLIENT_OUT_READY) {
+        begin_line(app);
+        text_word(&app->out, "-- online at node ");
+        text_number(&app->out, output->ready.ready->node);
+        text_word(&app->out, output->ready.ready->quorum ? "\n" : ", no quorum now\n");
+    } else if (output->kind == CLIENT_OUT_CLUSTER && !output->cluster->quorum) {
+        show_words(app, "-- no quorum now: what you write waits");
+    }
+}
+
+static bool is_followed(const struct app *app, const struct wire_record *record)
+{
+    const char *room = app->setup->room;
+    if (app->setup->mode == MODE_LINES || !room[0])
+        return true;
+    return record->room.len == strlen(room) && memcmp(record->room.data, room, strlen(room)) == 0;
+}
+
+void lines_output(struct app *app, const struct client_output *output)
+{
+    switch (output->kind) {
+    case CLIENT_OUT_RECORD:
+        if (!is_followed(app, output->record))
+            break;
+        if (app->setup->json) {
+            json_write_record(&app->out, output->record);
+            text_word(&app->out, "\n");
+            break;
+        }
+        begin_line(app);
+        write_record(&app->out, output->record);
+        break;
+    case CLIENT_OUT_RESULT:
+        show_result(app, output->result.result);
+        break;
+    case CLIENT_OUT_ACK:
+        show_ack(app, output);
+        break;
+    case CLIENT_OUT_SKIPPED:
+        begin_line(app);
+        text_word(&app->out, "-- not shown here (see history): ");
+        add_visible(app, output->skipped.room);
+        text_word(&app->out, " ");
+        text_number(&app->out, output->skipped.from);
+        text_word(&app->out, "-");
+        text_number(&app->out, output->skipped.to);
+        text_word(&app->out, "\n");
+        break;
+    default:
+        show_status(app, output);
+    }
+}
+
+void lines_prompt(struct app *app)
+{
+    if (app->setup->mode == MODE_HISTORY && !app->exited && app->page_count &&
+        client_view(app->client).queries == 0) {
+        /* One more page, or all is here. */
+        if (app->history_left && app->history_before > 1) {
+            ask_history(app);
+        } else {
+            print_pages(app);
+            app_stop(app, 1);
+        }
+    }
+    if (app->setup->mode != MODE_LINES || !app->setup->terminal || !app->prompt_due)
+        return;
+    app->prompt_due = false;
+    add_visible(app, words(app->setup->room[0] ? app->setup->room : "(no room)"));
+    text_word(&app->out, "> ");
+}
+
+/* --- Typing ----------------------------------------------------------------------------------- */
+
+static struct slice first_word(struct slice *rest)
+{
+    size_t len = 0;
+    while (len < rest->len && rest->data[len] != ' ')
+        len++;
+    struct slice word = { rest->data, len };
+    while (len < rest->len && rest->data[len] == ' ')
+        len++;
+    *rest = (struct slice) { rest->data + len, rest->len - len };
+    return word;
+}
+
+static bool is_word(struct slice word, const char *other)
+{
+    return word.len == strlen(other) && memcmp(word.data, other, word.len) == 0;
+}
+
+/* The room that is written to from now on. */
+static void change_room(struct app *app, struct slice room)
+{
+    struct client_setup *setup = app->setup;
+    if (room.len > LIMIT_ROOM_NAME)
+        return;
+    memcpy(setup->room, room.data, room.len);
+    setup->room[room.len] = '\0';
+}
+
+static void send_message(struct app *app, struct slice rest)
+{
+    struct slice user = first_word(&rest);
+    char room[LIMIT_ROOM_NAME + 1];
+    if (user.len == 0 || user.len + 1 > LIMIT_ROOM_NAME) {
+        show_words(app, "/msg USER TEXT");
+        return;
+    }
+    room[0] = '@';
+    memcpy(room + 1, user.data, user.len);
+    struct slice to = { (const uint8_t *)room, user.len + 1 };
+    if (rest.len)
+        ask_room(app, CLIENT_SEND, to, rest);
+    else
+        change_room(app, to);
+}
+
+static void slash(struct app *app, struct slice rest)
+{
+    struct slice word = first_word(&rest);
+    struct slice here = words(app->setup->room);
+    struct slice given = rest.len ? rest : here;
+    app->prompt_due = true;
+    if (is_word(word, "/join")) {
+        ask_room(app, CLIENT_CREATE, rest, words(""));
+        ask_room(app, CLIENT_JOIN, rest, words(""));
+        change_room(app, rest);
+    } else if (is_word(word, "/part")) {
+        ask_room(app, CLIENT_PART, given, words(""));
+    } else if (is_word(word, "/msg") || is_word(word, "/query")) {
+        send_message(app, rest);
+    } else if (is_word(word, "/me")) {
+        ask_room(app, CLIENT_ME, here, rest);
+    } else if (is_word(word, "/topic")) {
+        ask_room(app, CLIENT_TOPIC, here, rest);
+    } else if (is_word(word, "/names") || is_word(word, "/who")) {
+        ask_room(app, CLIENT_WHO, given, words(""));
+    } else if (is_word(word, "/list")) {
+        ask_room(app, CLIENT_ROOMS, here, words(""));
+    } else if (is_word(word, "/history")) {
+        ask_room(app, CLIENT_HISTORY, given, words(""));
+    } else if (is_word(word, "/quit")) {
+        app_stop(app, app->setup->wait_us);
+    } else {
+        show_words(app, "/join #room  /part  /msg user text  /me text  /topic text  "
+                        "/names  /who  /list  /history  /quit");
+    }
+}
+
+static void refuse_line(struct app *app)
+{
+    if (app->setup->mode == MODE_JSON) {
+        json_write_error(&app->out, words("null"), CODE_BAD_REQUEST,
+                         "the line is longer than 64 KiB");
+        return;
+    }
+    app->failed = true;
+    say_error(EXIT_FAILED, command, "a line is longer than 64 KiB and was not posted");
+}
+
+void lines_input(struct app *app, struct slice line, bool too_long)
+{
+    struct client_op op;
+    app->progress_at = loop_now_us(app->loop);
+    if (too_long) {
+        refuse_line(app);
+    } else if (app->setup->mode == MODE_JSON) {
+        enum json_line kind = json_read_op(line, app->scratch, &op, &app->out);
+        if (kind == JSON_LINE_OP)
+            app_op(app, &op);
+        else if (kind == JSON_LINE_QUIT)
+            app_stop(app, app->setup->wait_us);
+    } else if (app->setup->mode == MODE_SEND) {
+        if (line.len)
+            ask_room(app, CLIENT_SEND, words(app->setup->room), line);
+    } else if (line.len && line.data[0] == '/') {
+        slash(app, line);
+    } else if (line.len && !app->setup->room[0]) {
+        show_words(app, "no room yet: /join #room, or /msg user text");
+    } else if (line.len) {
+        app->prompt_due = true;
+        ask_room(app, CLIENT_SEND, words(app->setup->room), line);
+    } else {
+        app->prompt_due = true;
+    }
+}
+
+void lines_end(struct app *app)
+{
+    app_stop(app, app->setup->wait_us);
+}
+
+void lines_start(struct app *app)
+{
+    const struct client_setup *setup = app->setup;
+    bool public_room = setup->room[0] == '#';
+    app->history_left = setup->history;
+    if (public_room && (setup->mode == MODE_SEND || setup->mode == MODE_LINES))
+        ask_room(app, CLIENT_JOIN, words(setup->room), words(""));
+    if (setup->mode == MODE_HISTORY)
+        ask_history(app);
+    app->prompt_due = true;
+}
+
+/* What was refused makes the run a failure; a history that was printed makes it none. */
+int lines_status(const struct app *app, int status)
+{
+    if (app->setup->mode == MODE_HISTORY && status == EXIT_UNREACHABLE && app->ready_once &&
+        app->history_left != app->setup->history && !app->pages)
+        status = EXIT_DONE;
+    bool counts = app->setup->mode == MODE_SEND || app->setup->mode == MODE_HISTORY;
+    return status == EXIT_DONE && counts && app->failed ? EXIT_FAILED : status;
+}

@@ -1,0 +1,353 @@
+#include "cmd/client/client_state.h"
+
+#include "cmd/say.h"
+#include "core/check.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum {
+    STATE_TWINS = 64,             /* clients of one user at the same time */
+    STATE_TIDY_BYTES = 8 << 20,   /* a file beyond this is written anew when nothing is open */
+    STATE_FILE_BYTES = 512 << 20, /* more is not read */
+};
+
+struct client_state {
+    const char *command;
+    char path[PATH_MAX];
+    int lock_fd;
+    int folder_fd;
+    int fd;
+    size_t file_bytes;
+    struct text_out pending;         /* to be appended */
+    struct client_recovered current; /* without entries */
+    bool renewing;
+    struct text_out fresh; /* PUTs of the new device */
+    bool complained;
+    uint8_t *bytes; /* of the file as it was read: the entries point there */
+    struct outbox_image image;
+};
+
+static void complain(struct client_state *state, const char *what)
+{
+    if (!state->complained)
+        say_warning(state->command, "%s: %s: %s (what is queued may not survive this run)",
+                    state->path, what, strerror(errno));
+    state->complained = true;
+}
+
+static bool write_all(int fd, const char *data, size_t len)
+{
+    while (len) {
+        ssize_t written = write(fd, data, len);
+        if (written < 0 && errno == EINTR)
+            continue;
+        if (written <= 0)
+            return false;
+        data += written;
+        len -= (size_t)written;
+    }
+    return true;
+}
+
+/* --- Finding the place ------------------------------------------------------------------------ */
+
+static bool make_folders(char *path)
+{
+    for (char *at = path + 1; *at; at++) {
+        if (*at != '/')
+            continue;
+        *at = '\0';
+        bool failed = mkdir(path, 0700) != 0 && errno != EEXIST;
+        *at = '/';
+        if (failed)
+            return false;
+    }
+    return mkdir(path, 0700) == 0 || errno == EEXIST;
+}
+
+static bool find_folder(char out[PATH_MAX], const char *given)
+{
+    const char *xdg = getenv("XDG_STATE_HOME");
+    const char *home = getenv("HOME");
+    int len;
+    if (given)
+        len = snprintf(out, PATH_MAX, "%s", given);
+    else if (xdg && xdg[0] == '/')
+        len = snprintf(out, PATH_MAX, "%s/ftchat", xdg);
+    else
+        len = snprintf(out, PATH_MAX, "%s/.local/state/ftchat", home && *home ? home : ".");
+    return len > 0 && len < PATH_MAX - 128;
+}
+
+/* Takes the first place that no other client holds; its name is in state->path. */
+static bool take_place(struct client_state *state, const char *folder, const char *user,
+                       const char *key_id)
+{
+    for (int twin = 1; twin <= STATE_TWINS; twin++) {
+        char suffix[16] = "";
+        if (twin > 1)
+            snprintf(suffix, sizeof suffix, "-%d", twin);
+        char lock[PATH_MAX];
+        int len = snprintf(lock, sizeof lock, "%s/%s@%s%s.lock", folder, user, key_id, suffix);
+        CHECK(len > 0 && len < PATH_MAX);
+        state->lock_fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+        if (state->lock_fd < 0)
+            return false;
+        if (flock(state->lock_fd, LOCK_EX | LOCK_NB) == 0) {
+            memcpy(state->path, lock, (size_t)len - 5);
+            memcpy(state->path + len - 5, ".state", 7);
+            return true;
+        }
+        close(state->lock_fd);
+        state->lock_fd = -1;
+    }
+    errno = EBUSY;
+    return false;
+}
+
+/* --- The whole file --------------------------------------------------------------------------- */
+
+static bool read_file(struct client_state *state, size_t *len)
+{
+    struct stat about;
+    if (fstat(state->fd, &about) != 0 || about.st_size > STATE_FILE_BYTES)
+        return false;
+    state->bytes = malloc((size_t)about.st_size + 1);
+    CHECK(state->bytes != NULL);
+    *len = 0;
+    while (*len < (size_t)about.st_size) {
+        ssize_t got =
+            pread(state->fd, state->bytes + *len, (size_t)about.st_size - *len, (off_t)*len);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            return got == 0;
+        *len += (size_t)got;
+    }
+    return true;
+}
+
+/* Writes `all` beside the file, durably, and puts it in its place. */
+static bool replace_file(struct client_state *state, const struct text_out *all)
+{
+    char path[PATH_MAX + 8];
+    snprintf(path, sizeof path, "%s.new", state->path);
+    int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return false;
+    if (!write_all(fd, all->data + all->start, text_len(all)) || fsync(fd) != 0 ||
+        rename(path, state->path) != 0) {
+        close(fd);
+        return false;
+    }
+    (void)fsync(state->folder_fd);
+    if (state->fd >= 0)
+        close(state->fd);
+    state->fd = fd;
+    state->file_bytes = text_len(all);
+    return true;
+}
+
+static void make_secret_key(uint8_t secret_key[SECRET_KEY_BYTES])
+{
+    uint8_t public_key[PUBLIC_KEY_BYTES];
+    int failed = crypto_sign_keypair(public_key, secret_key);
+    CHECK(failed == 0);
+}
+
+static bool begin_anew(struct client_state *state)
+{
+    make_secret_key(state->image.recovered.secret_key);
+    state->current = state->image.recovered;
+    struct text_out all = { 0 };
+    outbox_write_all(&all, &state->image.recovered);
+    bool good = replace_file(state, &all);
+    text_free(&all);
+    return good;
+}
+
+/* What the core has room for: a file from elsewhere may hold more. */
+static bool fits(const struct client_recovered *recovered)
+{
+    size_t bytes = 0;
+    for (uint32_t i = 0; i < recovered->entry_count; i++)
+        bytes += recovered->entries[i].id.len + recovered->entries[i].body.len;
+    return recovered->entry_count <= LIMIT_OUTBOX_ENTRIES && bytes <= LIMIT_OUTBOX_BYTES;
+}
+
+static bool load(struct client_state *state)
+{
+    state->fd = open(state->path, O_RDWR | O_APPEND | O_CLOEXEC | O_NOFOLLOW);
+    if (state->fd < 0)
+        return errno == ENOENT && begin_anew(state);
+    size_t len = 0;
+    if (!read_file(state, &len))
+        return false;
+    bool whole = outbox_read(&state->image, (struct slice) { state->bytes, len });
+    if (!whole || !fits(&state->image.recovered)) {
+        char aside[PATH_MAX + 8];
+        snprintf(aside, sizeof aside, "%s.bad", state->path);
+        say_warning(state->command, "%s: cannot be read (kept as %s; a new device is made)",
+                    state->path, aside);
+        free(state->image.entries);
+        memset(&state->image, 0, sizeof state->image);
+        return rename(state->path, aside) == 0 && begin_anew(state);
+    }
+    state->current = state->image.recovered;
+    state->current.entries = NULL;
+    state->current.entry_count = 0;
+    if (state->image.whole_bytes < len)
+        say_warning(state->command, "%s: its last %zu bytes were torn and are cut off", state->path,
+                    len - state->image.whole_bytes);
+    struct text_out all = { 0 };
+    outbox_write_all(&all, &state->image.recovered);
+    bool good = replace_file(state, &all);
+    text_free(&all);
+    return good;
+}
+
+struct client_state *state_open(const char *command, const char *folder, const char *user,
+                                const char *key_id)
+{
+    struct client_state *state = calloc(1, sizeof *state);
+    CHECK(state != NULL);
+    state->command = command;
+    state->fd = state->lock_fd = state->folder_fd = -1;
+    char path[PATH_MAX];
+    bool good = find_folder(path, folder) && make_folders(path);
+    if (good)
+        state->folder_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    good = good && state->folder_fd >= 0 && take_place(state, path, user, key_id) && load(state);
+    if (good)
+        return state;
+    say_error(1, command, "%s: the state cannot be kept here: %s (see --state-dir)", path,
+              strerror(errno));
+    state_close(state);
+    return NULL;
+}
+
+void state_close(struct client_state *state)
+{
+    if (!state)
+        return;
+    if (state->fd >= 0)
+        close(state->fd);
+    if (state->lock_fd >= 0)
+        close(state->lock_fd);
+    if (state->folder_fd >= 0)
+        close(state->folder_fd);
+    text_free(&state->pending);
+    text_free(&state->fresh);
+    free(state->image.entries);
+    free(state->bytes);
+    sodium_memzero(state, sizeof *state);
+    free(state);
+}
+
+const struct client_recovered *state_recovered(const struct client_state *state)
+{
+    return &state->image.recovered;
+}
+
+/* --- Changes ---------------------------------------------------------------------------------- */
+
+void state_put(struct client_state *state, const struct client_entry *put)
+{
+    outbox_write_put(state->renewing ? &state->fresh : &state->pending, put);
+    state->current.last_number = put->number;
+    if (put->seq)
+        state->current.last_seq = put->seq;
+}
+
+void state_done(struct client_state *state, uint64_t number, uint64_t seq)
+{
+    outbox_write_done(&state->pending, number, seq);
+    if (seq > state->current.done_seq)
+        state->current.done_seq = seq;
+}
+
+void state_cursor(struct client_state *state, uint64_t index, uint64_t floor)
+{
+    outbox_write_cursor(&state->pending, index, floor);
+    state->current.cursor = index;
+    state->current.floor = floor;
+}
+
+void state_enrolled(struct client_state *state, uint32_t device, uint64_t index)
+{
+    outbox_write_enrolled(&state->pending, device, index);
+    state->current.device = device;
+    state->current.enrolled_index = index;
+    state_write(state);
+    state_sync(state);
+}
+
+void state_new_device(struct client_state *state, const uint8_t secret_key[SECRET_KEY_BYTES])
+{
+    state_write(state);
+    state->renewing = true;
+    memcpy(state->current.secret_key, secret_key, SECRET_KEY_BYTES);
+    state->current.device = 0;
+    state->current.enrolled_index = 0;
+    state->current.last_seq = 0;
+    state->current.done_seq = 0;
+}
+
+void state_write(struct client_state *state)
+{
+    size_t len = text_len(&state->pending);
+    if (len == 0)
+        return;
+    if (write_all(state->fd, state->pending.data + state->pending.start, len)) {
+        state->file_bytes += len;
+        state->complained = false;
+    } else {
+        complain(state, "cannot be written");
+    }
+    state->pending.start = state->pending.end = 0;
+}
+
+/* The new device takes the old one's place, with all that goes on under it. */
+static void renew(struct client_state *state)
+{
+    state->renewing = false;
+    struct text_out all = { 0 };
+    outbox_write_magic(&all);
+    outbox_write_device(&all, state->current.secret_key);
+    outbox_write_cursor(&all, state->current.cursor, state->current.floor);
+    text_add(&all, state->fresh.data + state->fresh.start, text_len(&state->fresh));
+    outbox_write_counts(&all, &state->current);
+    if (!replace_file(state, &all))
+        complain(state, "cannot be replaced");
+    state->fresh.start = state->fresh.end = 0;
+    text_free(&all);
+}
+
+void state_sync(struct client_state *state)
+{
+    state_write(state);
+    if (state->renewing)
+        renew(state);
+    else if (fsync(state->fd) != 0)
+        complain(state, "cannot be synced");
+}
+
+void state_tidy(struct client_state *state, bool nothing_open)
+{
+    if (!nothing_open || state->renewing || state->file_bytes < STATE_TIDY_BYTES)
+        return;
+    struct text_out all = { 0 };
+    state->current.entry_count = 0;
+    outbox_write_all(&all, &state->current);
+    if (!replace_file(state, &all))
+        complain(state, "cannot be replaced");
+    text_free(&all);
+}
