@@ -278,6 +278,7 @@ static void leadership_is_handed_over(void **state)
     assert_true(raft_transfer(raft, target, world->now, &out));
     assert_false(raft_transfer(raft, target, world->now, &out));
     assert_true(raft_transferring(raft));
+    assert_false(raft->transfer_told); /* not before it has everything */
     assert_false(raft_can_propose(raft));
     assert_int_equal(rafts_propose(world, leader, 20), 0);
     rafts_settle(world); /* without the clock moving: no stickiness, no pre-vote */

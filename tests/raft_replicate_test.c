@@ -137,6 +137,8 @@ static void earlier_terms_are_not_committed_by_counting(void **state)
     }
     raft_advance_commit(raft);
     assert_int_equal(raft->commit, 1);
+    uint64_t index;
+    assert_int_equal(raft_read(raft, &index), 0); /* it does not know yet what is committed */
     /* With its own entry on a majority both are. */
     raft->peers[2].match = raft->peers[3].match = 3;
     raft->durable = 3;
@@ -707,6 +709,37 @@ static void a_full_memory_refuses_and_recovers(void **state)
     rafts_free(world);
 }
 
+/* Nothing is committed, so nothing may be forgotten, and there is no room for more: the next leader's
+ * first entry must still find room, with its followers too. */
+static void a_new_leader_gets_out_of_a_full_memory(void **state)
+{
+    (void)state;
+    uint8_t leader;
+    struct rafts *world = elected(3, &leader);
+    while (rafts_propose(world, leader, 8))
+        rafts_drop_all(world, 0, leader);
+    uint64_t last = rafts_raft(world, leader)->log.last;
+    uint8_t follower = another(leader, 0);
+    for (int i = 0; i < 2000 && rafts_raft(world, follower)->durable < last; i++) {
+        rafts_deliver_all(world, leader, 0);
+        for (uint8_t slot = 1; slot <= 3; slot++) {
+            if (slot != leader && world->nodes[slot].flushing)
+                rafts_flush(world, slot, RAFT_FLUSHED);
+        }
+        rafts_drop_all(world, 0, leader); /* it hears of nothing, but for what lets it send on */
+        for (uint8_t slot = 1; slot <= 3; slot++)
+            rafts_raft(world, leader)->peers[slot].inflight_count = 0;
+        rafts_end_turn(world, leader);
+    }
+    assert_int_equal(rafts_raft(world, follower)->durable, last);
+    assert_true(rafts_raft(world, follower)->commit < last / 2);
+    rafts_crash(world, leader);
+    rafts_run(world, 3000000);
+    assert_int_not_equal(rafts_leader(world), 0);
+    assert_true(rafts_raft(world, rafts_leader(world))->commit > last);
+    rafts_free(world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -728,6 +761,7 @@ int main(void)
         cmocka_unit_test(a_restart_goes_on_from_a_checkpoint),
         cmocka_unit_test(what_does_not_fit_together_is_not_restored),
         cmocka_unit_test(a_full_memory_refuses_and_recovers),
+        cmocka_unit_test(a_new_leader_gets_out_of_a_full_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -294,11 +294,10 @@ static void on_reject(struct raft *raft, struct raft_peer *peer,
     if (peer->progress == RAFT_PROBE && reply->rejected != peer->next - 1)
         return;
     uint64_t prev = reply->conflict_index;
-    if (prev > raft->log.last || raft_log_term(&raft->log, prev) != reply->conflict_term) {
+    /* A term's entries begin at one index everywhere. So either this index has that term here too,
+     * or the leader's last one of a term not above it lies lower than what was rejected. */
+    if (prev > raft->log.last || raft_log_term(&raft->log, prev) != reply->conflict_term)
         prev = raft_log_last_of_term(&raft->log, reply->conflict_term);
-        if (prev >= reply->rejected && reply->conflict_term > 0)
-            prev = raft_log_last_of_term(&raft->log, reply->conflict_term - 1);
-    }
     if (prev >= reply->rejected || prev < peer->match)
         prev = peer->match;
     probe_from(raft, peer, prev);
