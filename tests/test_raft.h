@@ -10,7 +10,13 @@
 #include "core/raft/raft.h"
 #include "core/raft/state.h"
 
-enum { RAFTS_NODES = 7, RAFTS_MESSAGES = 8192, RAFTS_DISK_BYTES = 1 << 20, RAFTS_INDEXES = 65536, RAFTS_READS = 64 };
+enum {
+    RAFTS_NODES = 7,
+    RAFTS_MESSAGES = 8192,
+    RAFTS_DISK_BYTES = 1 << 20,
+    RAFTS_INDEXES = 65536,
+    RAFTS_READS = 64
+};
 
 struct rafts_disk {
     uint8_t cluster[IDENTITY_BYTES];
@@ -37,7 +43,7 @@ struct rafts_node {
     bool flushing;
     struct effect_flush flush;
     uint64_t flush_sum; /* of the entries' bytes when the flush was emitted */
-    unsigned reads; /* under way, oldest first */
+    unsigned reads;     /* under way, oldest first */
     uint64_t read_id[RAFTS_READS];
     uint64_t read_index[RAFTS_READS];
     uint64_t wake_at_us;
