@@ -159,10 +159,8 @@ static void watch_input(struct app *app, bool on)
     }
     if (!on)
         loop_unwatch(app->loop, &app->in);
-    else if (!app->in.added && loop_watch(app->loop, &app->in, LOOP_READ) != FT_OK) {
-        app->in_plain = true;
-        loop_again(app->loop);
-    }
+    else if (!app->in.added && loop_watch(app->loop, &app->in, LOOP_READ) != FT_OK)
+        app_stop(app, 0);
 }
 
 static void input_ready(struct loop_source *source, unsigned ready)
@@ -194,6 +192,14 @@ void io_read(struct app *app)
     watch_input(app, empty && may_take(app));
 }
 
+/* Files and /dev/null cannot be waited for: they are always ready. */
+static bool is_plain(int fd)
+{
+    struct stat about;
+    return fstat(fd, &about) != 0 ||
+           (!S_ISFIFO(about.st_mode) && !S_ISSOCK(about.st_mode) && !isatty(fd));
+}
+
 void io_start(struct app *app)
 {
     app->input = malloc(INPUT_BYTES);
@@ -202,6 +208,7 @@ void io_start(struct app *app)
     CHECK(app->scratch != NULL);
     app->in = (struct loop_source) { .on_ready = input_ready, .fd = STDIN_FILENO };
     app->in_open = app->setup->mode != MODE_FOLLOW && app->setup->mode != MODE_HISTORY;
+    app->in_plain = is_plain(STDIN_FILENO);
     open_output(app);
     app->out_source = (struct loop_source) { .on_ready = output_ready, .fd = app->out_fd };
     watch_input(app, true);

@@ -241,6 +241,8 @@ static void show_status(struct app *app, const struct client_output *output)
 static bool is_followed(const struct app *app, const struct wire_record *record)
 {
     const char *room = app->setup->room;
+    if (app->setup->mode == MODE_SEND || app->setup->mode == MODE_HISTORY)
+        return false;
     if (app->setup->mode == MODE_LINES || !room[0])
         return true;
     return record->room.len == strlen(room) && memcmp(record->room.data, room, strlen(room)) == 0;
