@@ -13,6 +13,8 @@ static const struct subcommand {
     const char *help;
 } subcommands[] = {
     { "init", ctl_init, "make the cluster's key files, its ini and its data folder" },
+    { "form", ctl_form, "make the configured nodes one cluster, once" },
+    { "status", ctl_status, "show every node, the leader, and what may still fail" },
     { "check", ctl_check, "check the ini and the keys, starting nothing" },
 };
 

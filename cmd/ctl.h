@@ -5,5 +5,7 @@
 
 int ctl_init(int argc, char **argv);
 int ctl_check(int argc, char **argv);
+int ctl_form(int argc, char **argv);
+int ctl_status(int argc, char **argv);
 
 #endif

@@ -15,11 +15,6 @@ static int not_yet(const char *command, const char *about, int argc, char **argv
     return say_error(EXIT_FAILED, command, "not in this build yet");
 }
 
-int cmd_node(int argc, char **argv)
-{
-    return not_yet("node", "Runs one node of the cluster. Not in this build yet.", argc, argv);
-}
-
 int cmd_monitor(int argc, char **argv)
 {
     return not_yet("monitor", "Starts, watches and restarts nodes. Not in this build yet.", argc,

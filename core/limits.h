@@ -43,6 +43,7 @@ enum {
     LIMIT_CONNECTIONS = 65536,
     LIMIT_QUEUE_BYTES = 16 << 20, /* commands of a node's clients, waiting for their answer */
     LIMIT_QUEUE_COMMANDS = 131072,
+    LIMIT_RECENT_BYTES = 4 << 20, /* newest applied records, encoded */
     LIMIT_CLIENT_UNSENT_BYTES = 256
                                 << 10, /* a reader beyond this is served from disk, at its pace */
 

@@ -143,7 +143,9 @@ static bool page_of(const struct wire_query *query, uint64_t first, uint64_t las
 
 static void start_page(struct node *node, struct pending_query *page, const struct effects *out)
 {
+    CHECK(node->query_reads < NODE_QUERY_READS);
     page->reading = true;
+    node->query_reads++;
     uint64_t id = read_id(READ_FOR_QUERY, 0, (uint32_t)(page - node->queries));
     struct effect effect = {
         .kind = EFFECT_READ_POSTS,
@@ -155,6 +157,12 @@ static void start_page(struct node *node, struct pending_query *page, const stru
                              .max_records = LIMIT_HISTORY_PAGE } },
     };
     effect_emit(out, &effect);
+}
+
+static bool may_start(const struct node *node, const struct pending_query *page)
+{
+    return page->used && !page->reading && node->query_reads < NODE_QUERY_READS &&
+           raft_view(node->raft).durable >= page->needs_durable;
 }
 
 static void query_history(struct node *node, struct session *session,
@@ -181,19 +189,19 @@ static void query_history(struct node *node, struct session *session,
         *slot = page;
         if (i >= node->queries_used)
             node->queries_used = i + 1;
-        if (raft_view(node->raft).durable >= page.needs_durable)
+        if (may_start(node, slot))
             start_page(node, slot, out);
         return;
     }
     refuse(node, session, query, CODE_BUSY, out);
 }
 
+/* Starts what waited: for a flush, or for its turn. */
 void query_flushed(struct node *node, const struct effects *out)
 {
-    uint64_t durable = raft_view(node->raft).durable;
     for (uint32_t i = 0; i < node->queries_used; i++) {
         struct pending_query *page = &node->queries[i];
-        if (page->used && !page->reading && durable >= page->needs_durable)
+        if (may_start(node, page))
             start_page(node, page, out);
     }
 }
@@ -246,13 +254,16 @@ static bool shrink_page(struct pending_query *page, struct slice data)
     return true;
 }
 
-void query_read_done(struct node *node, uint32_t number, const struct node_event *event,
-                     const struct effects *out)
+static void page_read(struct node *node, uint32_t number, const struct node_event *event,
+                      const struct effects *out)
 {
     CHECK(number < NODE_QUERIES);
     struct pending_query *page = &node->queries[number];
     CHECK(page->used && page->reading);
+    CHECK(node->query_reads > 0);
+    node->query_reads--;
     page->used = false;
+    page->reading = false;
     struct session *session = session_if_same(node, page->connection, page->generation);
     if (!session)
         return;
@@ -269,6 +280,15 @@ void query_read_done(struct node *node, uint32_t number, const struct node_event
     struct writer writer = begin_result(node, &page->query, CODE_OK, more ? RESULT_MORE : 0);
     write_rows(node, session, event->read.data, &writer);
     end_result(node, session, &writer, out);
+}
+
+void query_read_done(struct node *node, uint32_t number, const struct node_event *event,
+                     const struct effects *out)
+{
+    bool others_wait = node->query_reads == NODE_QUERY_READS;
+    page_read(node, number, event, out);
+    if (others_wait)
+        query_flushed(node, out);
 }
 
 /* A page that is being read keeps its place until the read is done; one that waits is forgotten at once. */

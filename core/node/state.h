@@ -27,6 +27,7 @@ enum {
     NODE_APPLY_BYTES = 1 << 20,   /* applied in one turn at most */
     NODE_STOP_US = 2000000,       /* handing over takes at most this long */
     NODE_QUERIES = 1024,
+    NODE_QUERY_READS = 128,      /* pages being read at once */
     NODE_NONCES = 4096,  /* commands of no device waiting at once */
     NODE_RANGES = 16384, /* rooms of one catch-up read */
     NODE_PAGE_BYTES = 128 << 10,
@@ -161,6 +162,7 @@ struct node {
     uint32_t behind;      /* sessions that are STREAM_BEHIND */
     uint32_t behind_turn; /* whose turn it is among them */
     uint32_t queries_used;
+    uint32_t query_reads;
     uint64_t register_tokens_us; /* token bucket in microseconds of credit */
     uint64_t register_at_us;
 

@@ -1,0 +1,165 @@
+#include "cmd/ctl_ask.h"
+
+#include "cmd/commands.h"
+#include "cmd/crypto_sodium.h"
+#include "cmd/keys.h"
+#include "cmd/say.h"
+#include "core/check.h"
+
+#include <string.h>
+
+static void on_event(void *owner, struct channel *channel, const struct channel_event *event)
+{
+    struct ask *ask = owner;
+    struct ask_node *node = &ask->nodes[channel_tag(channel)];
+    switch (event->kind) {
+    case CHANNEL_OPENED:
+        channel_admit(channel, ASK_REPLY_BYTES);
+        node->state = ASK_WAITING;
+        if (!channel_send(channel, &(struct slice) { node->request, node->request_len }, 1))
+            node->state = ASK_FAILED;
+        break;
+    case CHANNEL_MESSAGE:
+        CHECK(event->message.len <= ASK_REPLY_BYTES);
+        memcpy(node->reply, event->message.data, event->message.len);
+        node->reply_len = event->message.len;
+        node->state = ASK_ANSWERED;
+        break;
+    case CHANNEL_DRAINED:
+        break;
+    case CHANNEL_CLOSED:
+        node->channel = NULL;
+        node->end = event->end;
+        if (node->state != ASK_ANSWERED)
+            node->state = ASK_FAILED;
+        break;
+    }
+}
+
+static void on_deadline(struct loop_timer *timer)
+{
+    LOOP_HOLDER(struct ask, deadline, timer)->over = true;
+}
+
+int ask_open(struct ask *ask, const char *command, const char *config)
+{
+    struct cluster_keys keys;
+    int status = config_load(&ask->file, command, config);
+    if (status)
+        return status;
+    if (!crypto_start())
+        return say_error(EXIT_FAILED, command, "the system gives no randomness");
+    status = config_load_keys(&ask->file, command, &keys);
+    if (status)
+        return status;
+    ask->loop = loop_create();
+    struct channels_config settings = { .static_public = keys.public_half.public_key,
+                                        .psk = keys.psk,
+                                        .max_channels = 64,
+                                        .linger_us = 100000 };
+    ask->channels = ask->loop ? channels_create(ask->loop, &settings) : NULL;
+    keys_wipe(&keys);
+    if (!ask->channels)
+        return say_error(EXIT_FAILED, command, "no memory");
+    ask->deadline.on_fire = on_deadline;
+    return EXIT_DONE;
+}
+
+void ask_close(struct ask *ask)
+{
+    if (!ask->channels)
+        return;
+    for (unsigned slot = 1; slot <= LIMIT_NODES; slot++)
+        if (ask->nodes[slot].channel)
+            channel_close(ask->nodes[slot].channel, true);
+    uint64_t until = loop_clock_us() + 200000;
+    do
+        loop_run_once(ask->loop, 10000);
+    while (channels_state(ask->channels).lingering && loop_clock_us() < until);
+    channels_destroy(ask->channels);
+    loop_destroy(ask->loop);
+}
+
+void ask_send(struct ask *ask, uint8_t slot, struct slice request)
+{
+    struct ask_node *node = &ask->nodes[slot];
+    const struct config_node *config = &ask->file.config.nodes[slot];
+    CHECK(config->present);
+    CHECK(request.len <= sizeof node->request);
+    memcpy(node->request, request.data, request.len);
+    node->request_len = request.len;
+    node->reply_len = 0;
+    if (node->channel) {
+        node->state = channel_send(node->channel, &request, 1) ? ASK_WAITING : ASK_FAILED;
+        return;
+    }
+    node->channel = channel_dial(ask->channels, config->host, config->port, ROLE_CTL, 2000000,
+                                 ASK_REPLY_BYTES, on_event, ask);
+    node->state = node->channel ? ASK_DIALLING : ASK_FAILED;
+    if (node->channel)
+        channel_set_tag(node->channel, slot);
+}
+
+static unsigned count(const struct ask *ask, enum ask_state state)
+{
+    unsigned found = 0;
+    for (unsigned slot = 1; slot <= LIMIT_NODES; slot++)
+        found += ask->nodes[slot].state == state;
+    return found;
+}
+
+static void wait_for(struct ask *ask, uint64_t until_us, bool any)
+{
+    ask->over = false;
+    loop_timer_set(ask->loop, &ask->deadline, until_us);
+    while (!ask->over && count(ask, ASK_DIALLING) + count(ask, ASK_WAITING) > 0 &&
+           !(any && count(ask, ASK_ANSWERED)))
+        loop_run_once(ask->loop, UINT64_MAX);
+    loop_timer_clear(ask->loop, &ask->deadline);
+}
+
+void ask_wait(struct ask *ask, uint64_t until_us)
+{
+    wait_for(ask, until_us, false);
+}
+
+void ask_wait_any(struct ask *ask, uint64_t until_us)
+{
+    wait_for(ask, until_us, true);
+}
+
+struct slice ask_reply(const struct ask *ask, uint8_t slot)
+{
+    const struct ask_node *node = &ask->nodes[slot];
+    return (struct slice) { node->reply, node->state == ASK_ANSWERED ? node->reply_len : 0 };
+}
+
+void ask_statuses(struct ask *ask, struct wire_status statuses[LIMIT_NODES + 1], uint64_t until_us)
+{
+    uint8_t request[1] = { WIRE_STATUS };
+    for (uint8_t slot = 1; slot <= LIMIT_NODES; slot++)
+        if (ask->file.config.nodes[slot].present)
+            ask_send(ask, slot, (struct slice) { request, 1 });
+    ask_wait(ask, until_us);
+    for (uint8_t slot = 1; slot <= LIMIT_NODES; slot++) {
+        struct slice reply = ask_reply(ask, slot);
+        memset(&statuses[slot], 0, sizeof statuses[slot]);
+        if (reply.len && !wire_decode_status(&statuses[slot], reply))
+            memset(&statuses[slot], 0, sizeof statuses[slot]);
+    }
+}
+
+bool ask_done(struct slice reply, enum chat_code *code, uint64_t *index, char why[256])
+{
+    struct reader reader = reader_of(reply.data, reply.len);
+    uint8_t type = read_u8(&reader);
+    uint8_t number = read_u8(&reader);
+    *index = read_u64(&reader);
+    struct slice text = read_slice8(&reader);
+    if (!reader_finished(&reader) || type != WIRE_DONE || number >= CODES)
+        return false;
+    *code = (enum chat_code)number;
+    memcpy(why, text.data, text.len);
+    why[text.len] = 0;
+    return true;
+}

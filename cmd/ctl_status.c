@@ -1,0 +1,258 @@
+/* `ftchat ctl status`: all nodes at once, two seconds in all, as a table or as one JSON object. */
+#include "cmd/commands.h"
+#include "cmd/ctl.h"
+#include "cmd/ctl_ask.h"
+#include "cmd/options.h"
+#include "cmd/say.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { OPTION_JSON, OPTION_WATCH, OPTION_CONFIG };
+static const struct option_row rows[] = {
+    [OPTION_JSON] = { "json", 0, NULL, "one JSON object" },
+    [OPTION_WATCH] = { "watch", 'w', NULL, "again every second, until interrupted" },
+    [OPTION_CONFIG] = { "config", 0, "FILE", "the configuration (default: ./ftchat.ini)" },
+    { 0 },
+};
+static const struct command_page page = {
+    "ctl status",
+    "[--json] [--watch]",
+    "Shows every node. Exit status: 0 quorum and all healthy; 1 quorum, not all healthy; 3 no "
+    "quorum.",
+    rows,
+};
+
+enum { STATUS_US = 2000000, WATCH_US = 1000000 };
+
+struct picture {
+    struct wire_status nodes[LIMIT_NODES + 1];
+    uint8_t leader; /* 0: no quorum */
+    uint64_t term;
+    uint64_t commit;
+    unsigned configured;
+    unsigned healthy;
+    unsigned voters;
+    bool formed;
+};
+
+static bool is_healthy(const struct wire_status *status)
+{
+    return status->node && status->quorum && !status->disk_full && status->role != ROLE_BLANK;
+}
+
+static const char *state_of(const struct wire_status *status)
+{
+    if (!status->node)
+        return "dead";
+    return is_healthy(status) ? "healthy" : "degraded";
+}
+
+static const char *role_name(uint8_t role)
+{
+    static const char *const names[] = { "blank", "learner", "follower", "candidate", "leader" };
+    return names[role];
+}
+
+/* The leader is the one of the highest term that a majority of the voters it names follows. */
+static void find_leader(struct picture *picture)
+{
+    for (unsigned slot = 1; slot <= LIMIT_NODES; slot++) {
+        const struct wire_status *status = &picture->nodes[slot];
+        if (status->role != ROLE_LEADER || !status->quorum || status->term < picture->term)
+            continue;
+        picture->leader = (uint8_t)slot;
+        picture->term = status->term;
+        picture->commit = status->commit;
+        picture->formed = status->formed;
+        picture->voters = (unsigned)__builtin_popcount(status->voters);
+    }
+}
+
+static struct picture look(struct ask *ask)
+{
+    struct picture picture = { 0 };
+    ask_statuses(ask, picture.nodes, loop_clock_us() + STATUS_US);
+    find_leader(&picture);
+    for (unsigned slot = 1; slot <= LIMIT_NODES; slot++) {
+        picture.configured += ask->file.config.nodes[slot].present;
+        picture.healthy += is_healthy(&picture.nodes[slot]);
+        if (!picture.leader && picture.nodes[slot].term > picture.term)
+            picture.term = picture.nodes[slot].term;
+        if (!picture.leader && picture.nodes[slot].commit > picture.commit)
+            picture.commit = picture.nodes[slot].commit;
+    }
+    return picture;
+}
+
+static uint64_t lag_of(const struct picture *picture, const struct wire_status *status)
+{
+    return picture->commit > status->applied ? picture->commit - status->applied : 0;
+}
+
+static void print_json_node(const struct ask *ask, const struct picture *picture, unsigned slot)
+{
+    const struct config_node *config = &ask->file.config.nodes[slot];
+    const struct wire_status *status = &picture->nodes[slot];
+    bool is_v6 = strchr(config->host, ':') != NULL;
+    printf("{\"id\":%u,\"addr\":\"%s%s%s:%u\",", slot, is_v6 ? "[" : "", config->host,
+           is_v6 ? "]" : "", config->port);
+    if (!status->node) {
+        printf("\"role\":null,\"state\":\"dead\",\"applied\":null,\"lag\":null,\"held\":null,"
+               "\"clients\":null,\"rtt_us\":null,\"fsync_p50_us\":null,\"fsync_p99_us\":null,"
+               "\"disk_free_bytes\":null,\"rss_bytes\":null,\"uptime_s\":null,\"pid\":null,"
+               "\"version\":null,\"connections\":null}");
+        return;
+    }
+#define U(field) (unsigned long long)status->field
+    printf("\"role\":\"%s\",\"state\":\"%s\",\"applied\":%llu,\"lag\":%llu,\"held\":%llu,"
+           "\"clients\":%llu,\"rtt_us\":%llu,\"fsync_p50_us\":%llu,\"fsync_p99_us\":%llu,"
+           "\"disk_free_bytes\":%llu,\"rss_bytes\":%llu,\"uptime_s\":%llu,\"pid\":%llu,",
+           role_name(status->role), state_of(status), U(applied),
+           (unsigned long long)lag_of(picture, status), U(held), U(clients), U(rtt_us),
+           U(fsync_p50_us), U(fsync_p99_us), U(disk_free_bytes), U(rss_bytes), U(uptime_s), U(pid));
+    printf("\"version\":\"%.*s\",\"elections\":%llu,\"disk_full\":%s,"
+           "\"connections\":{\"accepted\":%llu,\"refused_cap\":%llu,\"refused_deadline\":%llu,"
+           "\"garbage\":%llu,\"truncated\":%llu,\"oversized\":%llu}}",
+           (int)status->version.len, (const char *)status->version.data, U(elections),
+           status->disk_full ? "true" : "false", U(accepted), U(refused_cap), U(refused_deadline),
+           U(refused_garbage), U(refused_truncated), U(refused_oversized));
+#undef U
+}
+
+static void print_json(const struct ask *ask, const struct picture *picture)
+{
+    printf("{\"cluster\":\"%s\",\"quorum\":%s,\"leader\":", ask->file.config.cluster_name,
+           picture->leader ? "true" : "false");
+    if (picture->leader)
+        printf("%u", picture->leader);
+    else
+        printf("null");
+    printf(",\"term\":%llu,\"commit\":%llu,\"nodes\":[", (unsigned long long)picture->term,
+           (unsigned long long)picture->commit);
+    bool first = true;
+    for (unsigned slot = 1; slot <= LIMIT_NODES; slot++) {
+        if (!ask->file.config.nodes[slot].present)
+            continue;
+        if (!first)
+            printf(",");
+        first = false;
+        print_json_node(ask, picture, slot);
+    }
+    printf("]}\n");
+}
+
+static void print_row(const struct ask *ask, const struct picture *picture, unsigned slot)
+{
+    const struct config_node *config = &ask->file.config.nodes[slot];
+    const struct wire_status *status = &picture->nodes[slot];
+    char address[CONFIG_TEXT_BYTES + 16];
+    snprintf(address, sizeof address, "%s:%u", config->host, config->port);
+    if (!status->node) {
+        printf("%-4u %-22s %-10s %-9s\n", slot, address, "-", "dead");
+        return;
+    }
+    printf("%-4u %-22s %-10s %-9s %10llu %8llu %8llu %8llu %9llu %8llu\n", slot, address,
+           role_name(status->role), state_of(status), (unsigned long long)status->applied,
+           (unsigned long long)lag_of(picture, status), (unsigned long long)status->clients,
+           (unsigned long long)status->rtt_us, (unsigned long long)status->fsync_p99_us,
+           (unsigned long long)(status->rss_bytes >> 10));
+}
+
+/* What an operator wants to know first: does it take posts, and how much more may break. */
+static void print_summary(const struct picture *picture)
+{
+    if (!picture->leader) {
+        printf("NO QUORUM: nothing can be committed. Start the nodes that are dead.\n");
+        return;
+    }
+    if (!picture->formed) {
+        printf("Forming: posts are taken once all configured nodes vote.\n");
+        return;
+    }
+    const struct wire_status *leader = &picture->nodes[picture->leader];
+    unsigned here = (unsigned)__builtin_popcount(leader->voters & leader->healthy);
+    unsigned majority = picture->voters / 2 + 1;
+    printf("Node %u leads in term %llu; %u more voter%s may fail.\n", picture->leader,
+           (unsigned long long)picture->term, here > majority ? here - majority : 0,
+           here - majority == 1 ? "" : "s");
+}
+
+static void print_table(const struct ask *ask, const struct picture *picture)
+{
+    printf("%-4s %-22s %-10s %-9s %10s %8s %8s %8s %9s %8s\n", "node", "address", "role", "state",
+           "applied", "lag", "clients", "rtt_us", "fsync_us", "rss_KiB");
+    for (unsigned slot = 1; slot <= LIMIT_NODES; slot++)
+        if (ask->file.config.nodes[slot].present)
+            print_row(ask, picture, slot);
+    print_summary(picture);
+}
+
+static int show(struct ask *ask, bool json)
+{
+    struct picture picture = look(ask);
+    if (json)
+        print_json(ask, &picture);
+    else
+        print_table(ask, &picture);
+    int flushed = say_flushed("ctl status");
+    if (flushed)
+        return flushed;
+    if (!picture.leader)
+        return EXIT_UNREACHABLE;
+    return picture.healthy == picture.configured ? EXIT_DONE : EXIT_FAILED;
+}
+
+static void on_second(struct loop_timer *timer)
+{
+    (void)timer;
+}
+
+static void wait_a_second(struct ask *ask)
+{
+    struct loop_timer timer = { .on_fire = on_second };
+    uint64_t at = loop_clock_us() + WATCH_US;
+    loop_timer_set(ask->loop, &timer, at);
+    while (loop_clock_us() < at)
+        loop_run_once(ask->loop, UINT64_MAX);
+}
+
+int ctl_status(int argc, char **argv)
+{
+    static struct ask ask;
+    const char *config = NULL;
+    bool json = false;
+    bool watch = false;
+    struct options options = options_begin(&page, argc, argv);
+    for (int option; (option = options_next(&options)) != OPTIONS_END;) {
+        switch (option) {
+        case OPTION_JSON:
+            json = true;
+            break;
+        case OPTION_WATCH:
+            watch = true;
+            break;
+        case OPTION_CONFIG:
+            config = options.value;
+            break;
+        case OPTIONS_OPERAND:
+            return say_error(EXIT_USAGE, "ctl status", "%s: not an option", options.value);
+        default:
+            return options.status;
+        }
+    }
+    int status = ask_open(&ask, "ctl status", config);
+    if (status)
+        return status;
+    for (;;) {
+        if (watch && !json && isatty(STDOUT_FILENO))
+            printf("\033[H\033[J");
+        status = show(&ask, json);
+        if (!watch)
+            break;
+        wait_a_second(&ask);
+    }
+    ask_close(&ask);
+    return status;
+}

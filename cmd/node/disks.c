@@ -1,0 +1,151 @@
+#include "cmd/node/server.h"
+
+#include "cmd/commands.h"
+#include "cmd/crypto_sodium.h"
+#include "cmd/say.h"
+#include "core/check.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+/* data_dir must exist (an unmounted disk must not look blank); the node's own folder in it is made. */
+static int make_folder(const struct server *server, char folder[PATH_MAX])
+{
+    char data[PATH_MAX];
+    struct stat info;
+    if (!config_resolve(&server->file, server->file.config.data_dir, data))
+        return say_error(EXIT_USAGE, "node", "data_dir: path too long");
+    if (stat(data, &info) != 0 || !S_ISDIR(info.st_mode))
+        return say_error(EXIT_FAILED, "node",
+                         "%s: no such folder (data_dir is never created by node: mount the disk, "
+                         "or make it with: ftchat ctl init)",
+                         data);
+    int len = snprintf(folder, PATH_MAX, "%s/%u", data, server->slot);
+    if (len < 0 || len >= PATH_MAX)
+        return say_error(EXIT_USAGE, "node", "data_dir: path too long");
+    if (mkdir(folder, 0700) != 0 && errno != EEXIST)
+        return say_error(EXIT_FAILED, "node", "%s: %s (the data directory cannot be made)", folder,
+                         strerror(errno));
+    return EXIT_DONE;
+}
+
+int server_open_store(struct server *server, struct store_recovery *recovery)
+{
+    char folder[PATH_MAX];
+    char why[256];
+    int status = make_folder(server, folder);
+    if (status)
+        return status;
+    if (disk_posix_open(&server->disk, folder))
+        return say_error(EXIT_FAILED, "node", "%s: %s", folder, strerror(errno));
+    struct store_options options = {
+        .disk = &server->disk,
+        .crypto = &crypto_sodium,
+        .segment_bytes = (uint64_t)server->file.config.log_segment_mb << 20,
+    };
+    randombytes_buf(options.fresh_identity, sizeof options.fresh_identity);
+    enum ft_error error = store_open(&server->store, &options, recovery, why, sizeof why);
+    if (error)
+        return say_error(error == FT_ERROR_CORRUPT ? EXIT_CORRUPT : EXIT_FAILED, "node", "%s: %s",
+                         folder, why);
+    return EXIT_DONE;
+}
+
+/* Everything after the checkpoint, as the core wants it: whole entries in order. */
+bool server_restore(struct server *server, const struct store_recovery *recovery)
+{
+    size_t capacity = 4 * LIMIT_ENTRY_BYTES;
+    uint8_t *buffer = malloc(capacity);
+    uint64_t index = recovery->checkpoint_index + 1;
+    if (!buffer)
+        return false;
+    while (index <= recovery->last_index && !server->halted) {
+        size_t len = 0;
+        if (store_read_entries(server->store, index, buffer, capacity, &len) || !len) {
+            server_log(server, "error", "event=restore_failed why=\"the log cannot be read\"");
+            free(buffer);
+            return false;
+        }
+        struct node_event event = { .kind = EVENT_RESTORE, .entries = { buffer, len } };
+        server_step(server, &event);
+        for (size_t at = 0; at < len;) {
+            struct entry entry;
+            CHECK(entry_parse(&entry, &crypto_sodium, NULL, buffer + at, len - at) == ENTRY_WHOLE);
+            index = entry.first + entry.count;
+            at += entry.size;
+        }
+    }
+    free(buffer);
+    return !server->halted;
+}
+
+static void completed(struct server *server, const struct store_completion *done)
+{
+    struct node_event event = { .kind = EVENT_READ_DONE,
+                                .read = { .id = done->id,
+                                          .failed = done->error != FT_OK,
+                                          .data = { done->data, done->len },
+                                          .more = done->answer.more,
+                                          .last_index = done->answer.last_index } };
+    switch (done->kind) {
+    case STORE_DONE_FLUSH:
+        if (done->error && done->error != FT_ERROR_SPACE) {
+            server_log(server, "alarm",
+                       "event=disk_failed why=\"a write or fsync failed: nothing after it can be "
+                       "promised, so this process ends\"");
+            _Exit(EXIT_FAILED);
+        }
+        server_note_flush(server, done->duration_us);
+        event.kind = EVENT_FLUSHED;
+        event.flushed.ticket = done->id;
+        event.flushed.no_space = done->error == FT_ERROR_SPACE;
+        event.flushed.duration_us =
+            done->duration_us < UINT32_MAX ? (uint32_t)done->duration_us : UINT32_MAX;
+        break;
+    case STORE_DONE_READ_ENTRIES:
+        event.read.failed |= !done->len;
+        break;
+    case STORE_DONE_READ_POSTS:
+        break;
+    case STORE_DONE_CHECKPOINT:
+        if (done->error)
+            server_log(server, "warn", "event=checkpoint_failed");
+        return;
+    case STORE_DONE_PREPARE:
+        server_log(server, done->error ? "alarm" : "info",
+                   done->error ? "event=disk_full" : "event=disk_has_space");
+        return;
+    }
+    server_step(server, &event);
+}
+
+static void on_wake(struct loop_wakeup *wakeup)
+{
+    struct server *server = LOOP_HOLDER(struct server, disks, wakeup);
+    struct store_completion done;
+    while (!server->halted && store_threads_next(server->threads, &done)) {
+        completed(server, &done);
+        store_threads_release(&done);
+    }
+}
+
+bool server_start_disks(struct server *server)
+{
+    server->disks.on_wake = on_wake;
+    if (loop_wakeup_open(server->loop, &server->disks))
+        return false;
+    server->disks.source.urgent = true;
+    if (store_threads_start(&server->threads, server->store, &server->disk,
+                            server->disks.source.fd))
+        return false;
+    if (store_threads_shares_files(server->threads))
+        server_log(server, "warn",
+                   "event=shared_files why=\"unshare was refused: a kill during a slow fsync is "
+                   "noticed late\"");
+    return true;
+}

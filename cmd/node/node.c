@@ -1,0 +1,307 @@
+/* `ftchat node`: one node in the foreground. */
+#include "cmd/commands.h"
+#include "cmd/crypto_sodium.h"
+#include "cmd/keys.h"
+#include "cmd/node/server.h"
+#include "cmd/options.h"
+#include "cmd/say.h"
+#include "cmd/version.h"
+#include "core/check.h"
+
+#include <signal.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+
+enum { OPTION_ID, OPTION_CONFIG };
+static const struct option_row rows[] = {
+    [OPTION_ID] = { "id", 0, "N", "which node of the ini this is" },
+    [OPTION_CONFIG] = { "config", 0, "FILE", "the configuration (default: ./ftchat.ini)" },
+    { 0 },
+};
+static const struct command_page page = {
+    "node",
+    "--id N [--config FILE]",
+    "Runs one node in the foreground; logs to stderr.\n"
+    "SIGTERM: hands leadership over and ends with 0. A blank node waits for `ftchat ctl form`.",
+    rows,
+};
+
+struct now server_now(const struct server *server)
+{
+    return (struct now) { .mono_us = loop_now_us(server->loop), .wall_us = loop_wall_us() };
+}
+
+void server_step(struct server *server, struct node_event *event)
+{
+    if (server->halted)
+        return;
+    event->now = server_now(server);
+    node_step(server->node, event, &server->effects);
+}
+
+static void on_tick(struct loop_timer *timer)
+{
+    struct server *server = LOOP_HOLDER(struct server, wake, timer);
+    server->wake_at_us = UINT64_MAX;
+    if (loop_late_us(server->loop) > server->late_us) {
+        struct node_event late = { .kind = EVENT_LATE };
+        server_step(server, &late);
+    }
+    struct node_event tick = { .kind = EVENT_TICK };
+    server_step(server, &tick);
+}
+
+static void on_gauges(struct loop_timer *timer)
+{
+    struct server *server = LOOP_HOLDER(struct server, gauges_timer, timer);
+    server_gauges(server);
+    loop_timer_set(server->loop, timer, loop_now_us(server->loop) + SERVER_GAUGES_US);
+}
+
+static void on_turn_end(struct loop_hook *hook)
+{
+    struct server *server = LOOP_HOLDER(struct server, turn_end, hook);
+    server_tell_doomed(server);
+    struct node_event event = { .kind = EVENT_TURN_END };
+    server_step(server, &event);
+    if (server->halted)
+        loop_stop(server->loop);
+}
+
+static void on_signal(struct loop_signals *signals, int number)
+{
+    struct server *server = LOOP_HOLDER(struct server, signals, signals);
+    if (number == SIGHUP) {
+        server_log(server, "info",
+                   "event=reload why=\"no setting of this version changes while running\"");
+        return;
+    }
+    server_log(server, "info", "event=stopping");
+    server_notify("STOPPING=1");
+    struct node_event event = { .kind = EVENT_STOP };
+    server_step(server, &event);
+}
+
+/* As many descriptors as the system lets us have; told, for it bounds the connections. */
+static void raise_descriptor_limit(const struct server *server)
+{
+    struct rlimit limit;
+    char line[SERVER_LOG_BYTES];
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return;
+    rlim_t wanted = LIMIT_CONNECTIONS + 256;
+    struct rlimit raised = { .rlim_cur = wanted, .rlim_max = wanted };
+    if (limit.rlim_max >= wanted || setrlimit(RLIMIT_NOFILE, &raised) != 0) {
+        raised.rlim_max = limit.rlim_max;
+        raised.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
+        (void)setrlimit(RLIMIT_NOFILE, &raised);
+    }
+    (void)getrlimit(RLIMIT_NOFILE, &limit);
+    snprintf(line, sizeof line, "event=descriptors limit=%llu", (unsigned long long)limit.rlim_cur);
+    server_log(server, "info", line);
+}
+
+static struct node_options options_of(const struct server *server,
+                                      const struct store_recovery *recovery)
+{
+    const struct config *config = &server->file.config;
+    struct node_options options = {
+        .slot = server->slot,
+        .crypto = &crypto_sodium,
+        .heartbeat_us = config->raft_heartbeat_ms * 1000,
+        .election_min_us = config->raft_election_min_ms * 1000,
+        .election_max_us = config->raft_election_max_ms * 1000,
+        .cache_bytes = LIMIT_LOG_CACHE_BYTES,
+        .cache_entries = LIMIT_LOG_CACHE_ENTRIES,
+        .chat = chat_limits_default,
+        .connections = LIMIT_CONNECTIONS,
+        .queue_bytes = LIMIT_QUEUE_BYTES,
+        .recent_bytes = LIMIT_RECENT_BYTES,
+        .segment_bytes = recovery->segment_bytes,
+        .message_bytes = config->limit_message_bytes,
+        .posts_per_s = config->limit_posts_per_s,
+        .catch_up = config->limit_catch_up,
+        .registrations_per_min = config->limit_registrations_per_min,
+        .registration_open = config->accounts_registration == REGISTRATION_OPEN,
+        .registration_closed = config->accounts_registration == REGISTRATION_CLOSED,
+        .version = { (const uint8_t *)version_string(), strlen(version_string()) },
+    };
+    memcpy(options.identity, recovery->identity, sizeof options.identity);
+    randombytes_buf(&options.seed, sizeof options.seed);
+    for (unsigned slot = 1; slot <= LIMIT_NODES; slot++)
+        if (config->nodes[slot].present)
+            options.peers |= (uint8_t)(1u << (slot - 1));
+    return options;
+}
+
+/* The core's memory: address space now, pages as they are used. */
+static int make_node(struct server *server, const struct store_recovery *recovery)
+{
+    struct node_options options = options_of(server, recovery);
+    struct node_recovery given = {
+        .raft = { .term = recovery->term,
+                  .may_vote = recovery->may_vote,
+                  .may_campaign = recovery->may_campaign,
+                  .flush = recovery->flush,
+                  .commit = recovery->commit,
+                  .checkpoint_index = recovery->checkpoint_index },
+        .checkpoint = recovery->checkpoint,
+    };
+    memcpy(given.raft.cluster, recovery->cluster, sizeof given.raft.cluster);
+    memcpy(given.raft.vote, recovery->vote, sizeof given.raft.vote);
+    server->node_bytes = node_memory(&options);
+    void *memory = mmap(NULL, server->node_bytes, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (memory == MAP_FAILED)
+        return say_error(EXIT_FAILED, "node", "no memory for %zu bytes of address space",
+                         server->node_bytes);
+    server->late_us = options.election_min_us / 2;
+    server->effects = (struct effects) { .emit = server_carry_out, .ctx = server };
+    server->node = node_init(memory, &options, &given);
+    store_checkpoint_release(server->store);
+    if (!server->node)
+        return say_error(EXIT_CORRUPT, "node",
+                         "the checkpoint cannot be read by this version (start the version that "
+                         "wrote it)");
+    return EXIT_DONE;
+}
+
+static int make_channels(struct server *server, const struct cluster_keys *keys)
+{
+    struct channels_config config = {
+        .static_secret = keys->secret,
+        .static_public = keys->public_half.public_key,
+        .psk = keys->psk,
+        .max_channels = LIMIT_CONNECTIONS - 16,
+        .preauth = server->file.config.limit_preauth,
+        .preauth_per_address = server->file.config.limit_preauth_per_address,
+        .on_notice = server_notice,
+        .owner = server,
+    };
+    server->channels = channels_create(server->loop, &config);
+    if (!server->channels || !server_connections_init(server))
+        return say_error(EXIT_FAILED, "node", "no memory for connections");
+    return server_listen(server) ? EXIT_DONE : EXIT_FAILED;
+}
+
+static int watch_signals(struct server *server)
+{
+    static const int numbers[] = { SIGTERM, SIGINT, SIGHUP };
+    server->signals.on_signal = on_signal;
+    if (loop_watch_signals(server->loop, &server->signals, numbers, 3))
+        return say_error(EXIT_FAILED, "node", "signals cannot be watched");
+    return EXIT_DONE;
+}
+
+static void told_recovery(const struct server *server, const struct store_recovery *recovery)
+{
+    char line[SERVER_LOG_BYTES];
+    bool blank = sodium_is_zero(recovery->cluster, sizeof recovery->cluster);
+    snprintf(line, sizeof line,
+             "event=start version=%s blank=%d term=%llu last_index=%llu checkpoint=%llu "
+             "cut_bytes=%llu may_vote=%d may_campaign=%d",
+             version_string(), blank, (unsigned long long)recovery->term,
+             (unsigned long long)recovery->last_index,
+             (unsigned long long)recovery->checkpoint_index,
+             (unsigned long long)recovery->cut_bytes, recovery->may_vote, recovery->may_campaign);
+    server_log(server, "info", line);
+    if (blank)
+        server_log(server, "info",
+                   "event=blank why=\"waiting for its cluster, or for: ftchat ctl form\"");
+}
+
+/* What was sent last (GOAWAY) still goes out; nobody holds the end up for long. */
+static void linger(struct server *server)
+{
+    uint64_t until = loop_clock_us() + 500000;
+    loop_remove_hook(server->loop, LOOP_TURN_END, &server->turn_end);
+    for (uint32_t i = 0; i < LIMIT_CONNECTIONS; i++)
+        if (server->connections[i])
+            channel_close(server->connections[i], true);
+    for (unsigned slot = 1; slot <= LIMIT_NODES; slot++)
+        if (server->peers[slot])
+            channel_close(server->peers[slot], true);
+    while (channels_state(server->channels).lingering && loop_clock_us() < until)
+        loop_run_once(server->loop, 10000);
+}
+
+static int run(struct server *server, const struct cluster_keys *keys)
+{
+    struct store_recovery recovery;
+    int status = server_open_store(server, &recovery);
+    if (status)
+        return status;
+    server->loop = loop_create();
+    if (!server->loop)
+        return say_error(EXIT_FAILED, "node", "no event loop");
+    raise_descriptor_limit(server);
+    server->wake.on_fire = on_tick;
+    server->wake_at_us = UINT64_MAX;
+    told_recovery(server, &recovery);
+    if ((status = make_node(server, &recovery)) || (status = watch_signals(server)))
+        return status;
+    if (!server_restore(server, &recovery))
+        return server->halted ? server->exit_status : EXIT_FAILED;
+    if ((status = make_channels(server, keys)))
+        return status;
+    if (!server_start_disks(server))
+        return say_error(EXIT_FAILED, "node", "the disk threads cannot be started");
+    server->turn_end.run = on_turn_end;
+    loop_add_hook(server->loop, LOOP_TURN_END, &server->turn_end);
+    server->gauges_timer.on_fire = on_gauges;
+    on_gauges(&server->gauges_timer);
+    struct node_event start = { .kind = EVENT_START };
+    server_step(server, &start);
+    server_notify("READY=1");
+    loop_run(server->loop);
+    linger(server);
+    store_threads_stop(server->threads);
+    store_close(server->store);
+    return server->exit_status;
+}
+
+int cmd_node(int argc, char **argv)
+{
+    static struct server server;
+    const char *config = NULL;
+    uint64_t id = 0;
+    struct options options = options_begin(&page, argc, argv);
+    for (int option; (option = options_next(&options)) != OPTIONS_END;) {
+        switch (option) {
+        case OPTION_ID:
+            if (!options_number(&options, "id", 1, LIMIT_NODES, &id))
+                return EXIT_USAGE;
+            break;
+        case OPTION_CONFIG:
+            config = options.value;
+            break;
+        case OPTIONS_OPERAND:
+            return say_error(EXIT_USAGE, "node", "%s: not an option (see ftchat node --help)",
+                             options.value);
+        default:
+            return options.status;
+        }
+    }
+    if (!id)
+        return say_error(EXIT_USAGE, "node", "--id: missing: which node is this? (--id N)");
+    int status = config_load(&server.file, "node", config);
+    if (status)
+        return status;
+    if (!server.file.config.nodes[id].present)
+        return say_error(EXIT_USAGE, "node", "--id: %llu: no [node.%llu] in %s",
+                         (unsigned long long)id, (unsigned long long)id, server.file.path);
+    server.slot = (uint8_t)id;
+    struct cluster_keys keys;
+    if (!crypto_start())
+        return say_error(EXIT_FAILED, "node", "the system gives no randomness");
+    status = config_load_keys(&server.file, "node", &keys);
+    if (status)
+        return status;
+    status = run(&server, &keys);
+    keys_wipe(&keys);
+    return status;
+}
