@@ -53,7 +53,6 @@ static void decode_post(struct command *command, struct reader *reader)
 
 static void decode_enrol(struct command *command, struct reader *reader)
 {
-    command->nonce = read_u64(reader);
     command->flags = read_u8(reader);
     command->name = read_slice8(reader);
     command->account_key = read_bytes(reader, PUBLIC_KEY_BYTES);
@@ -78,9 +77,6 @@ static bool decode_fields(struct command *command, struct reader *reader)
     case COMMAND_ENROL:
         decode_enrol(command, reader);
         return true;
-    case COMMAND_HEALTH:
-        command->nonce = read_u64(reader);
-        return true;
     case COMMAND_POST:
         decode_post(command, reader);
         return true;
@@ -102,6 +98,7 @@ static bool decode_fields(struct command *command, struct reader *reader)
         command->read_seq = read_u64(reader);
         return true;
     case COMMAND_FORMED:
+    case COMMAND_HEALTH:
     case COMMAND_CLOSE:
     case COMMAND_VOID:
         return true;
@@ -127,6 +124,8 @@ bool command_decode(struct command *command, struct slice body)
         if (reader.bad || !device_fields_hold(command))
             return false;
         command->content = (struct slice) { reader.at, reader_left(&reader) };
+    } else {
+        command->nonce = read_u64(&reader);
     }
     return decode_fields(command, &reader) && reader_finished(&reader) && lengths_hold(command) &&
            flags_hold(command);
@@ -149,7 +148,6 @@ static void encode_enrol(const struct command *command, struct writer *writer)
 {
     CHECK(command->account_key != NULL);
     CHECK(command->device_key != NULL);
-    write_u64(writer, command->nonce);
     write_u8(writer, command->flags);
     write_slice8(writer, command->name.data, command->name.len);
     write_copy(writer, command->account_key, PUBLIC_KEY_BYTES);
@@ -190,9 +188,6 @@ static void encode_fields(const struct command *command, struct writer *writer)
     case COMMAND_ENROL:
         encode_enrol(command, writer);
         return;
-    case COMMAND_HEALTH:
-        write_u64(writer, command->nonce);
-        return;
     case COMMAND_POST:
         encode_post(command, writer);
         return;
@@ -204,6 +199,7 @@ static void encode_fields(const struct command *command, struct writer *writer)
         encode_room_fields(command, writer);
         return;
     case COMMAND_FORMED:
+    case COMMAND_HEALTH:
     case COMMAND_CLOSE:
     case COMMAND_VOID:
         return;
@@ -228,6 +224,8 @@ size_t command_encode(const struct command *command, uint8_t *out, size_t capaci
         write_u8(&writer, command->beyond);
         write_u32(&writer, command->account);
         write_u64(&writer, command->tag);
+    } else {
+        write_u64(&writer, command->nonce);
     }
     encode_fields(command, &writer);
     return writer.full ? 0 : writer_used(&writer);

@@ -14,14 +14,16 @@
  *     account u32    stamped, like the tag, by the node that takes the command (zeros from the
  *     tag u64        client): whose it is, and the first 8 bytes of the device's key; so that a
  *                    post can be shown for ever, also when its device has ended
+ *   the other kinds go on with:
+ *     nonce u64      names this command to the node that waits for its answer
  *   then the content, by kind (string8, string16: length before the bytes):
  *     GENESIS        secret[32], slots u8 (bit n - 1: slot n must become a voter),
  *                    segment_bytes u64
  *     FORMED         -
  *     INVITE         token_hash[32], uses u32, expires_us u64 (log time)
- *     ENROL          nonce u64, flags u8 (enum enrol_flag), name string8, account_key[32],
+ *     ENROL          flags u8 (enum enrol_flag), name string8, account_key[32],
  *                    device_key[32], token_hash[32]
- *     HEALTH         nonce u64
+ *     HEALTH         -
  *     POST           room string8, salt[8], flags u8 (enum post_flag), [sent u64],
  *                    [reply_to u64], text: the rest
  *     CREATE         room string8, private u8, topic string16

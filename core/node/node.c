@@ -191,6 +191,7 @@ static void notice_changes(struct node *node, const struct effects *out)
 /* The one place where what came in during the turn turns into log entries, appends and answers. */
 static void turn_end(struct node *node, const struct effects *out)
 {
+    peers_cluster_changed(node, out);
     notice_changes(node, out);
     formation_manage(node, out);
     forward_turn(node, out);

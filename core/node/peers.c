@@ -84,6 +84,23 @@ static size_t encode_hello(const struct node *node, uint8_t *out, size_t capacit
     return wire_encode_hello(&hello, out, capacity);
 }
 
+static void greet(struct node *node, uint8_t slot, const struct effects *out)
+{
+    uint8_t message[64];
+    size_t len = encode_hello(node, message, sizeof(message));
+    (void)peers_send(node, slot, (struct slice) { message, len }, (struct slice) { NULL, 0 }, out);
+}
+
+/* A node that was blank belongs to a cluster now: everybody it talks to must know. */
+void peers_cluster_changed(struct node *node, const struct effects *out)
+{
+    if (same(node->said_cluster, raft_cluster(node->raft)))
+        return;
+    memcpy(node->said_cluster, raft_cluster(node->raft), IDENTITY_BYTES);
+    for (uint8_t slot = 1; slot <= LIMIT_NODES; slot++)
+        greet(node, slot, out);
+}
+
 void peers_up(struct node *node, uint8_t slot, const struct effects *out)
 {
     CHECK(slot >= 1 && slot <= LIMIT_NODES);
@@ -93,9 +110,7 @@ void peers_up(struct node *node, uint8_t slot, const struct effects *out)
     peer->greeted = false;
     peer->back_off_us = NODE_DIAL_FIRST_US;
     peer->heard_us = node->now.mono_us;
-    uint8_t message[64];
-    size_t len = encode_hello(node, message, sizeof(message));
-    (void)peers_send(node, slot, (struct slice) { message, len }, (struct slice) { NULL, 0 }, out);
+    greet(node, slot, out);
     ping(node, slot, out);
 }
 

@@ -123,6 +123,7 @@ struct node {
 
     /* peers and formation */
     struct peer peers[LIMIT_NODES + 1];
+    uint8_t said_cluster[IDENTITY_BYTES];
     bool genesis_due; /* this node forms a cluster: GENESIS goes out once it leads */
     uint8_t genesis_secret[32];
     uint8_t genesis_slots;
@@ -188,6 +189,7 @@ struct node {
 /* peers.c */
 void peers_start(struct node *node);
 void peers_tick(struct node *node, const struct effects *out);
+void peers_cluster_changed(struct node *node, const struct effects *out);
 void peers_up(struct node *node, uint8_t slot, const struct effects *out);
 void peers_down(struct node *node, uint8_t slot, enum raft_link_end end, const struct effects *out);
 void peers_message(struct node *node, uint8_t slot, struct slice message,
