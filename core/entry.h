@@ -31,6 +31,7 @@
 #define FTCHAT_CORE_ENTRY_H
 
 #include "core/bytes.h"
+#include "core/check.h"
 #include "core/crypto.h"
 #include "core/limits.h"
 
@@ -69,32 +70,8 @@ enum entry_state {
     ENTRY_NONE,      /* fewer bytes than a header, or all zeros where the magic should be */
 };
 
-/* Reads the entry at `data`. Trusts nothing: after ENTRY_WHOLE every head and body lies inside
- * `len`. When `key` is NULL the local check is not looked at (an entry from the wire). After
- * ENTRY_SHORT the header's fields are filled in; heads and bodies are NULL. */
-enum entry_state entry_parse(struct entry *entry, const struct crypto *crypto, const uint8_t *key,
-                             const uint8_t *data, size_t len);
-
-/* The chain hash that this entry must have after `previous`. */
-void entry_chain(uint8_t chain[HASH_BYTES], const struct crypto *crypto,
-                 const uint8_t previous[HASH_BYTES], const uint8_t *data,
-                 const struct entry *entry);
-
-/* Chain and every body's digest are right. `bad_body`, when not NULL, gets the ordinal of the first
- * wrong body, or `count` when the chain itself is wrong. */
-bool entry_verify(const struct entry *entry, const struct crypto *crypto,
-                  const uint8_t key[DIGEST_KEY_BYTES], const uint8_t previous[HASH_BYTES],
-                  const uint8_t *data, uint32_t *bad_body);
-
 /* Body number `ordinal` (0 .. count - 1); walks the heads, so use entry_next for all in turn. */
 struct slice entry_body(const struct entry *entry, uint32_t ordinal);
-
-/* Walks an entry's bodies in order: start with a zeroed cursor. */
-struct entry_cursor {
-    uint32_t ordinal;
-    size_t offset;
-};
-bool entry_next(const struct entry *entry, struct entry_cursor *cursor, struct slice *body);
 
 /* Builds an entry in `out` (`capacity` bytes) from bodies that lie one after the other in `bodies`,
  * their sizes in `sizes`. Local fields are zero until entry_set_local. Returns its size, or 0 when
@@ -116,5 +93,171 @@ size_t entry_build(uint8_t *out, size_t capacity, const struct entry_draft *draf
  * of the sizes of the entries before it in the same flush. */
 void entry_set_local(uint8_t *data, uint64_t flush, uint32_t flush_at, uint64_t commit,
                      const struct crypto *crypto, const uint8_t key[DIGEST_KEY_BYTES]);
+
+/* --- Reading: inline, because the store reads entries too and links nothing of core. ---------- */
+
+enum {
+    ENTRY_AT_SIZE = 4,
+    ENTRY_AT_FIRST = 8,
+    ENTRY_AT_COUNT = 16,
+    ENTRY_AT_KIND = 20,
+    ENTRY_AT_TERM = 24,
+    ENTRY_AT_TIME = 32,
+    ENTRY_AT_CHAIN = 40,
+    ENTRY_AT_FLUSH = ENTRY_LOCAL_AT,
+    ENTRY_AT_COMMIT = 80,
+    ENTRY_AT_FLUSH_AT = 88,
+    ENTRY_AT_CHECK = 92,
+    ENTRY_CHAINED_BYTES = ENTRY_AT_CHAIN, /* of the header, what the chain covers */
+};
+
+_Static_assert(ENTRY_AT_CHAIN + HASH_BYTES == ENTRY_LOCAL_AT, "the local part follows the chain");
+_Static_assert(ENTRY_AT_CHECK + 4 == ENTRY_HEADER_BYTES, "the check ends the header");
+_Static_assert(ENTRY_HEADER_BYTES + LIMIT_ENTRY_COMMANDS * ENTRY_HEAD_BYTES < LIMIT_ENTRY_BYTES,
+               "the heads of the largest batch leave room for bodies");
+_Static_assert(ENTRY_HEADER_BYTES + ENTRY_HEAD_BYTES + LIMIT_COMMAND_BYTES <= LIMIT_ENTRY_BYTES,
+               "one command of any length makes an entry");
+
+static inline uint32_t entry_header_check(const struct crypto *crypto, const uint8_t *key,
+                                          const uint8_t *data)
+{
+    return (uint32_t)crypto->digest(key, data, ENTRY_AT_CHECK);
+}
+
+static inline bool entry_header_agrees(const struct entry *entry, const uint8_t *data)
+{
+    if (entry->size > LIMIT_ENTRY_BYTES)
+        return false;
+    if (entry->count == 0 || entry->count > LIMIT_ENTRY_COMMANDS)
+        return false;
+    if (entry->size < ENTRY_HEADER_BYTES + entry->count * ENTRY_HEAD_BYTES)
+        return false;
+    if (entry->first == 0 || entry->first > UINT64_MAX - entry->count)
+        return false;
+    if (entry->kind != ENTRY_COMMANDS && entry->kind != ENTRY_NOOP && entry->kind != ENTRY_CONFIG)
+        return false;
+    if (entry->kind != ENTRY_COMMANDS && entry->count != 1)
+        return false;
+    return data[ENTRY_AT_KIND + 1] == 0 && data[ENTRY_AT_KIND + 2] == 0 &&
+           data[ENTRY_AT_KIND + 3] == 0;
+}
+
+/* The bodies' sizes add up to what the entry says. */
+static inline bool entry_heads_agree(const struct entry *entry)
+{
+    uint64_t left = entry->size - ENTRY_HEADER_BYTES - entry->count * ENTRY_HEAD_BYTES;
+    for (uint32_t i = 0; i < entry->count; i++) {
+        uint32_t size = bytes_get_u32(entry->heads + i * ENTRY_HEAD_BYTES);
+        if (size > left)
+            return false;
+        left -= size;
+    }
+    return left == 0;
+}
+
+/* Reads the entry at `data`. Trusts nothing: after ENTRY_WHOLE every head and body lies inside
+ * `len`. When `key` is NULL the local check is not looked at (an entry from the wire). After
+ * ENTRY_SHORT the header's fields are filled in; heads and bodies are NULL. */
+static inline enum entry_state entry_parse(struct entry *entry, const struct crypto *crypto,
+                                           const uint8_t *key, const uint8_t *data, size_t len)
+{
+    *entry = (struct entry) { 0 };
+    if (len < ENTRY_HEADER_BYTES || bytes_get_u32(data) == 0)
+        return ENTRY_NONE;
+    if (bytes_get_u32(data) != ENTRY_MAGIC)
+        return ENTRY_BAD_CHECK;
+    if (key && bytes_get_u32(data + ENTRY_AT_CHECK) != entry_header_check(crypto, key, data))
+        return ENTRY_BAD_CHECK;
+    entry->size = bytes_get_u32(data + ENTRY_AT_SIZE);
+    entry->first = bytes_get_u64(data + ENTRY_AT_FIRST);
+    entry->count = bytes_get_u32(data + ENTRY_AT_COUNT);
+    entry->kind = (enum entry_kind)data[ENTRY_AT_KIND];
+    entry->term = bytes_get_u64(data + ENTRY_AT_TERM);
+    entry->time_us = bytes_get_u64(data + ENTRY_AT_TIME);
+    entry->flush = bytes_get_u64(data + ENTRY_AT_FLUSH);
+    entry->commit = bytes_get_u64(data + ENTRY_AT_COMMIT);
+    entry->flush_at = bytes_get_u32(data + ENTRY_AT_FLUSH_AT);
+    entry->chain = data + ENTRY_AT_CHAIN;
+    if (!entry_header_agrees(entry, data))
+        return ENTRY_BAD_CHECK;
+    if (len < entry->size)
+        return ENTRY_SHORT;
+    entry->heads = data + ENTRY_HEADER_BYTES;
+    entry->bodies = entry->heads + entry->count * ENTRY_HEAD_BYTES;
+    return entry_heads_agree(entry) ? ENTRY_WHOLE : ENTRY_BAD_CHECK;
+}
+
+/* The heads are hashed where they lie, so that no copy of them is needed. */
+/* The chain hash that this entry must have after `previous`. */
+static inline void entry_chain_hash(uint8_t chain[HASH_BYTES], const struct crypto *crypto,
+                                    const uint8_t previous[HASH_BYTES], const uint8_t *data,
+                                    const uint8_t *heads, uint32_t count)
+{
+    uint8_t input[HASH_BYTES + ENTRY_CHAINED_BYTES + HASH_BYTES];
+    memcpy(input, previous, HASH_BYTES);
+    memcpy(input + HASH_BYTES, data, ENTRY_CHAINED_BYTES);
+    crypto->hash(input + HASH_BYTES + ENTRY_CHAINED_BYTES, NULL, 0, heads,
+                 (size_t)count * ENTRY_HEAD_BYTES);
+    crypto->hash(chain, NULL, 0, input, sizeof input);
+}
+
+static inline void entry_chain(uint8_t chain[HASH_BYTES], const struct crypto *crypto,
+                               const uint8_t previous[HASH_BYTES], const uint8_t *data,
+                               const struct entry *entry)
+{
+    CHECK(entry->heads != NULL);
+    CHECK(entry->count > 0);
+    entry_chain_hash(chain, crypto, previous, data, entry->heads, entry->count);
+}
+
+/* Chain and every body's digest are right. `bad_body`, when not NULL, gets the ordinal of the first
+ * wrong body, or `count` when the chain itself is wrong. */
+static inline bool entry_verify(const struct entry *entry, const struct crypto *crypto,
+                                const uint8_t key[DIGEST_KEY_BYTES],
+                                const uint8_t previous[HASH_BYTES], const uint8_t *data,
+                                uint32_t *bad_body)
+{
+    CHECK(entry->heads != NULL);
+    CHECK(entry->count <= LIMIT_ENTRY_COMMANDS);
+    uint8_t chain[HASH_BYTES];
+    entry_chain(chain, crypto, previous, data, entry);
+    uint32_t bad = 0;
+    if (memcmp(chain, entry->chain, HASH_BYTES) != 0) {
+        bad = entry->count;
+    } else {
+        const uint8_t *body = entry->bodies;
+        for (; bad < entry->count; bad++) {
+            const uint8_t *head = entry->heads + bad * ENTRY_HEAD_BYTES;
+            uint32_t size = bytes_get_u32(head);
+            if (crypto->digest(key, body, size) != bytes_get_u64(head + 4))
+                break;
+            body += size;
+        }
+        if (bad == entry->count)
+            return true;
+    }
+    if (bad_body)
+        *bad_body = bad;
+    return false;
+}
+
+/* Walks an entry's bodies in order: start with a zeroed cursor. */
+struct entry_cursor {
+    uint32_t ordinal;
+    size_t offset;
+};
+static inline bool entry_next(const struct entry *entry, struct entry_cursor *cursor,
+                              struct slice *body)
+{
+    CHECK(entry->heads != NULL);
+    CHECK(cursor->ordinal <= entry->count);
+    if (cursor->ordinal == entry->count)
+        return false;
+    uint32_t size = bytes_get_u32(entry->heads + cursor->ordinal * ENTRY_HEAD_BYTES);
+    *body = (struct slice) { entry->bodies + cursor->offset, size };
+    cursor->offset += size;
+    cursor->ordinal++;
+    return true;
+}
 
 #endif

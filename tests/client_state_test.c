@@ -2,7 +2,7 @@
  * invite links. */
 #include "cmd/client/client_state.h"
 #include "cmd/crypto_sodium.h"
-#include "cmd/link.h"
+#include "cmd/invite_link.h"
 
 #include <fcntl.h>
 #include <setjmp.h>

@@ -3,7 +3,7 @@
 #include "cmd/commands.h"
 #include "cmd/config_load.h"
 #include "cmd/crypto_sodium.h"
-#include "cmd/link.h"
+#include "cmd/invite_link.h"
 #include "cmd/options.h"
 #include "cmd/say.h"
 #include "core/chat/chat.h"

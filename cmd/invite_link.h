@@ -4,8 +4,8 @@
  *                          then per server: host string8, port u16; check[4] (BLAKE2b) at the end
  *
  * A link is a secret until its token is spent. */
-#ifndef FTCHAT_CMD_LINK_H
-#define FTCHAT_CMD_LINK_H
+#ifndef FTCHAT_CMD_INVITE_LINK_H
+#define FTCHAT_CMD_INVITE_LINK_H
 
 #include "cmd/keys.h"
 #include "core/config.h"

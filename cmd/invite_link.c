@@ -1,4 +1,4 @@
-#include "cmd/link.h"
+#include "cmd/invite_link.h"
 
 #include "core/check.h"
 
