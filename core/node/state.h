@@ -27,9 +27,9 @@ enum {
     NODE_APPLY_BYTES = 1 << 20,   /* applied in one turn at most */
     NODE_STOP_US = 2000000,       /* handing over takes at most this long */
     NODE_QUERIES = 1024,
-    NODE_QUERY_READS = 128,      /* pages being read at once */
-    NODE_NONCES = 4096,  /* commands of no device waiting at once */
-    NODE_RANGES = 16384, /* rooms of one catch-up read */
+    NODE_QUERY_READS = 128, /* pages being read at once */
+    NODE_NONCES = 4096,     /* commands of no device waiting at once */
+    NODE_RANGES = 16384,    /* rooms of one catch-up read */
     NODE_PAGE_BYTES = 128 << 10,
     NODE_LOGIN_US = 60000000,
     NODE_SKIPS_TOLD = 2,
@@ -244,7 +244,13 @@ uint8_t stream_kind_of(const struct command *command);
 size_t stream_encode_for(struct node *node, uint32_t room, uint32_t account,
                          struct wire_record *record, uint8_t *out, size_t capacity);
 
+/* login.c */
+bool login_received(struct node *node, struct session *session, struct slice message,
+                    const struct effects *out);
+
 /* session.c */
+void session_send_code(struct node *node, struct session *session, enum wire_type type,
+                       enum chat_code code, const struct effects *out);
 void session_open(struct node *node, const struct node_event *event, const struct effects *out);
 void session_message(struct node *node, uint32_t connection, struct slice message,
                      const struct effects *out);

@@ -1,0 +1,209 @@
+#include "core/node/state.h"
+
+/* A stranger until its login: salt, enrolling, login. What it can make this node do is bounded: one reply per message, one
+ * signature check per attempt, registrations by a token bucket. */
+
+/* The same answer in form and time for every name, existing or not. */
+static bool salt(struct node *node, struct session *session, struct slice message,
+                 const struct effects *out)
+{
+    struct reader reader = reader_of(message.data + 1, message.len - 1);
+    struct slice name = read_slice8(&reader);
+    uint8_t folded[LIMIT_USER_NAME];
+    size_t len = reader_finished(&reader) ? name_fold_user(name, folded) : 0;
+    if (!reader_finished(&reader))
+        return false;
+    if (!chat_genesis(node->chat)->done || !len) {
+        session_send_code(node, session, WIRE_REFUSED, len ? CODE_FORMING : CODE_BAD_NAME, out);
+        return true;
+    }
+    uint8_t hash[HASH_BYTES];
+    node->options.crypto->hash(hash, chat_genesis(node->chat)->secret, 32, folded, len);
+    uint8_t reply[1 + WIRE_SALT_BYTES + 12];
+    struct writer writer = writer_of(reply, sizeof(reply));
+    write_u8(&writer, WIRE_SALT_IS);
+    write_copy(&writer, hash, WIRE_SALT_BYTES);
+    write_u32(&writer, WIRE_ARGON_PASSES);
+    write_u64(&writer, WIRE_ARGON_BYTES);
+    CHECK(!writer.full);
+    session_send(node, session, (struct slice) { reply, sizeof(reply) }, out);
+    struct effect effect = { .kind = EFFECT_CLIENT_DEADLINE,
+                             .deadline = { session_number(node, session), NODE_LOGIN_US } };
+    effect_emit(out, &effect);
+    return true;
+}
+
+void session_enrolled(struct node *node, struct session *session, enum chat_code code,
+                      uint32_t device, uint64_t index, const struct effects *out)
+{
+    uint8_t message[14] = { WIRE_ENROLLED, (uint8_t)code };
+    bytes_put_u32(message + 2, code == CODE_OK ? device : 0);
+    bytes_put_u64(message + 6, index);
+    session_send(node, session, (struct slice) { message, sizeof(message) }, out);
+}
+
+/* A bucket that fills at registrations_per_min and holds a minute's worth. */
+static bool may_register(struct node *node)
+{
+    uint64_t minute = 60000000;
+    uint64_t cost = minute / node->options.registrations_per_min;
+    uint64_t passed = node->now.mono_us - node->register_at_us;
+    node->register_tokens_us += passed;
+    if (node->register_tokens_us > minute || !node->register_at_us)
+        node->register_tokens_us = minute;
+    node->register_at_us = node->now.mono_us;
+    if (node->register_tokens_us < cost)
+        return false;
+    node->register_tokens_us -= cost;
+    return true;
+}
+
+/* A node that hears no leader may be behind: only what it is sure of is a final answer. */
+static enum chat_code registration_code(struct node *node, const struct wire_enrol *enrol,
+                                        uint32_t account)
+{
+    if (account)
+        return memcmp(chat_account(node->chat, account)->key, enrol->account_key, PUBLIC_KEY_BYTES)
+                   ? CODE_BAD_PASSWORD
+                   : CODE_OK;
+    if (!raft_view(node->raft).quorum)
+        return CODE_UNAVAILABLE;
+    if (!enrol->is_register)
+        return CODE_BAD_PASSWORD;
+    if (node->options.registration_closed)
+        return CODE_REGISTRATION_CLOSED;
+    if (!node->options.registration_open && !enrol->token.len)
+        return CODE_REGISTRATION_CLOSED;
+    return may_register(node) ? CODE_OK : CODE_RATE_LIMITED;
+}
+
+static bool signed_right(struct node *node, const struct session *session, const char *label,
+                         const uint8_t *device_key, const uint8_t *signature, const uint8_t *key)
+{
+    uint8_t text[32 + 32 + PUBLIC_KEY_BYTES];
+    struct writer writer = writer_of(text, sizeof(text));
+    write_copy(&writer, label, strlen(label));
+    write_copy(&writer, session->hash, sizeof(session->hash));
+    if (device_key)
+        write_copy(&writer, device_key, PUBLIC_KEY_BYTES);
+    CHECK(!writer.full);
+    return node->options.crypto->verify(signature, text, writer_used(&writer), key);
+}
+
+static void propose_enrol(struct node *node, struct session *session, const struct wire_enrol *in,
+                          struct slice name, const struct effects *out)
+{
+    uint8_t token_hash[HASH_BYTES] = { 0 };
+    struct command command = { .kind = COMMAND_ENROL,
+                               .name = name,
+                               .account_key = in->account_key,
+                               .device_key = in->device_key,
+                               .token_hash = token_hash };
+    if (in->is_register)
+        command.flags |= ENROL_REGISTER;
+    if (in->is_register && !node->options.registration_open)
+        command.flags |= ENROL_NEEDS_TOKEN;
+    if (in->token.len)
+        node->options.crypto->hash(token_hash, NULL, 0, in->token.data, in->token.len);
+    if (!forward_command(node, &command, session))
+        session_enrolled(node, session, CODE_BUSY, 0, 0, out);
+}
+
+static bool enrol(struct node *node, struct session *session, struct slice message,
+                  const struct effects *out)
+{
+    struct wire_enrol in;
+    uint8_t folded[LIMIT_USER_NAME];
+    if (!wire_decode_enrol(&in, message))
+        return false;
+    struct slice name = { folded, name_fold_user(in.name, folded) };
+    enum chat_code code = CODE_OK;
+    if (!chat_genesis(node->chat)->done)
+        code = CODE_FORMING;
+    else if (!name.len)
+        code = CODE_BAD_NAME;
+    else if (!signed_right(node, session, WIRE_ENROL_LABEL, in.device_key, in.signature,
+                           in.account_key))
+        code = CODE_BAD_PASSWORD;
+    else
+        code = registration_code(node, &in, chat_find_account(node->chat, name));
+    if (code != CODE_OK)
+        session_enrolled(node, session, code, 0, 0, out);
+    else
+        propose_enrol(node, session, &in, name, out);
+    return true;
+}
+
+static void become_client(struct node *node, struct session *session, uint32_t number,
+                          const struct wire_login *login, const struct effects *out)
+{
+    struct session *before = session_of_device(node, number);
+    if (before && before != session)
+        session_close(node, before, true, out); /* the client is here now */
+    const struct chat_device *device = chat_device(node->chat, number);
+    session->state = SESSION_CLIENT;
+    session->device = number;
+    session->account = device->account;
+    session->next_of_account = node->account_sessions[device->account];
+    node->account_sessions[device->account] = session_number(node, session) + 1;
+    node->clients++;
+    struct effect effect = { .kind = EFFECT_CLIENT_ADMIT,
+                             .close = { .connection = session_number(node, session) } };
+    effect_emit(out, &effect);
+    struct raft_view view = raft_view(node->raft);
+    const struct chat_account *account = chat_account(node->chat, device->account);
+    struct wire_ready ready = { .node = node->options.slot,
+                                .leader = view.leader,
+                                .quorum = view.quorum,
+                                .stale = node->applied < login->floor_index,
+                                .device = number,
+                                .last = device->last,
+                                .applied = node->applied,
+                                .message_bytes = node->options.message_bytes,
+                                .user = { account->name, account->name_len } };
+    uint8_t reply[128];
+    size_t len = wire_encode_ready(&ready, reply, sizeof(reply));
+    CHECK(len > 0);
+    session_send(node, session, (struct slice) { reply, len }, out);
+    uint64_t resume = login->resume_index ? login->resume_index : device->enrolled_index;
+    if (login->stream)
+        stream_begin(node, session, resume, out);
+}
+
+static bool login(struct node *node, struct session *session, struct slice message,
+                  const struct effects *out)
+{
+    struct wire_login in;
+    if (!wire_decode_login(&in, message))
+        return false;
+    uint32_t number = chat_find_device(node->chat, in.device_key);
+    const struct chat_device *device = number ? chat_device(node->chat, number) : NULL;
+    if (!signed_right(node, session, WIRE_LOGIN_LABEL, NULL, in.signature, in.device_key)) {
+        session_send_code(node, session, WIRE_REFUSED, CODE_BAD_PASSWORD, out);
+        return true;
+    }
+    if (!device || !device->account) {
+        /* Ended, or not known here yet: a node that is behind what the client saw cannot tell. */
+        bool behind = node->applied < in.floor_index || !raft_view(node->raft).quorum;
+        session_send_code(node, session, WIRE_REFUSED, behind ? CODE_UNAVAILABLE : CODE_REVOKED,
+                          out);
+        return true;
+    }
+    become_client(node, session, number, &in, out);
+    return true;
+}
+
+bool login_received(struct node *node, struct session *session, struct slice message,
+                    const struct effects *out)
+{
+    switch (message.data[0]) {
+    case WIRE_SALT:
+        return salt(node, session, message, out);
+    case WIRE_ENROL:
+        return enrol(node, session, message, out);
+    case WIRE_LOGIN:
+        return login(node, session, message, out);
+    default:
+        return false;
+    }
+}
