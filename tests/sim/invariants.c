@@ -1,0 +1,319 @@
+/* What must hold of the nodes' Raft after each turn, judged from outside: one leader a term, logs
+ * that match where index and term do, a leader that has all that was committed, a commit that never
+ * goes back and is durable on a majority, one vote a term, and the same state at the same index.
+ *
+ * An entry is known by its tag, eight bytes of its chained hash: equal tags mean equal histories. */
+#include "tests/sim/sim.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "core/check.h"
+#include "core/raft/state.h"
+
+enum { ENTRIES = 1 << 16, VOTES = 1 << 13 };
+
+void invariants_start(struct world *world)
+{
+    struct invariants *known = &world->invariants;
+    memset(known, 0, sizeof *known);
+    known->committed = sim_must(calloc(SIM_INDEXES, sizeof *known->committed));
+    known->places = sim_must(calloc(SIM_INDEXES, sizeof *known->places));
+    known->checkpoints = sim_must(calloc(SIM_INDEXES, sizeof *known->checkpoints));
+    known->entries = sim_must(calloc(ENTRIES, sizeof *known->entries));
+    known->votes = sim_must(calloc(VOTES, sizeof *known->votes));
+}
+
+void invariants_free(struct world *world)
+{
+    struct invariants *known = &world->invariants;
+    free(known->committed);
+    free(known->places);
+    free(known->checkpoints);
+    free(known->entries);
+    free(known->votes);
+}
+
+static uint64_t tag_of(const uint8_t *chain)
+{
+    return bytes_get_u64(chain) | 1;
+}
+
+/* --- disks -------------------------------------------------------------------------------------*/
+
+static void mark_durable(struct sim_node *node, struct slice entries, bool recovered)
+{
+    for (size_t at = 0; at < entries.len;) {
+        struct entry entry;
+        if (entry_parse(&entry, &crypto_sim, NULL, entries.data + at, entries.len - at) !=
+            ENTRY_WHOLE)
+            sim_fail(node->world, "node %u: what it writes or reads back is not an entry",
+                     node->slot);
+        uint64_t last = entry.first + entry.count - 1;
+        uint64_t tag = tag_of(entry.chain);
+        if (last >= SIM_INDEXES)
+            sim_fail(node->world, "more commands than the simulator is made for");
+        bool open = node->interrupted && node->interrupted_from &&
+                    last >= node->interrupted_from;
+        if (recovered && last <= node->durable_last && node->durable[last] != tag && !open)
+            sim_fail(node->world, "node %u: what was durable at %" PRIu64 " came back different",
+                     node->slot, last);
+        node->durable[last] = tag;
+        node->recovered_last = last;
+        at += entry.size;
+    }
+}
+
+void invariants_boot(struct sim_node *node, const struct store_recovery *recovery)
+{
+    struct world *world = node->world;
+    static const uint8_t none[IDENTITY_BYTES];
+    node->seen_commit = node->seen_last = node->seen_last_tag = 0;
+    node->seen_leader_term = node->seen_term = node->seen_applied = 0;
+    node->recovered_last = recovery->checkpoint_index;
+    if (recovery->term < node->durable_term)
+        sim_fail(world, "node %u: forgot term %" PRIu64 ", it knows %" PRIu64, node->slot,
+                 node->durable_term, recovery->term);
+    if (recovery->term == node->durable_term && memcmp(node->durable_vote, none, sizeof none) &&
+        memcmp(node->durable_vote, recovery->vote, IDENTITY_BYTES))
+        sim_fail(world, "node %u: forgot its vote in term %" PRIu64, node->slot, recovery->term);
+    if (!recovery->may_vote || !recovery->may_campaign)
+        sim_fail(world, "node %u: a crash alone took its vote", node->slot);
+    node->durable_term = recovery->term;
+    memcpy(node->durable_vote, recovery->vote, IDENTITY_BYTES);
+}
+
+void invariants_recovered(struct sim_node *node, struct slice entries)
+{
+    mark_durable(node, entries, true);
+}
+
+void invariants_recovered_all(struct sim_node *node, const struct store_recovery *recovery)
+{
+    uint64_t last = node->recovered_last;
+    (void)recovery;
+    if (last < node->durable_last &&
+        !(node->interrupted && node->interrupted_from && node->interrupted_from <= last + 1))
+        sim_fail(node->world,
+                 "node %u: its log was durable to %" PRIu64 " and came back to %" PRIu64,
+                 node->slot, node->durable_last, last);
+    for (uint64_t index = last + 1; index <= node->durable_last; index++)
+        node->durable[index] = 0;
+    node->durable_last = last;
+    node->interrupted = false;
+}
+
+void invariants_flushed(struct sim_node *node)
+{
+    const struct effect_flush *flush = &node->flush;
+    if (flush->save_vote) {
+        node->durable_term = flush->term;
+        memcpy(node->durable_vote, flush->vote, IDENTITY_BYTES);
+    }
+    if (flush->truncate_from) {
+        for (uint64_t index = flush->truncate_from; index <= node->durable_last; index++)
+            node->durable[index] = 0;
+        if (node->durable_last >= flush->truncate_from)
+            node->durable_last = flush->truncate_from - 1;
+    }
+    node->recovered_last = node->durable_last;
+    mark_durable(node, flush->entries[0], false);
+    mark_durable(node, flush->entries[1], false);
+    node->durable_last = node->recovered_last;
+}
+
+/* --- votes -------------------------------------------------------------------------------------*/
+
+static void vote(struct sim_node *node, uint64_t term, uint8_t candidate)
+{
+    struct world *world = node->world;
+    uint64_t identity = bytes_get_u64(node->identity) | 1;
+    for (uint64_t at = sim_mix(identity, term);; at++) {
+        struct promised_vote *known = &world->invariants.votes[at % VOTES];
+        if (known->identity == 0)
+            *known = (struct promised_vote) { identity, term, candidate };
+        if (known->identity != identity || known->term != term)
+            continue;
+        if (known->candidate != candidate)
+            sim_fail(world, "node %u: voted twice in term %" PRIu64 ": for %" PRIu64 " and for %u",
+                     node->slot, term, known->candidate, candidate);
+        return;
+    }
+}
+
+void invariants_peer_send(struct sim_node *node, const struct effect *effect)
+{
+    struct slice part = effect->send.parts[0];
+    if (part.len < 2 || part.data[0] != PEER_RAFT || part.data[1] != RAFT_VOTE_REPLY)
+        return;
+    struct raft_message message;
+    if (!raft_message_decode(&message, (struct slice) { part.data + 1, part.len - 1 }))
+        sim_fail(node->world, "node %u: sends what is no message", node->slot);
+    unsigned flags = message.vote_reply.flags;
+    if ((flags & VOTE_GRANTED) && !(flags & VOTE_PRE))
+        vote(node, message.vote_reply.asked_term, effect->send.slot);
+}
+
+/* --- the state machine -------------------------------------------------------------------------*/
+
+void invariants_index(struct sim_node *node, const struct effect *effect)
+{
+    struct world *world = node->world;
+    uint64_t index = effect->index.index;
+    if (index == 0 || index >= SIM_INDEXES)
+        sim_fail(world, "node %u: applies index %" PRIu64, node->slot, index);
+    struct place *place = &world->invariants.places[index];
+    if (!place->known)
+        *place = (struct place) { effect->index.room, true, effect->index.event,
+                                  effect->index.seq };
+    if (place->room != effect->index.room || place->seq != effect->index.seq ||
+        place->event != effect->index.event)
+        sim_fail(world,
+                 "node %u: index %" PRIu64 " is room %u seq %" PRIu64
+                 " here, room %u seq %" PRIu64 " elsewhere",
+                 node->slot, index, effect->index.room, effect->index.seq, place->room, place->seq);
+}
+
+void invariants_checkpoint(struct sim_node *node, const struct effect *effect)
+{
+    struct world *world = node->world;
+    uint64_t index = effect->checkpoint.index;
+    uint64_t hash = chat_hash(node_chat(node->node)) | 1;
+    CHECK(index < SIM_INDEXES);
+    uint64_t *known = &world->invariants.checkpoints[index];
+    if (*known == 0)
+        *known = hash;
+    if (*known != hash)
+        sim_fail(world, "node %u: its state at %" PRIu64 " differs from another node's", node->slot,
+                 index);
+}
+
+/* --- after a turn ------------------------------------------------------------------------------*/
+
+static void check_matching(struct sim_node *node, const struct raft *raft)
+{
+    struct world *world = node->world;
+    uint64_t index = raft->log.last;
+    uint64_t term = raft->log.last_term;
+    uint64_t tag = tag_of(raft->log.last_chain);
+    if (index == 0 || (index == node->seen_last && tag == node->seen_last_tag))
+        return;
+    node->seen_last = index;
+    node->seen_last_tag = tag;
+    for (uint64_t at = index * 4;; at++) {
+        struct known_entry *known = &world->invariants.entries[at % ENTRIES];
+        if (known->index == 0)
+            *known = (struct known_entry) { index, term, tag };
+        if (known->index != index || known->term != term)
+            continue;
+        if (known->tag != tag)
+            sim_fail(world,
+                     "node %u: its log at %" PRIu64 " of term %" PRIu64
+                     " does not match another node's",
+                     node->slot, index, term);
+        return;
+    }
+}
+
+static void check_leader(struct sim_node *node, const struct raft *raft)
+{
+    struct world *world = node->world;
+    if (raft->role != RAFT_LEADER || node->seen_leader_term == raft->term)
+        return;
+    node->seen_leader_term = raft->term;
+    CHECK(raft->term < SIM_TERMS);
+    uint8_t *known = &world->invariants.leader_of[raft->term];
+    if (*known && *known != node->slot)
+        sim_fail(world, "term %" PRIu64 " has two leaders, nodes %u and %u", raft->term, *known,
+                 node->slot);
+    *known = node->slot;
+    vote(node, raft->term, node->slot);
+    world->report->branches[BRANCH_LEADER_CHANGE]++;
+    SAY(world, "node %u: leads term %" PRIu64 ", log to %" PRIu64 ", commit %" PRIu64, node->slot,
+        raft->term, raft->log.last, raft->commit);
+    if (raft->first_of_term && raft->commit + 1 < raft->first_of_term)
+        world->report->branches[BRANCH_TERM_UNCOMMITTED]++;
+    uint64_t committed = world->invariants.committed_last;
+    const uint8_t *chain = raft_log_chain(&raft->log, committed);
+    bool lacks = committed > raft->log.last || (committed > raft->log.base && !chain);
+    if (chain && committed)
+        lacks |= tag_of(chain) != world->invariants.committed[committed].tag;
+    if (lacks)
+        sim_fail(world, "node %u leads term %" PRIu64 " without what was committed at %" PRIu64,
+                 node->slot, raft->term, committed);
+}
+
+static void check_durable(struct sim_node *node, const struct raft *raft, uint64_t index,
+                          uint64_t tag)
+{
+    struct world *world = node->world;
+    const struct raft_config *config = raft_latest_config(raft);
+    unsigned voters = 0;
+    unsigned durable = 0;
+    for (unsigned i = 0; i < config->count; i++) {
+        voters += config->members[i].voter;
+        durable += world->nodes[config->members[i].slot].durable[index] == tag;
+    }
+    if (durable < voters / 2 + 1)
+        sim_fail(world,
+                 "node %u: commits %" PRIu64 " in term %" PRIu64
+                 ", which is durable on %u of %u voters",
+                 node->slot, index, raft->term, durable, voters);
+}
+
+static void check_commit(struct sim_node *node, const struct raft *raft)
+{
+    struct world *world = node->world;
+    struct invariants *known = &world->invariants;
+    if (raft->commit < node->seen_commit)
+        sim_fail(world, "node %u: its commit goes back from %" PRIu64 " to %" PRIu64, node->slot,
+                 node->seen_commit, raft->commit);
+    if (raft->commit == node->seen_commit)
+        return;
+    uint64_t index = node->seen_commit > raft->log.base ? node->seen_commit : raft->log.base;
+    const struct raft_meta *meta = raft_log_find(&raft->log, index + 1);
+    for (; meta && meta->last <= raft->commit; meta = raft_log_next(&raft->log, meta)) {
+        const uint8_t *chain = raft_log_chain(&raft->log, meta->last);
+        CHECK(chain != NULL);
+        CHECK(meta->last < SIM_INDEXES);
+        struct mark *mark = &known->committed[meta->last];
+        if (mark->tag == 0)
+            *mark = (struct mark) { tag_of(chain), meta->term };
+        if (mark->tag != tag_of(chain))
+            sim_fail(world, "node %u: commits something else at %" PRIu64 " than another node",
+                     node->slot, meta->last);
+        if (meta->kind == ENTRY_CONFIG)
+            SAY(world, "node %u: configuration of %" PRIu64 " is committed", node->slot,
+                meta->last);
+    }
+    node->seen_commit = raft->commit;
+    if (raft->commit > known->committed_last) {
+        known->committed_last = raft->commit;
+        const uint8_t *chain = raft_log_chain(&raft->log, raft->commit);
+        if (!chain)
+            sim_fail(world, "node %u: commits %" PRIu64 ", which it does not have", node->slot,
+                     raft->commit);
+        check_durable(node, raft, raft->commit, tag_of(chain));
+    }
+}
+
+void invariants_turn(struct sim_node *node)
+{
+    struct world *world = node->world;
+    const struct raft *raft = node_raft(node->node);
+    uint64_t applied = node_applied(node->node);
+    if (raft->term < node->seen_term)
+        sim_fail(world, "node %u: its term goes back", node->slot);
+    if (raft->term != node->seen_term)
+        SAY(world, "node %u: is in term %" PRIu64, node->slot, raft->term);
+    node->seen_term = raft->term;
+    check_matching(node, raft);
+    check_leader(node, raft);
+    check_commit(node, raft);
+    if (applied > raft->commit)
+        sim_fail(world, "node %u: applied %" PRIu64 " before it was committed", node->slot,
+                 applied);
+    if (applied < node->seen_applied)
+        sim_fail(world, "node %u: what it applied goes back", node->slot);
+    node->seen_applied = applied;
+}

@@ -1,0 +1,297 @@
+/* The clients' side, judged as it happens: what was acknowledged and shown to anybody may never be
+ * contradicted. What the final history says about it is verdict.c's. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/check.h"
+#include "tests/sim/sim.h"
+
+void oracle_start(struct world *world)
+{
+    struct oracle *oracle = &world->oracle;
+    memset(oracle, 0, sizeof *oracle);
+    oracle->ops = sim_must(calloc(ORACLE_OPS, sizeof *oracle->ops));
+    oracle->seen = sim_must(calloc(SIM_INDEXES, sizeof *oracle->seen));
+}
+
+void oracle_free(struct world *world)
+{
+    struct oracle *oracle = &world->oracle;
+    free(oracle->ops);
+    free(oracle->seen);
+    for (unsigned i = 0; i < SIM_CLIENTS; i++) {
+        free(oracle->clients[i].shown);
+        free(oracle->clients[i].skips);
+    }
+}
+
+static struct oracle_client *mine(struct sim_client *client)
+{
+    return &client->world->oracle.clients[client->number];
+}
+
+uint32_t oracle_issue(struct sim_client *client, enum client_op_kind kind, uint8_t room)
+{
+    struct oracle *oracle = &client->world->oracle;
+    CHECK(oracle->ops_count < ORACLE_OPS);
+    oracle->ops[oracle->ops_count] =
+        (struct oracle_op) { .client = client->number, .kind = (uint8_t)kind, .room = room };
+    return oracle->ops_count++;
+}
+
+uint32_t oracle_ask(struct sim_client *client, uint8_t room, bool newest)
+{
+    struct oracle_client *me = mine(client);
+    uint32_t id = ++me->next_query;
+    struct oracle_query *query = &me->queries[id % ORACLE_QUERIES];
+    *query = (struct oracle_query) { .used = true, .id = id, .room = room };
+    if (newest && room < ORACLE_ROOMS)
+        query->at_least = me->acked_seq[room];
+    return id;
+}
+
+bool oracle_settled(const struct world *world)
+{
+    for (uint32_t i = 0; i < world->oracle.ops_count; i++)
+        if (world->oracle.ops[i].fate == FATE_OPEN)
+            return false;
+    return true;
+}
+
+uint32_t oracle_op_of(struct slice text)
+{
+    uint32_t number = 0;
+    size_t at = 1;
+    if (text.len < 2 || text.data[0] != 'n')
+        return 0;
+    for (; at < text.len && text.data[at] >= '0' && text.data[at] <= '9'; at++)
+        number = number * 10 + (uint32_t)(text.data[at] - '0');
+    return at > 1 ? number + 1 : 0;
+}
+
+uint64_t oracle_room(struct slice room, struct slice user)
+{
+    if (room.len == 0 || room.data[0] != '@')
+        return sim_hash(room.data, room.len, 1);
+    uint64_t a = sim_hash(room.data + 1, room.len - 1, 2);
+    uint64_t b = sim_hash(user.data, user.len, 2);
+    return a < b ? sim_mix(a, b) : sim_mix(b, a);
+}
+
+/* The clients' restart shows again what was shown after the cursor that it remembered. */
+void oracle_restarted(struct sim_client *client)
+{
+    struct oracle_client *me = mine(client);
+    while (me->count && me->shown[me->count - 1].index > client->saved.cursor)
+        me->count--;
+    memset(me->queries, 0, sizeof me->queries);
+    me->acked_op = 0;
+}
+
+/* --- records -----------------------------------------------------------------------------------*/
+
+static uint64_t content_of(const struct wire_record *record, uint64_t room)
+{
+    uint64_t hash = sim_mix(room, record->seq << 8 | record->kind);
+    hash = sim_mix(hash, record->time_us);
+    hash = sim_mix(hash, record->sent_us ^ record->reply_to);
+    hash = sim_mix(hash, record->device_tag);
+    hash = sim_mix(hash, record->device_seq);
+    hash = sim_hash(record->from.data, record->from.len, hash);
+    return sim_hash(record->text.data, record->text.len, hash);
+}
+
+static void seen(struct sim_client *client, const struct wire_record *record, uint64_t room)
+{
+    struct world *world = client->world;
+    uint64_t content = content_of(record, room) | 1;
+    if (record->index == 0 || record->index >= SIM_INDEXES)
+        sim_fail(world, "client %u is shown index %" PRIu64, client->number, record->index);
+    uint64_t *known = &world->oracle.seen[record->index];
+    if (*known == 0)
+        *known = content;
+    if (*known != content)
+        sim_fail(world,
+                 "client %u is shown another record at index %" PRIu64 " (%.*s seq %" PRIu64
+                 " '%.*s') than was shown before",
+                 client->number, record->index, (int)record->room.len,
+                 (const char *)record->room.data, record->seq, (int)record->text.len,
+                 (const char *)record->text.data);
+}
+
+static void record(struct sim_client *client, const struct wire_record *record)
+{
+    struct world *world = client->world;
+    struct oracle_client *me = mine(client);
+    uint64_t room = oracle_room(record->room, (struct slice) { client->name, client->name_len });
+    world->report->records++;
+    if (me->count && record->index <= me->shown[me->count - 1].index)
+        sim_fail(world, "client %u: its stream goes back from index %" PRIu64 " to %" PRIu64,
+                 client->number, me->shown[me->count - 1].index, record->index);
+    seen(client, record, room);
+    if (me->count == me->capacity) {
+        me->capacity = me->capacity ? me->capacity * 2 : 1024;
+        me->shown = sim_must(realloc(me->shown, me->capacity * sizeof *me->shown));
+    }
+    me->shown[me->count++] = (struct oracle_shown) {
+        .index = record->index,
+        .seq = record->seq,
+        .room = room,
+        .op = record->kind < RECORD_JOIN ? oracle_op_of(record->text) : 0,
+    };
+}
+
+static void skipped(struct sim_client *client, const struct client_output *output)
+{
+    struct oracle_client *me = mine(client);
+    if (me->skips_count == me->skips_capacity) {
+        me->skips_capacity = me->skips_capacity ? me->skips_capacity * 2 : 16;
+        me->skips = sim_must(realloc(me->skips, me->skips_capacity * sizeof *me->skips));
+    }
+    struct slice user = { client->name, client->name_len };
+    me->skips[me->skips_count++] = (struct oracle_skip) {
+        oracle_room(output->skipped.room, user), output->skipped.from, output->skipped.to
+    };
+    client->world->report->branches[BRANCH_SKIPPED]++;
+}
+
+/* --- acks --------------------------------------------------------------------------------------*/
+
+static void ack(struct sim_client *client, const struct client_output *output)
+{
+    struct world *world = client->world;
+    struct oracle_client *me = mine(client);
+    uint32_t number = oracle_op_of(output->ack.id);
+    if (number == 0 || number > world->oracle.ops_count)
+        sim_fail(world, "client %u: an ack of an id that was never given", client->number);
+    struct oracle_op *op = &world->oracle.ops[number - 1];
+    if (op->client != client->number)
+        sim_fail(world, "client %u: an ack of client %u's id", client->number, op->client);
+    if (output->ack.status == CLIENT_QUEUED || output->ack.status == CLIENT_HELD)
+        return;
+    bool committed = output->ack.status == CLIENT_COMMITTED;
+    SAY(world, "client %u: n%u is %s, code %d, room seq %" PRIu64 ", index %" PRIu64,
+        client->number, number - 1, committed ? "committed" : "rejected", (int)output->ack.code,
+        output->ack.room_seq, output->ack.index);
+    if (number <= me->acked_op)
+        sim_fail(world, "client %u: n%u is acknowledged after n%u", client->number, number - 1,
+                 me->acked_op - 1);
+    me->acked_op = number;
+    enum op_fate fate = committed ? FATE_COMMITTED : FATE_REJECTED;
+    if (op->fate != FATE_OPEN) {
+        bool same = op->fate == fate && op->code == output->ack.code &&
+                    op->room_seq == output->ack.room_seq && op->index == output->ack.index;
+        if (op->boots == client->boots)
+            sim_fail(world, "client %u: n%u has two final acks", client->number, number - 1);
+        if (!same)
+            sim_fail(world, "client %u: n%u has two different final acks", client->number,
+                     number - 1);
+        world->report->branches[BRANCH_REPEATED_ACK]++;
+        return;
+    }
+    op->fate = fate;
+    op->code = output->ack.code;
+    op->boots = client->boots;
+    op->room_seq = output->ack.room_seq;
+    op->index = output->ack.index;
+    op->time_us = output->ack.time_us;
+    world->oracle.acknowledged++;
+    world->report->acknowledged++;
+    if (!committed)
+        world->report->branches[BRANCH_REJECTED]++;
+    bool post = op->kind == CLIENT_SEND || op->kind == CLIENT_ME;
+    if (committed && post) {
+        if (op->room_seq == 0 || op->index == 0)
+            sim_fail(world, "client %u: n%u is committed at no place", client->number, number - 1);
+        if (op->room_seq <= me->acked_seq[op->room])
+            sim_fail(world, "client %u: n%u got seq %" PRIu64 " after %" PRIu64, client->number,
+                     number - 1, op->room_seq, me->acked_seq[op->room]);
+        me->acked_seq[op->room] = op->room_seq;
+    }
+}
+
+/* --- reads -------------------------------------------------------------------------------------*/
+
+static void history(struct sim_client *client, const struct oracle_query *query,
+                    const struct wire_result *result)
+{
+    struct world *world = client->world;
+    struct slice user = { client->name, client->name_len };
+    struct reader reader = reader_of(result->rows.data, result->rows.len);
+    uint64_t last = 0;
+    while (reader_left(&reader)) {
+        struct wire_record row;
+        if (!wire_decode_record(&row, read_slice32(&reader)))
+            sim_fail(world, "client %u: a row of history that cannot be read", client->number);
+        if (last && row.seq != last + 1)
+            sim_fail(world, "client %u: history jumps from seq %" PRIu64 " to %" PRIu64,
+                     client->number, last, row.seq);
+        last = row.seq;
+        seen(client, &row, oracle_room(row.room, user));
+    }
+    world->report->branches[BRANCH_HISTORY]++;
+    if (result->flags & RESULT_STALE)
+        world->report->branches[BRANCH_STALE]++;
+    else if (last < query->at_least)
+        sim_fail(world,
+                 "client %u: history of room %u ends at seq %" PRIu64 ", but %" PRIu64
+                 " was acknowledged to it before",
+                 client->number, query->room, last, query->at_least);
+}
+
+static void result(struct sim_client *client, const struct client_output *output)
+{
+    struct oracle_client *me = mine(client);
+    uint32_t id = oracle_op_of(output->result.id);
+    struct oracle_query *query = &me->queries[(id - 1) % ORACLE_QUERIES];
+    if (id == 0 || !query->used || query->id != id - 1)
+        sim_fail(client->world, "client %u: a result that nobody asked for", client->number);
+    query->used = false;
+    if (output->result.result->code == CODE_OK && output->result.result->kind == QUERY_HISTORY)
+        history(client, query, output->result.result);
+}
+
+static void error(struct sim_client *client, const struct client_output *output)
+{
+    struct oracle_client *me = mine(client);
+    uint32_t id = output->error.has_id ? oracle_op_of(output->error.id) : 0;
+    if (id == 0)
+        sim_fail(client->world, "client %u: error %d: %s", client->number, (int)output->error.code,
+                 output->error.message);
+    struct oracle_query *query = &me->queries[(id - 1) % ORACLE_QUERIES];
+    if (!query->used || query->id != id - 1)
+        sim_fail(client->world, "client %u: a refusal of what nobody asked", client->number);
+    query->used = false;
+}
+
+void oracle_output(struct sim_client *client, const struct client_output *output)
+{
+    switch (output->kind) {
+    case CLIENT_OUT_ACK:
+        ack(client, output);
+        break;
+    case CLIENT_OUT_RECORD:
+        record(client, output->record);
+        break;
+    case CLIENT_OUT_RESULT:
+        result(client, output);
+        break;
+    case CLIENT_OUT_ERROR:
+        error(client, output);
+        break;
+    case CLIENT_OUT_SKIPPED:
+        skipped(client, output);
+        break;
+    case CLIENT_OUT_READY:
+        SAY(client->world, "client %u: ready on node %u", client->number,
+            output->ready.ready->node);
+        client->world->report->branches[BRANCH_RECONNECT] += output->ready.resumed;
+        break;
+    case CLIENT_OUT_OFFLINE:
+        SAY(client->world, "client %u: offline: %s", client->number, output->offline.reason);
+        break;
+    case CLIENT_OUT_CLUSTER:
+        break;
+    }
+}

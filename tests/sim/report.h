@@ -1,0 +1,93 @@
+/* What a run of seeds did: counted faults and rare branches, simulated time. A kind that stays at
+ * zero over 1,000 seeds means that the simulator does not try what it says it tries. */
+#ifndef FTCHAT_TESTS_SIM_REPORT_H
+#define FTCHAT_TESTS_SIM_REPORT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define REPORT_FAULTS(X)                                                                           \
+    X(KILL, "process killed")                                                                      \
+    X(KILL_MID_EFFECTS, "process killed between two effects")                                      \
+    X(POWER, "power lost on a host")                                                               \
+    X(POWER_ALL, "power lost on all hosts")                                                        \
+    X(KILL_LEADER, "leader killed")                                                                \
+    X(STOP, "SIGTERM")                                                                             \
+    X(PAUSE, "process paused")                                                                     \
+    X(CLOCK_JUMP, "wall clock jumped")                                                             \
+    X(CLOCK_DRIFT, "wall clock drifted")                                                           \
+    X(ISOLATE, "node cut off")                                                                     \
+    X(ONE_WAY, "node cut off one way")                                                             \
+    X(SPLIT, "cluster split")                                                                      \
+    X(PAIR, "one link between nodes cut")                                                          \
+    X(LEADER_PAIR, "one link of the leader cut")                                                   \
+    X(CLIENT_CUT, "client cut off from a node")                                                    \
+    X(RESET_PEER, "connection of nodes reset")                                                     \
+    X(RESET_CLIENT, "client's connection reset")                                                   \
+    X(SLOW_NETWORK, "network slow")                                                                \
+    X(SLOW_DISK, "disk slow")                                                                      \
+    X(FULL_DISK, "disk full")                                                                      \
+    X(FAILED_SYNC, "sync failed")                                                                  \
+    X(CLIENT_KILL, "client killed")                                                                \
+    X(CLIENT_MID_EFFECTS, "client killed between two effects")                                     \
+    X(CLIENT_PAUSE, "client paused")                                                               \
+    X(TRANSFER, "leadership transferred by ctl")                                                   \
+    X(WIPE, "node's folder wiped")
+
+#define REPORT_BRANCHES(X)                                                                         \
+    X(FLUSH_UNDONE, "died before a flush")                                                         \
+    X(FLUSH_TORN, "died in a flush")                                                               \
+    X(FLUSH_UNTOLD, "died after a flush, before it was told")                                      \
+    X(TAIL_CUT, "torn tail cut at recovery")                                                       \
+    X(TRUNCATED, "log truncated")                                                                  \
+    X(CHECKPOINT, "checkpoint written")                                                            \
+    X(RESTORED, "checkpoint restored")                                                             \
+    X(LEADER_CHANGE, "leader elected")                                                             \
+    X(TERM_UNCOMMITTED, "term changed over uncommitted entries")                                   \
+    X(VOTE_SAVED, "vote saved")                                                                    \
+    X(PROMOTED, "learner promoted")                                                                \
+    X(NACK, "gap refused by the leader")                                                           \
+    X(REPEATED_ACK, "ack repeated after a client's crash")                                         \
+    X(RESENT, "command committed that was sent before a crash")                                    \
+    X(DUPLICATE, "command in the log twice, applied once")                                         \
+    X(REJECTED, "command refused by apply")                                                        \
+    X(NO_SPACE, "flush refused by a full disk")                                                    \
+    X(LATE, "loop was late")                                                                       \
+    X(READ_ENTRIES, "entries read from disk for a peer or apply")                                  \
+    X(READ_POSTS, "posts read from disk")                                                          \
+    X(STALE, "stale read told as such")                                                            \
+    X(GOAWAY, "stopped by itself after SIGTERM")                                                   \
+    X(HISTORY, "history read checked")                                                             \
+    X(SKIPPED, "catch-up told as skipped")                                                         \
+    X(RECONNECT, "client logged in again")
+
+enum report_fault {
+#define X(name, text) FAULT_##name,
+    REPORT_FAULTS(X)
+#undef X
+        FAULT_KINDS
+};
+
+enum report_branch {
+#define X(name, text) BRANCH_##name,
+    REPORT_BRANCHES(X)
+#undef X
+        BRANCHES
+};
+
+struct report {
+    uint64_t seeds;
+    uint64_t simulated_us;
+    uint64_t events;
+    uint64_t acknowledged;
+    uint64_t records;
+    uint64_t faults[FAULT_KINDS];
+    uint64_t branches[BRANCHES];
+};
+
+const char *report_fault_text(enum report_fault fault);
+void report_print(const struct report *report, double seconds);
+/* Names what was never reached; true: everything was. */
+bool report_complete(const struct report *report);
+
+#endif

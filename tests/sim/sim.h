@@ -1,0 +1,615 @@
+/* The simulator: whole clusters and their clients, the real core and the real store, in one thread
+ * from one seed.
+ *
+ * Reading order: world.c (time, the heap of what comes next, one seed from start to end),
+ * network.c, sim_node.c and sim_effect.c (a server's process), sim_client.c (a client's), workload.c
+ * (what the clients do), faults.c, then the judges: invariants.c after each turn of a node, oracle.c
+ * and verdict.c from the clients' side; report.c counts.
+ *
+ * Nothing here looks at a clock or at the system's randomness: the same seed gives the same run, and
+ * each effect goes into a hash that says so. Times are microseconds of the world, from 0. Whoever
+ * finds something wrong calls sim_fail, which names the seed and ends the program. */
+#ifndef FTCHAT_TESTS_SIM_SIM_H
+#define FTCHAT_TESTS_SIM_SIM_H
+
+#include "core/chat/command.h"
+#include "core/client/client.h"
+#include "core/node/node.h"
+#include "core/random.h"
+#include "store/store.h"
+#include "tests/sim/report.h"
+#include "tests/sim/sim_disk.h"
+
+enum {
+    SIM_NODES = LIMIT_NODES,
+    SIM_CLIENTS = 8,
+    SIM_CONNECTIONS = 64, /* of one node */
+    SIM_LINKS = 512,
+    SIM_HOSTS = 1 + SIM_NODES + SIM_CLIENTS + 1, /* 0 unused; ctl is the last */
+    SIM_HOST_CLIENTS = 1 + SIM_NODES,
+    SIM_HOST_CTL = SIM_HOSTS - 1,
+    SIM_SEGMENT_BYTES = 64 << 10,
+    SIM_INDEXES = 1 << 16, /* commands of one seed at most */
+    SIM_TERMS = 1 << 13,
+};
+
+#define SIM_MS UINT64_C(1000)
+#define SIM_S UINT64_C(1000000)
+#define SIM_NEVER UINT64_MAX
+
+struct world;
+
+/* --- world.c: what comes next ------------------------------------------------------------------*/
+
+enum happening_kind {
+    HAPPEN_TURN = 1,  /* who: slot */
+    HAPPEN_FLUSH,     /* who: slot; the log thread is done */
+    HAPPEN_DISK,      /* who: slot; the reading thread is done with its first job */
+    HAPPEN_BOOT,      /* who: slot */
+    HAPPEN_ARRIVE,    /* id: link, who: side that sent */
+    HAPPEN_DIAL,      /* id: link; the first packet gets there */
+    HAPPEN_DIAL_LATE, /* id: link; who dialled gives up */
+    HAPPEN_CLIENT_BOOT,
+    HAPPEN_CLIENT_TICK,
+    HAPPEN_CLIENT_WORK, /* its person does something */
+    HAPPEN_CLIENT_SAVE, /* what it remembers lazily reaches its folder; DONE becomes SAVED */
+    HAPPEN_CLIENT_DERIVED,
+    HAPPEN_CTL,
+    HAPPEN_FAULT,     /* id: kind */
+    HAPPEN_FAULT_END, /* id: number of the fault */
+};
+
+struct happening {
+    uint64_t at;
+    uint64_t order;
+    uint32_t epoch; /* of the process or link; another one now: it is void */
+    uint32_t id;
+    uint8_t kind;
+    uint8_t who;
+};
+
+struct heap {
+    struct happening *list;
+    size_t count;
+    size_t capacity;
+    uint64_t order;
+};
+
+/* --- network.c ---------------------------------------------------------------------------------*/
+
+enum packet_kind {
+    PACKET_DATA,
+    PACKET_UP, /* the acceptor's half of the handshake */
+    PACKET_END,
+    PACKET_RESET,
+    PACKET_REFUSED,
+};
+
+struct packet {
+    struct packet *next;
+    uint64_t at;
+    enum packet_kind kind;
+    uint32_t len;
+    uint8_t data[];
+};
+
+/* One direction of a link: a stream in order, that is late but loses nothing while both live. */
+struct way {
+    struct packet *first;
+    struct packet *last;
+    uint64_t unread; /* bytes sent that the receiving process has not taken */
+    bool held;       /* a partition holds it up; retransmitted when it is over */
+    bool waiting;    /* a HAPPEN_ARRIVE is under way */
+};
+
+enum end_kind { END_NODE = 1, END_CLIENT, END_CTL };
+
+struct end {
+    enum end_kind kind;
+    uint8_t who;
+    uint32_t number; /* acceptor: its connection; dialling node: the peer's slot */
+    bool gone;       /* the process ended, or closed it */
+    uint8_t host;
+};
+
+enum { SIM_NO_CONNECTION = UINT32_MAX };
+
+/* A link as one who holds it names it; another epoch: it is gone. */
+struct handle {
+    uint32_t link; /* number + 1; 0: none */
+    uint32_t epoch;
+};
+
+enum link_stage { STAGE_FREE, STAGE_DIALLING, STAGE_ACCEPTED, STAGE_UP };
+
+struct link {
+    enum link_stage stage;
+    uint32_t epoch;
+    enum node_connection_role role;
+    struct end ends[2]; /* 0 dialled, 1 accepted */
+    struct way ways[2]; /* ways[s]: sent by side s */
+    uint8_t hash[HASH_BYTES]; /* of the handshake */
+};
+
+struct network {
+    struct link links[SIM_LINKS];
+    uint32_t next;
+    uint8_t blocked[SIM_HOSTS][SIM_HOSTS]; /* how many faults block it, from - to */
+    uint64_t latency_us;                   /* one way, typical */
+    uint64_t latency_spread_us;
+    uint32_t slow; /* a factor, 1: none */
+};
+
+struct handle network_dial(struct world *world, struct end from, uint8_t slot,
+                           enum node_connection_role role, uint64_t timeout_us);
+/* The link, or NULL when it is gone. */
+struct link *network_link(struct world *world, struct handle handle);
+void network_send(struct world *world, struct handle handle, unsigned side,
+                  const struct slice *parts, unsigned parts_count);
+/* The process on this side is done with it: the other side reads what is queued, then the end. */
+void network_close(struct world *world, struct handle handle, unsigned side);
+/* Something between the two resets it: both are told. */
+void network_reset(struct world *world, struct handle handle);
+/* The process on `side` took `len` bytes out of its socket. */
+void network_taken(struct world *world, struct handle handle, unsigned side, uint64_t len);
+void network_accept(struct world *world, struct handle handle, uint32_t number);
+/* All links of a process: it was killed (the kernel resets them), or its power is gone (silence). */
+void network_process_gone(struct world *world, enum end_kind kind, uint8_t who, bool silent);
+/* A host has power again: what others still hold of its old links is reset. */
+void network_host_back(struct world *world, uint8_t host);
+void network_block(struct world *world, uint8_t from, uint8_t to, bool block);
+void network_unblock_all(struct world *world);
+void network_arrive(struct world *world, const struct happening *happening);
+void network_dial_arrives(struct world *world, const struct happening *happening);
+void network_dial_late(struct world *world, const struct happening *happening);
+void network_free(struct network *network);
+uint64_t network_latency(struct world *world);
+
+/* --- sim_node.c, sim_effect.c ------------------------------------------------------------------*/
+
+enum item_kind {
+    ITEM_FLUSHED,
+    ITEM_READ_DONE,
+    ITEM_PEER_UP,
+    ITEM_PEER_DOWN,
+    ITEM_PEER_MESSAGE,
+    ITEM_OPEN,
+    ITEM_MESSAGE,
+    ITEM_CLOSED,
+    ITEM_STOP,
+};
+
+/* Something that waits in a process's sockets or completion queues. */
+struct item {
+    struct item *next;
+    enum item_kind kind;
+    enum raft_link_end end;
+    struct handle link;
+    uint64_t id;
+    uint64_t last_index;
+    uint64_t duration_us;
+    bool failed;
+    bool more;
+    uint32_t len;
+    uint8_t data[];
+};
+
+enum job_kind { JOB_ENTRIES, JOB_POSTS, JOB_CHECKPOINT, JOB_PREPARE };
+
+struct job {
+    struct job *next;
+    enum job_kind kind;
+    uint64_t id;
+    uint64_t index;
+    uint32_t capacity;
+    struct store_query query;
+    struct store_room_range *ranges;
+    uint8_t *state;
+    size_t state_len;
+};
+
+enum process_state { PROCESS_DOWN, PROCESS_UP, PROCESS_WIPED };
+
+struct sim_node {
+    struct world *world;
+    uint8_t slot;
+    enum process_state state;
+    bool power; /* its host answers */
+    bool paused;
+    bool stopping;
+    uint32_t epoch; /* of the process */
+    uint32_t boots;
+    struct sim_disk *disk;
+    struct store *store;
+    struct node *node;
+    void *memory;
+    uint8_t identity[IDENTITY_BYTES];
+    uint64_t wall_offset_us; /* wrapping: may be before the world's */
+    int64_t drift_ppm;
+    uint64_t drift_since_us;
+
+    bool dying; /* dies at the end of this step: nothing more is carried out */
+    uint64_t mono_offset_us;
+
+    struct item *inbox;
+    struct item **inbox_end;
+    uint64_t due_at;  /* since when a turn is wanted */
+    uint64_t turn_at; /* when it comes; SIM_NEVER: not planned */
+    uint64_t wake_at;
+    uint64_t busy_until;
+
+    struct handle peers[SIM_NODES + 1];
+    struct handle connections[SIM_CONNECTIONS];
+    uint64_t undrained;                    /* bit per connection: sent since DRAINED */
+
+    bool flush_out;
+    struct effect_flush flush;
+    uint64_t flush_began;
+    struct job *jobs;
+    struct job **jobs_end;
+    bool job_out;
+
+    bool halted;
+    int halt_status;
+    uint32_t crash_in; /* effects until the process dies; 0: it does not */
+
+    uint64_t sync_us; /* what its disk takes */
+    uint32_t slow_disk;
+    bool fail_flush; /* the next sync fails */
+
+    /* For invariants.c. */
+    bool interrupted; /* the last process died with a flush out */
+    uint64_t interrupted_from; /* which truncates from here; 0: nothing */
+    uint64_t seen_commit;
+    uint64_t seen_term;
+    uint64_t seen_applied;
+    uint64_t recovered_last;
+    uint64_t seen_last;
+    uint64_t seen_last_tag;
+    uint64_t seen_leader_term;
+    uint64_t durable_term; /* what finished flushes promised */
+    uint8_t durable_vote[IDENTITY_BYTES];
+    uint64_t durable_last;
+    uint64_t *durable; /* per index: the tag of the entry that ends there */
+};
+
+void sim_node_create(struct world *world, uint8_t slot);
+void sim_node_free(struct sim_node *node);
+void sim_node_boot(struct sim_node *node);
+enum death { DEATH_KILL, DEATH_POWER, DEATH_EXIT };
+void sim_node_die(struct sim_node *node, enum death death);
+void sim_node_turn(struct sim_node *node);
+void sim_node_want_turn(struct sim_node *node, uint64_t at);
+void sim_node_put(struct sim_node *node, struct item *item);
+struct item *sim_item(enum item_kind kind, size_t len);
+void sim_node_pause(struct sim_node *node, bool pause);
+void sim_node_wipe(struct sim_node *node);
+uint64_t sim_node_wall(const struct sim_node *node);
+bool sim_node_up(const struct sim_node *node);
+void sim_node_emit(void *ctx, const struct effect *effect);
+void sim_node_flush_done(struct sim_node *node);
+void sim_node_job_done(struct sim_node *node);
+enum ft_error sim_node_flush(struct sim_node *node);
+void sim_node_job_run(struct sim_node *node, struct item **done);
+void sim_node_jobs_free(struct sim_node *node);
+void sim_node_prepare(struct sim_node *node);
+void sim_node_finish_disk(struct sim_node *node, enum death death);
+
+/* --- sim_client.c ------------------------------------------------------------------------------*/
+
+/* A line of the client's outbox file. */
+struct saved_entry {
+    struct saved_entry *next;
+    uint64_t number;
+    uint64_t seq;
+    uint32_t id_len;
+    uint32_t body_len;
+    uint8_t data[];
+};
+
+/* What is in a client's folder. */
+struct saved {
+    uint8_t secret_key[SECRET_KEY_BYTES];
+    uint32_t device;
+    uint64_t enrolled_index;
+    uint64_t cursor;
+    uint64_t floor;
+    uint64_t last_number;
+    uint64_t last_seq;
+    uint64_t done_number;
+    uint64_t done_seq;
+    struct saved_entry *entries;
+};
+
+struct sim_client {
+    struct world *world;
+    uint8_t number;
+    bool running;
+    bool paused;
+    uint32_t epoch;
+    uint32_t boots;
+    struct client *client;
+    struct client_limits limits;
+    void *memory;
+    uint8_t name[16];
+    uint8_t name_len;
+
+    struct saved saved;
+    struct saved staged; /* of a device that is not taken yet */
+    bool staging;
+    bool has_done; /* a DONE that is not saved yet */
+    uint64_t done_number, done_seq;
+    bool has_cursor;
+    uint64_t cursor, floor;
+    bool save_planned;
+
+    struct handle link;
+    uint64_t wake_at;
+    uint64_t tick_planned;
+    struct item *inbox; /* while paused */
+    struct item **inbox_end;
+    uint32_t crash_in;
+    bool dying;
+    bool made_device; /* to be answered after the step */
+
+    uint64_t derive_salt;
+
+    /* Its person: workload.c. */
+    uint64_t pace_us;
+    uint64_t burst;
+    uint32_t issued;
+    uint32_t queries_open;
+    uint64_t joined; /* bit per room: asked for */
+};
+
+void sim_client_create(struct world *world, uint8_t number);
+void sim_client_free(struct sim_client *client);
+void sim_client_boot(struct sim_client *client);
+void sim_client_die(struct sim_client *client);
+void sim_client_pause(struct sim_client *client, bool pause);
+void sim_client_tick(struct sim_client *client);
+void sim_client_save(struct sim_client *client);
+void sim_client_derived(struct sim_client *client);
+void sim_client_op(struct sim_client *client, const struct client_op *op);
+/* From the network. */
+void sim_client_connected(struct sim_client *client, struct handle link);
+void sim_client_closed(struct sim_client *client, struct handle link, enum client_end end);
+void sim_client_message(struct sim_client *client, struct handle link, struct slice message);
+
+/* --- workload.c --------------------------------------------------------------------------------*/
+
+struct workload {
+    unsigned rooms;
+    unsigned users;
+    bool has_private;
+    bool stopped;
+    uint32_t text_bytes;
+    /* ctl */
+    uint8_t ctl_slot;
+    struct handle ctl_link;
+    bool ctl_is_up;
+    uint8_t transfer_slot; /* to ask for; 0: nothing */
+    bool transfer_due;
+    bool formed;
+    uint64_t formed_at;
+    uint8_t cluster[IDENTITY_BYTES];
+    uint8_t secret[32];
+    uint8_t slots;
+};
+
+void workload_start(struct world *world);
+void workload_work(struct sim_client *client);
+void ctl_wake(struct world *world);
+void ctl_up(struct world *world, struct handle link);
+void ctl_message(struct world *world, struct handle link, struct slice message);
+void ctl_closed(struct world *world, struct handle link);
+void ctl_transfer(struct world *world, uint8_t slot);
+
+/* --- faults.c ----------------------------------------------------------------------------------*/
+
+enum { FAULTS_OPEN = 64 };
+
+struct open_fault {
+    bool used;
+    uint32_t epoch;
+    enum report_fault kind;
+    uint8_t a, b;
+    uint64_t value;
+};
+
+struct faults {
+    bool over;
+    uint32_t counted; /* in this seed */
+    uint64_t mean_us[FAULT_KINDS]; /* 0: not in this seed */
+    struct open_fault open[FAULTS_OPEN];
+    bool wiped; /* one node lost its folder in this seed */
+};
+
+void faults_start(struct world *world);
+void faults_happen(struct world *world, const struct happening *happening);
+void faults_end(struct world *world, const struct happening *happening);
+void faults_restart_later(struct world *world, uint8_t slot);
+void faults_stop(struct world *world); /* everything is healed and started again */
+
+/* --- invariants.c ------------------------------------------------------------------------------*/
+
+struct mark { /* of an entry that ends at an index */
+    uint64_t tag; /* of its chain; 0: none */
+    uint64_t term;
+};
+
+struct place {
+    uint32_t room;
+    bool known;
+    bool event;
+    uint64_t seq;
+};
+
+struct known_entry {
+    uint64_t index;
+    uint64_t term;
+    uint64_t tag;
+};
+
+struct promised_vote {
+    uint64_t identity;
+    uint64_t term;
+    uint64_t candidate;
+};
+
+struct invariants {
+    uint8_t leader_of[SIM_TERMS];
+    struct mark *committed; /* by index */
+    uint64_t committed_last;
+    struct place *places;  /* by index */
+    uint64_t *checkpoints; /* by index: a hash of the state there; 0: none */
+    struct known_entry *entries; /* open addressing by index and term */
+    struct promised_vote *votes; /* open addressing */
+};
+
+void invariants_start(struct world *world);
+void invariants_free(struct world *world);
+void invariants_boot(struct sim_node *node, const struct store_recovery *recovery);
+void invariants_recovered(struct sim_node *node, struct slice entries);
+void invariants_recovered_all(struct sim_node *node, const struct store_recovery *recovery);
+void invariants_turn(struct sim_node *node);
+void invariants_flushed(struct sim_node *node);
+void invariants_peer_send(struct sim_node *node, const struct effect *effect);
+void invariants_index(struct sim_node *node, const struct effect *effect);
+void invariants_checkpoint(struct sim_node *node, const struct effect *effect);
+
+/* --- oracle.c, verdict.c -----------------------------------------------------------------------*/
+
+enum { ORACLE_OPS = 1 << 14, ORACLE_QUERIES = 32, ORACLE_ROOM_BYTES = 72 };
+enum {
+    ROOM_NOPE = 15,     /* nobody makes it */
+    ROOM_DIRECT = 16,   /* + the other user */
+    ORACLE_ROOMS = ROOM_DIRECT + SIM_CLIENTS,
+};
+
+enum op_fate { FATE_OPEN, FATE_COMMITTED, FATE_REJECTED };
+
+/* One thing that a client's person asked for and that is answered by acks. */
+struct oracle_op {
+    uint8_t client;
+    uint8_t kind; /* enum client_op_kind */
+    uint8_t room;
+    enum op_fate fate;
+    enum chat_code code;
+    uint64_t room_seq;
+    uint64_t index;
+    uint64_t time_us;
+    uint32_t boots; /* of the client when it was answered */
+    uint32_t found; /* verdict: how often it stands in the history */
+};
+
+struct oracle_shown {
+    uint64_t index;
+    uint64_t seq;
+    uint64_t room; /* hash of its name, the same for all who see it */
+    uint32_t op;   /* number + 1; 0: an event */
+};
+
+struct oracle_skip {
+    uint64_t room;
+    uint64_t from;
+    uint64_t to;
+};
+
+struct oracle_query {
+    bool used;
+    uint32_t id;
+    uint8_t room;
+    uint64_t at_least; /* its last row's seq, when it asks for the newest */
+};
+
+struct oracle_client {
+    struct oracle_shown *shown; /* by index */
+    uint32_t count;
+    uint32_t capacity;
+    struct oracle_skip *skips;
+    uint32_t skips_count;
+    uint32_t skips_capacity;
+    uint32_t acked_op; /* newest in this life */
+    uint32_t next_query;
+    uint64_t acked_seq[ORACLE_ROOMS]; /* newest acknowledged post per room */
+    struct oracle_query queries[ORACLE_QUERIES];
+};
+
+struct oracle {
+    struct oracle_op *ops;
+    uint32_t ops_count;
+    uint64_t *seen; /* what anybody was shown at an index: the first time decides; 0: nothing */
+    struct oracle_client clients[SIM_CLIENTS];
+    uint64_t acknowledged;
+};
+
+void oracle_start(struct world *world);
+void oracle_free(struct world *world);
+/* Numbers the op, for its id and its text. */
+uint32_t oracle_issue(struct sim_client *client, enum client_op_kind kind, uint8_t room);
+uint32_t oracle_ask(struct sim_client *client, uint8_t room, bool newest);
+void oracle_output(struct sim_client *client, const struct client_output *output);
+void oracle_restarted(struct sim_client *client);
+/* Nothing that anybody asked for is open any more. */
+bool oracle_settled(const struct world *world);
+/* "n12 ..." -> 13; 0: not one of ours. */
+uint32_t oracle_op_of(struct slice text);
+/* A room's name, the same for all who see it: a direct one is named by both. */
+uint64_t oracle_room(struct slice room, struct slice user);
+void verdict(struct world *world);
+
+/* --- sim_crypto.c ------------------------------------------------------------------------------*/
+
+extern const struct crypto crypto_sim;
+void crypto_sim_key(uint8_t secret_key[SECRET_KEY_BYTES], uint64_t a, uint64_t b);
+uint64_t sim_mix(uint64_t a, uint64_t b);
+uint64_t sim_hash(const void *data, size_t len, uint64_t seed);
+
+/* --- the world ---------------------------------------------------------------------------------*/
+
+struct world {
+    uint64_t seed;
+    uint64_t now;
+    uint64_t events;
+    struct random random;
+    struct heap heap;
+    unsigned nodes_count;
+    unsigned clients_count;
+    struct sim_node nodes[SIM_NODES + 1];
+    struct sim_client clients[SIM_CLIENTS];
+    struct network network;
+    struct workload workload;
+    struct faults faults;
+    struct invariants invariants;
+    struct oracle oracle;
+    struct report *report;
+    size_t recent_bytes;
+    uint32_t catch_up;
+    uint64_t load_us; /* how long the faults go on */
+    uint64_t effects_hash;
+    uint8_t *buffer; /* LIMIT_ENTRY_BYTES, for reads */
+};
+
+extern bool sim_transcript;
+
+/* Runs one seed; returns the hash of all its effects. */
+uint64_t world_run(uint64_t seed, struct report *report);
+void world_plan(struct world *world, enum happening_kind kind, uint64_t at, uint8_t who,
+                uint32_t id, uint32_t epoch);
+void world_note(struct world *world, uint64_t value);
+struct now world_now(const struct world *world);
+
+_Noreturn __attribute__((format(printf, 2, 3))) void sim_fail(struct world *world,
+                                                              const char *format, ...);
+__attribute__((format(printf, 2, 3))) void sim_say(struct world *world, const char *format, ...);
+/* The arguments are not looked at without a transcript. */
+#define SAY(world, ...)                                                                            \
+    do {                                                                                           \
+        if (sim_transcript)                                                                        \
+            sim_say((world), __VA_ARGS__);                                                         \
+    } while (0)
+
+void *sim_must(void *memory);
+
+#endif

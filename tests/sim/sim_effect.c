@@ -1,0 +1,401 @@
+/* What a server's process does for its core: sockets, the log thread, the reading thread. Disk work
+ * is done at the moment when it is finished; a process that dies before has done none, a part, or
+ * all of it. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/check.h"
+#include "tests/sim/sim.h"
+
+enum {
+    PEER_DIAL_US = 1000000,
+    READ_US = 120,
+    FLUSH_OPERATIONS = 10, /* about as many as a flush makes */
+    JOB_OPERATIONS = 40,
+};
+
+/* --- the log thread ----------------------------------------------------------------------------*/
+
+static uint64_t disk_time(struct sim_node *node, uint64_t typical_us)
+{
+    struct random *random = &node->world->random;
+    uint64_t time = typical_us / 2 + random_below(random, typical_us + 1);
+    if (random_below(random, 100) == 0)
+        time *= 10;
+    return time * node->slow_disk + 20;
+}
+
+static void flush_begin(struct sim_node *node, const struct effect *effect)
+{
+    struct world *world = node->world;
+    if (node->flush_out)
+        sim_fail(world, "node %u: a second flush while one is out", node->slot);
+    node->flush_out = true;
+    node->flush = effect->flush;
+    node->flush_began = world->now;
+    if (effect->flush.save_vote)
+        world->report->branches[BRANCH_VOTE_SAVED]++;
+    if (effect->flush.truncate_from)
+        world->report->branches[BRANCH_TRUNCATED]++;
+    world_plan(world, HAPPEN_FLUSH, world->now + disk_time(node, node->sync_us), node->slot, 0,
+               node->epoch);
+}
+
+enum ft_error sim_node_flush(struct sim_node *node)
+{
+    const struct effect_flush *from = &node->flush;
+    struct store_flush flush = {
+        .number = from->ticket,
+        .save_cluster = from->save_cluster,
+        .save_vote = from->save_vote,
+        .term = from->term,
+        .truncate_from = from->truncate_from,
+        .entries = { from->entries[0], from->entries[1] },
+    };
+    memcpy(flush.cluster, from->cluster, IDENTITY_BYTES);
+    memcpy(flush.vote, from->vote, IDENTITY_BYTES);
+    return store_flush(node->store, &flush);
+}
+
+void sim_node_flush_done(struct sim_node *node)
+{
+    struct world *world = node->world;
+    if (node->fail_flush) {
+        node->fail_flush = false;
+        sim_disk_fail_sync(node->disk);
+    }
+    enum ft_error error = sim_node_flush(node);
+    if (error && error != FT_ERROR_SPACE) {
+        SAY(world, "node %u: flush failed: %d", node->slot, (int)error);
+        node->flush_out = false;
+        node->interrupted = true;
+        uint64_t from = node->flush.truncate_from;
+        sim_node_die(node, DEATH_KILL);
+        node->interrupted = true;
+        node->interrupted_from = from;
+        faults_restart_later(world, node->slot);
+        return;
+    }
+    if (error)
+        world->report->branches[BRANCH_NO_SPACE]++;
+    else
+        invariants_flushed(node);
+    SAY(world, "node %u: flush %" PRIu64 " %s, to %" PRIu64, node->slot, node->flush.ticket,
+        error ? "has no space" : "is durable", node->durable_last);
+    struct item *item = sim_item(ITEM_FLUSHED, 0);
+    item->id = node->flush.ticket;
+    item->failed = error != FT_OK;
+    item->duration_us = world->now - node->flush_began;
+    sim_node_put(node, item);
+}
+
+/* --- the reading thread ------------------------------------------------------------------------*/
+
+static void job_free(struct job *job)
+{
+    free(job->state);
+    free(job->ranges);
+    free(job);
+}
+
+void sim_node_jobs_free(struct sim_node *node)
+{
+    while (node->jobs) {
+        struct job *job = node->jobs;
+        node->jobs = job->next;
+        job_free(job);
+    }
+    node->jobs_end = &node->jobs;
+}
+
+static void job_plan(struct sim_node *node)
+{
+    if (node->job_out || !node->jobs)
+        return;
+    node->job_out = true;
+    uint64_t typical = node->jobs->kind <= JOB_POSTS ? READ_US : node->sync_us * 4;
+    world_plan(node->world, HAPPEN_DISK, node->world->now + disk_time(node, typical), node->slot, 0,
+               node->epoch);
+}
+
+static struct job *job_add(struct sim_node *node, enum job_kind kind)
+{
+    struct job *job = sim_must(calloc(1, sizeof *job));
+    job->kind = kind;
+    *node->jobs_end = job;
+    node->jobs_end = &job->next;
+    return job;
+}
+
+void sim_node_prepare(struct sim_node *node)
+{
+    for (struct job *job = node->jobs; job; job = job->next)
+        if (job->kind == JOB_PREPARE)
+            return;
+    if (!store_wants_prepare(node->store))
+        return;
+    (void)job_add(node, JOB_PREPARE);
+    job_plan(node);
+}
+
+static void read_begin(struct sim_node *node, const struct effect *effect)
+{
+    bool posts = effect->kind == EFFECT_READ_POSTS;
+    struct job *job = job_add(node, posts ? JOB_POSTS : JOB_ENTRIES);
+    job->id = effect->read.id;
+    job->index = effect->read.index;
+    job->capacity = effect->read.capacity;
+    if (posts) {
+        const struct effect_posts *from = &effect->read.posts;
+        job->query = (struct store_query) { .room = from->room,
+                                            .seq_from = from->seq_from,
+                                            .seq_to = from->seq_to,
+                                            .rooms_count = from->ranges_count,
+                                            .max_records = from->max_records };
+        if (from->ranges_count) {
+            job->ranges = sim_must(calloc(from->ranges_count, sizeof *job->ranges));
+            for (uint32_t i = 0; i < from->ranges_count; i++) {
+                job->ranges[i].room = from->ranges[i].room;
+                job->ranges[i].after_index = from->ranges[i].after_index;
+                job->ranges[i].upto_index = from->ranges[i].upto_index;
+                job->ranges[i].from_seq = from->ranges[i].from_seq;
+                job->ranges[i].skip_told = from->ranges[i].skip_told;
+            }
+            job->query.rooms = job->ranges;
+        }
+    }
+    job_plan(node);
+}
+
+static void checkpoint_begin(struct sim_node *node, const struct effect *effect)
+{
+    struct job *job = job_add(node, JOB_CHECKPOINT);
+    job->index = effect->checkpoint.index;
+    job->state_len = effect->checkpoint.state.len;
+    job->state = sim_must(malloc(job->state_len));
+    memcpy(job->state, effect->checkpoint.state.data, job->state_len);
+    job_plan(node);
+}
+
+static void job_checkpoint(struct sim_node *node, const struct job *job)
+{
+    enum ft_error error = store_checkpoint(node->store, job->index,
+                                           (struct slice) { job->state, job->state_len });
+    if (error == FT_ERROR_MISSING)
+        sim_fail(node->world, "node %u: checkpoint at %" PRIu64 " beyond what is durable here",
+                 node->slot, job->index);
+    if (!error)
+        node->world->report->branches[BRANCH_CHECKPOINT]++;
+    SAY(node->world, "node %u: checkpoint at %" PRIu64 ": %d", node->slot, job->index, (int)error);
+}
+
+/* Does the first job; *done is what to tell the core, or NULL. */
+void sim_node_job_run(struct sim_node *node, struct item **done)
+{
+    const struct job *job = node->jobs;
+    *done = NULL;
+    if (job->kind == JOB_PREPARE) {
+        (void)!store_prepare(node->store);
+        return;
+    }
+    if (job->kind == JOB_CHECKPOINT) {
+        job_checkpoint(node, job);
+        return;
+    }
+    struct item *item = sim_item(ITEM_READ_DONE, job->capacity);
+    size_t len = 0;
+    enum ft_error error;
+    if (job->kind == JOB_ENTRIES) {
+        error = store_read_entries(node->store, job->index, item->data, job->capacity, &len);
+        node->world->report->branches[BRANCH_READ_ENTRIES]++;
+    } else {
+        struct store_answer answer = { 0 };
+        error = store_read_posts(node->store, &job->query, item->data, job->capacity, &answer);
+        len = answer.len;
+        item->more = answer.more;
+        item->last_index = answer.last_index;
+        node->world->report->branches[BRANCH_READ_POSTS]++;
+    }
+    item->id = job->id;
+    item->failed = error != FT_OK;
+    item->len = error ? 0 : (uint32_t)len;
+    *done = item;
+}
+
+void sim_node_job_done(struct sim_node *node)
+{
+    CHECK(node->jobs != NULL);
+    struct item *item;
+    sim_node_job_run(node, &item);
+    struct job *job = node->jobs;
+    node->jobs = job->next;
+    if (!node->jobs)
+        node->jobs_end = &node->jobs;
+    job_free(job);
+    node->job_out = false;
+    if (item)
+        sim_node_put(node, item);
+    job_plan(node);
+}
+
+/* --- in the middle of it -----------------------------------------------------------------------*/
+
+static void finish_flush(struct sim_node *node, enum death death)
+{
+    struct world *world = node->world;
+    uint64_t how = death == DEATH_EXIT ? 2 : random_below(&world->random, 4);
+    if (how == 0) {
+        world->report->branches[BRANCH_FLUSH_UNDONE]++;
+        return;
+    }
+    if (how == 2) {
+        world->report->branches[BRANCH_FLUSH_UNTOLD]++;
+    } else {
+        world->report->branches[BRANCH_FLUSH_TORN]++;
+        sim_disk_die_at(node->disk, sim_disk_operations(node->disk) + 1 +
+                                        random_below(&world->random, FLUSH_OPERATIONS));
+    }
+    (void)!sim_node_flush(node);
+}
+
+void sim_node_finish_disk(struct sim_node *node, enum death death)
+{
+    struct world *world = node->world;
+    bool job_first = random_below(&world->random, 2);
+    bool flushing = node->flush_out;
+    for (const struct item *item = node->inbox; item; item = item->next)
+        if (item->kind == ITEM_FLUSHED) {
+            flushing = false; /* it is done and was not told */
+            node->interrupted = false;
+            world->report->branches[BRANCH_FLUSH_UNTOLD]++;
+        }
+    if (flushing && !job_first)
+        finish_flush(node, death);
+    if (node->job_out && node->jobs && node->jobs->kind >= JOB_CHECKPOINT &&
+        (death == DEATH_EXIT || random_below(&world->random, 2))) {
+        if (death != DEATH_EXIT && !sim_disk_dead(node->disk))
+            sim_disk_die_at(node->disk, sim_disk_operations(node->disk) + 1 +
+                                            random_below(&world->random, JOB_OPERATIONS));
+        struct item *item;
+        sim_node_job_run(node, &item);
+        free(item);
+    }
+    if (flushing && job_first)
+        finish_flush(node, death);
+    node->flush_out = false;
+}
+
+/* --- effects -----------------------------------------------------------------------------------*/
+
+static void dial(struct sim_node *node, uint8_t slot)
+{
+    struct end end = { .kind = END_NODE, .who = node->slot, .number = slot, .host = node->slot };
+    struct handle *peer = &node->peers[slot];
+    if (peer->link)
+        sim_fail(node->world, "node %u: dials %u again", node->slot, slot);
+    *peer = network_dial(node->world, end, slot, CONNECTION_NODE, PEER_DIAL_US);
+}
+
+static void connection_send(struct sim_node *node, const struct effect *effect)
+{
+    CHECK(effect->send.connection < SIM_CONNECTIONS);
+    struct handle handle = node->connections[effect->send.connection];
+    network_send(node->world, handle, 1, effect->send.parts, effect->send.parts_count);
+    node->undrained |= UINT64_C(1) << effect->send.connection;
+}
+
+static void connection_close(struct sim_node *node, uint64_t number)
+{
+    CHECK(number < SIM_CONNECTIONS);
+    network_close(node->world, node->connections[number], 1);
+    node->connections[number] = (struct handle) { 0 };
+}
+
+static void note(struct sim_node *node, const struct effect *effect)
+{
+    uint64_t value = (uint64_t)effect->kind << 8 | node->slot;
+    if (effect->kind == EFFECT_PEER_SEND || effect->kind == EFFECT_CLIENT_SEND)
+        for (unsigned i = 0; i < effect->send.parts_count; i++) {
+            struct slice part = effect->send.parts[i];
+            value = sim_hash(part.data, part.len < 64 ? part.len : 64, value + part.len);
+        }
+    else if (effect->kind == EFFECT_FLUSH)
+        value = sim_mix(value, effect->flush.ticket + effect->flush.entries[0].len);
+    else if (effect->kind == EFFECT_WAKE_AT)
+        value = sim_mix(value, effect->wake_at_us);
+    world_note(node->world, value);
+}
+
+static void wake_at(struct sim_node *node, uint64_t at_us)
+{
+    uint64_t at = at_us == UINT64_MAX            ? SIM_NEVER
+                  : at_us < node->mono_offset_us ? 0
+                                                 : at_us - node->mono_offset_us;
+    if (at < node->wake_at)
+        node->wake_at = at;
+}
+
+void sim_node_emit(void *ctx, const struct effect *effect)
+{
+    struct sim_node *node = ctx;
+    struct world *world = node->world;
+    if (node->dying || node->halted)
+        return;
+    note(node, effect);
+    if (node->crash_in && --node->crash_in == 0) {
+        node->dying = true;
+        return;
+    }
+    switch (effect->kind) {
+    case EFFECT_FLUSH:
+        flush_begin(node, effect);
+        break;
+    case EFFECT_READ_ENTRIES:
+    case EFFECT_READ_POSTS:
+        read_begin(node, effect);
+        break;
+    case EFFECT_INDEX:
+        invariants_index(node, effect);
+        store_index(node->store, effect->index.room, effect->index.seq, effect->index.index,
+                    effect->index.event);
+        break;
+    case EFFECT_CHECKPOINT:
+        invariants_checkpoint(node, effect);
+        checkpoint_begin(node, effect);
+        break;
+    case EFFECT_PEER_DIAL:
+        dial(node, effect->send.slot);
+        break;
+    case EFFECT_PEER_SEND:
+        invariants_peer_send(node, effect);
+        network_send(world, node->peers[effect->send.slot], 0, effect->send.parts,
+                     effect->send.parts_count);
+        break;
+    case EFFECT_PEER_CLOSE:
+        network_close(world, node->peers[effect->close.slot], 0);
+        node->peers[effect->close.slot] = (struct handle) { 0 };
+        break;
+    case EFFECT_CLIENT_SEND:
+        connection_send(node, effect);
+        break;
+    case EFFECT_CLIENT_CLOSE:
+        connection_close(node, effect->close.connection);
+        break;
+    case EFFECT_CLIENT_ADMIT:
+    case EFFECT_CLIENT_DEADLINE:
+        break;
+    case EFFECT_WAKE_AT:
+        wake_at(node, effect->wake_at_us);
+        break;
+    case EFFECT_LOG:
+        SAY(world, "node %u: log: %s", node->slot, effect->log.text);
+        break;
+    case EFFECT_HALT:
+        SAY(world, "node %u: halts, %d: %s", node->slot, effect->halt.exit_status,
+            effect->halt.reason);
+        node->halted = true;
+        node->halt_status = effect->halt.exit_status;
+        break;
+    }
+}

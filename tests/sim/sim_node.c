@@ -1,0 +1,523 @@
+/* A server's process: it starts on its disk, takes turns of its loop, and dies in several ways.
+ *
+ * A turn is that of the program's loop (core/node/node.h): what waits is taken, peers and the log
+ * thread first, then clients, then timers, then the end of the turn. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/check.h"
+#include "tests/sim/sim.h"
+
+enum {
+    WAKE_UP_US = 40, /* from being ready to running */
+    SOCKET_BYTES = 64 << 10,
+    MEAN_TURN_US = 15,
+    BOOT_AGAIN_US = 1000000,
+};
+
+struct item *sim_item(enum item_kind kind, size_t len)
+{
+    struct item *item = sim_must(malloc(sizeof *item + len));
+    memset(item, 0, sizeof *item);
+    item->kind = kind;
+    item->len = (uint32_t)len;
+    return item;
+}
+
+bool sim_node_up(const struct sim_node *node)
+{
+    return node->state == PROCESS_UP;
+}
+
+uint64_t sim_node_wall(const struct sim_node *node)
+{
+    uint64_t since = node->world->now - node->drift_since_us;
+    int64_t drift = (int64_t)since / 1000 * node->drift_ppm / 1000;
+    return UINT64_C(1700000000) * SIM_S + node->world->now + node->wall_offset_us +
+           (uint64_t)drift;
+}
+
+static struct now node_now(const struct sim_node *node)
+{
+    return (struct now) { .mono_us = node->world->now + node->mono_offset_us,
+                          .wall_us = sim_node_wall(node) };
+}
+
+void sim_node_create(struct world *world, uint8_t slot)
+{
+    struct sim_node *node = &world->nodes[slot];
+    *node = (struct sim_node) { .world = world, .slot = slot, .power = true, .slow_disk = 1 };
+    node->disk = sim_disk_new(sim_mix(world->seed, slot));
+    node->inbox_end = &node->inbox;
+    node->jobs_end = &node->jobs;
+    node->mono_offset_us = (uint64_t)slot * 1000 * SIM_S;
+    node->sync_us = random_between(&world->random, 60, 3000);
+    node->wall_offset_us = random_below(&world->random, 200 * SIM_MS) - 100 * SIM_MS;
+    node->durable = sim_must(calloc(SIM_INDEXES, sizeof *node->durable));
+}
+
+static void inbox_clear(struct sim_node *node)
+{
+    while (node->inbox) {
+        struct item *item = node->inbox;
+        node->inbox = item->next;
+        free(item);
+    }
+    node->inbox_end = &node->inbox;
+}
+
+static void forget_process(struct sim_node *node)
+{
+    inbox_clear(node);
+    sim_node_jobs_free(node);
+    if (node->store)
+        store_close(node->store);
+    free(node->memory);
+    node->store = NULL;
+    node->node = NULL;
+    node->memory = NULL;
+    node->flush_out = node->job_out = false;
+    node->paused = node->stopping = node->halted = node->dying = false;
+    node->crash_in = 0;
+    memset(node->peers, 0, sizeof node->peers);
+    memset(node->connections, 0, sizeof node->connections);
+    node->undrained = 0;
+    node->epoch++;
+}
+
+void sim_node_free(struct sim_node *node)
+{
+    forget_process(node);
+    sim_disk_free(node->disk);
+    free(node->durable);
+}
+
+/* --- start -------------------------------------------------------------------------------------*/
+
+static struct node_options options_of(const struct sim_node *node)
+{
+    struct world *world = node->world;
+    struct node_options options = {
+        .slot = node->slot,
+        .peers = (uint8_t)((1u << world->nodes_count) - 1),
+        .crypto = &crypto_sim,
+        .seed = random_u64(&world->random),
+        .heartbeat_us = 50000,
+        .election_min_us = 150000,
+        .election_max_us = 1500000,
+        .cache_bytes = 1 << 20,
+        .cache_entries = 4096,
+        .chat = { .accounts = 16,
+                  .devices = 128,
+                  .rooms = 64,
+                  .memberships = 512,
+                  .invites = 4,
+                  .answers = 128 * LIMIT_OUTSTANDING },
+        .connections = SIM_CONNECTIONS,
+        .queue_bytes = 256 << 10,
+        .recent_bytes = world->recent_bytes,
+        .segment_bytes = SIM_SEGMENT_BYTES,
+        .message_bytes = 8192,
+        .posts_per_s = 1000,
+        .catch_up = world->catch_up,
+        .registrations_per_min = 1000,
+        .registration_open = true,
+        .version = { (const uint8_t *)"sim", 3 },
+    };
+    memcpy(options.identity, node->identity, IDENTITY_BYTES);
+    return options;
+}
+
+static void step(struct sim_node *node, const struct node_event *event)
+{
+    if (node->halted || node->dying)
+        return;
+    struct effects out = { .emit = sim_node_emit, .ctx = node };
+    node->world->events++;
+    node_step(node->node, event, &out);
+}
+
+static void restore_entries(struct sim_node *node, const struct store_recovery *recovery)
+{
+    uint8_t *buffer = node->world->buffer;
+    uint64_t index = recovery->checkpoint_index + 1;
+    while (index <= recovery->last_index) {
+        size_t len;
+        enum ft_error error =
+            store_read_entries(node->store, index, buffer, LIMIT_ENTRY_BYTES, &len);
+        if (error || len == 0)
+            sim_fail(node->world, "node %u: recovered entries at %" PRIu64 " cannot be read: %d",
+                     node->slot, index, (int)error);
+        struct slice entries = { buffer, len };
+        invariants_recovered(node, entries);
+        struct node_event event = { .kind = EVENT_RESTORE, .now = node_now(node) };
+        event.entries = entries;
+        step(node, &event);
+        for (size_t at = 0; at < len; at += bytes_get_u32(buffer + at + 4))
+            index = bytes_get_u64(buffer + at + 8) + bytes_get_u32(buffer + at + 16);
+    }
+}
+
+static void start(struct sim_node *node, const struct store_recovery *recovery)
+{
+    struct world *world = node->world;
+    memcpy(node->identity, recovery->identity, IDENTITY_BYTES);
+    struct node_options options = options_of(node);
+    struct node_recovery from = { .checkpoint = recovery->checkpoint };
+    memcpy(from.raft.cluster, recovery->cluster, IDENTITY_BYTES);
+    memcpy(from.raft.vote, recovery->vote, IDENTITY_BYTES);
+    from.raft.term = recovery->term;
+    from.raft.may_vote = recovery->may_vote;
+    from.raft.may_campaign = recovery->may_campaign;
+    from.raft.flush = recovery->flush;
+    from.raft.commit = recovery->commit;
+    from.raft.checkpoint_index = recovery->checkpoint_index;
+    node->memory = sim_must(calloc(1, node_memory(&options)));
+    node->node = node_init(node->memory, &options, &from);
+    if (!node->node)
+        sim_fail(world, "node %u: its checkpoint at %" PRIu64 " cannot be read", node->slot,
+                 recovery->checkpoint_index);
+    node->state = PROCESS_UP;
+    node->wake_at = node->turn_at = node->due_at = SIM_NEVER;
+    node->busy_until = 0;
+    invariants_boot(node, recovery);
+    restore_entries(node, recovery);
+    invariants_recovered_all(node, recovery);
+    store_checkpoint_release(node->store);
+    struct node_event event = { .kind = EVENT_START, .now = node_now(node) };
+    step(node, &event);
+    sim_node_want_turn(node, world->now);
+}
+
+void sim_node_boot(struct sim_node *node)
+{
+    struct world *world = node->world;
+    if (node->state != PROCESS_DOWN)
+        return;
+    struct store_options options = { .disk = sim_disk_table(node->disk),
+                                     .crypto = &crypto_sim,
+                                     .segment_bytes = SIM_SEGMENT_BYTES };
+    bytes_put_u64(options.fresh_identity, random_u64(&world->random));
+    bytes_put_u64(options.fresh_identity + 8, random_u64(&world->random));
+    if (!world->faults.over && random_below(&world->random, 12) == 0)
+        sim_disk_die_at(node->disk, sim_disk_operations(node->disk) + 1 +
+                                        random_below(&world->random, 8));
+    struct store_recovery recovery;
+    char why[256] = "";
+    enum ft_error error = store_open(&node->store, &options, &recovery, why, sizeof why);
+    bool dead = sim_disk_dead(node->disk);
+    if (error)
+        node->store = NULL;
+    if (dead || error == FT_ERROR_SPACE) {
+        SAY(world, "node %u: start fails: %s", node->slot, dead ? "its power goes" : why);
+        if (dead)
+            sim_disk_crash(node->disk, random_u64(&world->random));
+        forget_process(node);
+        world_plan(world, HAPPEN_BOOT, world->now + BOOT_AGAIN_US, node->slot, 0, node->epoch);
+        return;
+    }
+    if (error)
+        sim_fail(world, "node %u: store_open: %d %s", node->slot, (int)error, why);
+    sim_disk_die_at(node->disk, 0);
+    node->boots++;
+    node->epoch++;
+    if (recovery.cut_bytes)
+        world->report->branches[BRANCH_TAIL_CUT]++;
+    if (recovery.checkpoint_index)
+        world->report->branches[BRANCH_RESTORED]++;
+    SAY(world,
+        "node %u: starts, term %" PRIu64 ", log to %" PRIu64 ", checkpoint %" PRIu64
+        ", commit %" PRIu64 ", cut %" PRIu64 "%s",
+        node->slot, recovery.term, recovery.last_index, recovery.checkpoint_index, recovery.commit,
+        recovery.cut_bytes, recovery.may_vote ? "" : ", may not vote");
+    start(node, &recovery);
+}
+
+/* --- death -------------------------------------------------------------------------------------*/
+
+void sim_node_die(struct sim_node *node, enum death death)
+{
+    struct world *world = node->world;
+    static const char *const names[] = { "is killed", "loses its power", "exits" };
+    if (death == DEATH_POWER)
+        node->power = false;
+    if (node->state != PROCESS_UP)
+        return;
+    SAY(world, "node %u: %s", node->slot, names[death]);
+    node->interrupted = node->flush_out;
+    node->interrupted_from = node->flush_out ? node->flush.truncate_from : 0;
+    sim_node_finish_disk(node, death);
+    node->state = PROCESS_DOWN;
+    network_process_gone(world, END_NODE, node->slot, death == DEATH_POWER);
+    if (death == DEATH_POWER)
+        sim_disk_crash(node->disk, random_u64(&world->random));
+    else
+        sim_disk_kill(node->disk);
+    forget_process(node);
+}
+
+void sim_node_wipe(struct sim_node *node)
+{
+    sim_node_die(node, DEATH_POWER);
+    sim_disk_free(node->disk);
+    node->disk = sim_disk_new(random_u64(&node->world->random));
+    memset(node->durable, 0, SIM_INDEXES * sizeof *node->durable);
+    node->durable_last = 0;
+    node->interrupted = false;
+    SAY(node->world, "node %u: its folder is wiped", node->slot);
+}
+
+void sim_node_pause(struct sim_node *node, bool pause)
+{
+    node->paused = pause;
+    if (!pause && sim_node_up(node)) {
+        node->turn_at = SIM_NEVER;
+        sim_node_want_turn(node, node->world->now);
+    }
+}
+
+/* --- a turn ------------------------------------------------------------------------------------*/
+
+void sim_node_want_turn(struct sim_node *node, uint64_t at)
+{
+    struct world *world = node->world;
+    if (!sim_node_up(node))
+        return;
+    if (at < world->now)
+        at = world->now;
+    if (at < node->due_at)
+        node->due_at = at;
+    uint64_t turn = at < node->busy_until ? node->busy_until : at;
+    turn += random_below(&world->random, WAKE_UP_US);
+    if (node->paused || turn >= node->turn_at)
+        return;
+    node->turn_at = turn;
+    world_plan(world, HAPPEN_TURN, turn, node->slot, 0, node->epoch);
+}
+
+void sim_node_put(struct sim_node *node, struct item *item)
+{
+    CHECK(sim_node_up(node));
+    *node->inbox_end = item;
+    node->inbox_end = &item->next;
+    sim_node_want_turn(node, node->world->now);
+}
+
+static bool same_link(struct handle a, struct handle b)
+{
+    return a.link == b.link && a.epoch == b.epoch;
+}
+
+static void take_peer(struct sim_node *node, struct item *item, struct node_event *event)
+{
+    uint8_t slot = (uint8_t)item->id;
+    if (!same_link(node->peers[slot], item->link))
+        return; /* the node closed it meanwhile */
+    event->kind = item->kind == ITEM_PEER_UP     ? EVENT_PEER_UP
+                  : item->kind == ITEM_PEER_DOWN ? EVENT_PEER_DOWN
+                                                 : EVENT_PEER_MESSAGE;
+    event->peer.slot = slot;
+    event->peer.end = item->end;
+    event->peer.message = (struct slice) { item->data, item->len };
+    if (item->kind == ITEM_PEER_DOWN)
+        node->peers[slot] = (struct handle) { 0 };
+    if (item->kind == ITEM_PEER_MESSAGE)
+        network_taken(node->world, item->link, 0, item->len);
+    step(node, event);
+}
+
+static void take_open(struct sim_node *node, struct item *item, struct node_event *event)
+{
+    struct link *link = network_link(node->world, item->link);
+    if (!link || link->ends[0].gone)
+        return;
+    uint32_t number = 0;
+    while (number < SIM_CONNECTIONS && node->connections[number].link)
+        number++;
+    if (number == SIM_CONNECTIONS) {
+        network_close(node->world, item->link, 1);
+        return;
+    }
+    node->connections[number] = item->link;
+    network_accept(node->world, item->link, number);
+    event->kind = EVENT_OPEN;
+    event->client.connection = number;
+    event->client.role = link->role;
+    event->client.hash = link->hash;
+    step(node, event);
+}
+
+static void take_connection(struct sim_node *node, struct item *item, struct node_event *event)
+{
+    uint32_t number = 0;
+    while (number < SIM_CONNECTIONS && !same_link(node->connections[number], item->link))
+        number++;
+    if (number == SIM_CONNECTIONS)
+        return;
+    event->client.connection = number;
+    event->client.message = (struct slice) { item->data, item->len };
+    event->kind = item->kind == ITEM_MESSAGE ? EVENT_MESSAGE : EVENT_CLOSED;
+    if (item->kind == ITEM_MESSAGE)
+        network_taken(node->world, item->link, 1, item->len);
+    else
+        node->connections[number] = (struct handle) { 0 };
+    step(node, event);
+}
+
+static void take(struct sim_node *node, struct item *item)
+{
+    struct node_event event = { .now = node_now(node) };
+    switch (item->kind) {
+    case ITEM_FLUSHED:
+        node->flush_out = false;
+        event.kind = EVENT_FLUSHED;
+        event.flushed.ticket = item->id;
+        event.flushed.no_space = item->failed;
+        event.flushed.duration_us = (uint32_t)item->duration_us;
+        step(node, &event);
+        break;
+    case ITEM_READ_DONE:
+        event.kind = EVENT_READ_DONE;
+        event.read.id = item->id;
+        event.read.failed = item->failed;
+        event.read.data = (struct slice) { item->data, item->len };
+        event.read.more = item->more;
+        event.read.last_index = item->last_index;
+        step(node, &event);
+        break;
+    case ITEM_PEER_UP:
+    case ITEM_PEER_DOWN:
+    case ITEM_PEER_MESSAGE:
+        take_peer(node, item, &event);
+        break;
+    case ITEM_OPEN:
+        take_open(node, item, &event);
+        break;
+    case ITEM_MESSAGE:
+    case ITEM_CLOSED:
+        take_connection(node, item, &event);
+        break;
+    case ITEM_STOP:
+        event.kind = EVENT_STOP;
+        step(node, &event);
+        break;
+    }
+}
+
+/* Peers and the log thread first. A connection's own events keep their order, for its role decides.
+ */
+static bool is_first(const struct sim_node *node, const struct item *item)
+{
+    if (item->kind <= ITEM_PEER_MESSAGE)
+        return item->kind != ITEM_READ_DONE;
+    if (item->kind == ITEM_STOP)
+        return false;
+    const struct link *link = &node->world->network.links[item->link.link - 1];
+    return link->epoch == item->link.epoch && link->role == CONNECTION_NODE;
+}
+
+static unsigned take_inbox(struct sim_node *node)
+{
+    struct item *list = node->inbox;
+    struct item *later = NULL;
+    struct item **later_end = &later;
+    unsigned taken = 0;
+    node->inbox = NULL;
+    node->inbox_end = &node->inbox;
+    while (list) {
+        struct item *item = list;
+        list = item->next;
+        taken++;
+        if (is_first(node, item)) {
+            take(node, item);
+            free(item);
+        } else {
+            item->next = NULL;
+            *later_end = item;
+            later_end = &item->next;
+        }
+    }
+    while (later) {
+        struct item *item = later;
+        later = item->next;
+        take(node, item);
+        free(item);
+    }
+    return taken;
+}
+
+static void give_drained(struct sim_node *node)
+{
+    for (uint32_t number = 0; number < SIM_CONNECTIONS; number++) {
+        if (!(node->undrained & UINT64_C(1) << number))
+            continue;
+        struct link *link = network_link(node->world, node->connections[number]);
+        if (link && link->ways[1].unread > SOCKET_BYTES)
+            continue;
+        node->undrained &= ~(UINT64_C(1) << number);
+        if (!link)
+            continue;
+        struct node_event event = { .kind = EVENT_DRAINED, .now = node_now(node) };
+        event.client.connection = number;
+        step(node, &event);
+    }
+}
+
+static void end_of_step(struct sim_node *node)
+{
+    struct world *world = node->world;
+    if (node->dying) {
+        world->report->faults[FAULT_KILL_MID_EFFECTS]++;
+        sim_node_die(node, DEATH_KILL);
+        faults_restart_later(world, node->slot);
+        return;
+    }
+    CHECK(node->halted);
+    if (node->halt_status != 0)
+        sim_fail(world, "node %u ended itself with status %d", node->slot, node->halt_status);
+    world->report->branches[BRANCH_GOAWAY]++;
+    sim_node_die(node, DEATH_EXIT);
+    faults_restart_later(world, node->slot);
+}
+
+static void give(struct sim_node *node, enum node_event_kind kind)
+{
+    struct node_event event = { .kind = kind, .now = node_now(node) };
+    step(node, &event);
+}
+
+void sim_node_turn(struct sim_node *node)
+{
+    struct world *world = node->world;
+    node->turn_at = SIM_NEVER;
+    if (!sim_node_up(node) || node->paused)
+        return;
+    uint64_t late = node->due_at < world->now ? world->now - node->due_at : 0;
+    node->due_at = SIM_NEVER;
+    if (late > raft_view(node_raft(node->node)).election_timeout_us / 2) {
+        world->report->branches[BRANCH_LATE]++;
+        give(node, EVENT_LATE);
+    }
+    unsigned taken = take_inbox(node);
+    give_drained(node);
+    if (node->wake_at <= world->now) {
+        node->wake_at = SIM_NEVER;
+        give(node, EVENT_TICK);
+    }
+    give(node, EVENT_TURN_END);
+    if (!node->dying)
+        invariants_turn(node);
+    if (node->dying || node->halted) {
+        end_of_step(node);
+        return;
+    }
+    sim_node_prepare(node);
+    node->busy_until = world->now + MEAN_TURN_US + taken * 2;
+    if (node->inbox)
+        sim_node_want_turn(node, world->now);
+    if (node->undrained)
+        sim_node_want_turn(node, world->now + SIM_MS);
+    if (node->wake_at != SIM_NEVER)
+        sim_node_want_turn(node, node->wake_at);
+}

@@ -1,0 +1,245 @@
+/* The end of a seed: the history that all nodes agree on, against everything that anybody was told.
+ *
+ * The log is the history. It is read from each node's disk, must be the same on all, and is applied
+ * once more from its beginning to a fresh state, without any crash or checkpoint: what that gives is
+ * the truth. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/check.h"
+#include "tests/sim/sim.h"
+
+struct fact {
+    uint64_t index;
+    uint64_t seq;
+    uint64_t room; /* as oracle_room */
+    uint32_t op;   /* number + 1; 0: an event */
+    uint32_t number; /* of the room */
+    uint64_t members; /* bit per account */
+};
+
+struct truth {
+    struct world *world;
+    struct chat *chat;
+    void *memory;
+    struct fact *facts;
+    uint32_t count;
+    uint64_t room_seq[256];
+    uint32_t last_op[SIM_CLIENTS];
+};
+
+static uint64_t room_of(const struct truth *truth, uint32_t number)
+{
+    const struct chat_room *room = chat_room(truth->chat, number);
+    if (!room->direct)
+        return oracle_room((struct slice) { room->name, room->name_len },
+                           (struct slice) { NULL, 0 });
+    const struct chat_account *a = chat_account(truth->chat, room->pair[0]);
+    const struct chat_account *b = chat_account(truth->chat, room->pair[1]);
+    uint8_t name[1 + LIMIT_USER_NAME] = "@";
+    memcpy(name + 1, a->name, a->name_len);
+    return oracle_room((struct slice) { name, a->name_len + 1u },
+                       (struct slice) { b->name, b->name_len });
+}
+
+static uint64_t members_at(const struct truth *truth, uint32_t room, uint64_t index)
+{
+    uint64_t members = 0;
+    for (uint32_t account = 1; account <= chat_accounts(truth->chat); account++) {
+        const struct chat_membership *member = chat_membership(truth->chat, account, room);
+        if (member && index >= member->join_index &&
+            (!member->leave_index || index <= member->leave_index))
+            members |= UINT64_C(1) << account;
+    }
+    return members;
+}
+
+static void post(struct truth *truth, const struct chat_applied *applied)
+{
+    struct world *world = truth->world;
+    uint32_t number = oracle_op_of(applied->command.text);
+    if (number == 0 || number > world->oracle.ops_count)
+        sim_fail(world, "the history has a post at %" PRIu64 " that nobody wrote",
+                 applied->answer.index);
+    struct oracle_op *op = &world->oracle.ops[number - 1];
+    if (op->found++)
+        sim_fail(world, "n%u stands in the history twice", number - 1);
+    if (number <= truth->last_op[op->client])
+        sim_fail(world, "client %u: n%u stands after n%u", op->client, number - 1,
+                 truth->last_op[op->client] - 1);
+    truth->last_op[op->client] = number;
+    CHECK(applied->answer.room < 256);
+    uint64_t *last = &truth->room_seq[applied->answer.room];
+    if (applied->answer.room_seq != ++*last)
+        sim_fail(world, "room %u has a hole before seq %" PRIu64, applied->answer.room,
+                 applied->answer.room_seq);
+    if (op->fate == FATE_REJECTED)
+        sim_fail(world, "n%u was rejected and stands in the history", number - 1);
+    if (op->fate == FATE_COMMITTED &&
+        (op->room_seq != applied->answer.room_seq || op->index != applied->answer.index))
+        sim_fail(world,
+                 "n%u was acknowledged at seq %" PRIu64 ", index %" PRIu64 " and stands at %" PRIu64
+                 ", %" PRIu64,
+                 number - 1, op->room_seq, op->index, applied->answer.room_seq,
+                 applied->answer.index);
+    truth->facts[truth->count].op = number;
+}
+
+static void apply(struct truth *truth, uint64_t index, uint64_t time_us, struct slice body)
+{
+    struct world *world = truth->world;
+    struct chat_applied applied;
+    chat_apply(truth->chat, index, time_us, body, &applied);
+    if (applied.result == CHAT_REPEATED)
+        world->report->branches[BRANCH_DUPLICATE]++;
+    if (applied.result == CHAT_GAP)
+        sim_fail(world, "the log holds a gap at %" PRIu64, index);
+    if (!applied.indexed)
+        return;
+    const struct place *place = &world->invariants.places[index];
+    if (!place->known || place->room != applied.answer.room)
+        sim_fail(world, "no node told the place of %" PRIu64, index);
+    struct fact *fact = &truth->facts[truth->count];
+    *fact = (struct fact) { .index = index,
+                            .number = applied.answer.room,
+                            .room = room_of(truth, applied.answer.room),
+                            .members = members_at(truth, applied.answer.room, index) };
+    if (!applied.event)
+        post(truth, &applied);
+    fact->seq = truth->room_seq[applied.answer.room];
+    if (fact->seq != place->seq)
+        sim_fail(world, "index %" PRIu64 " is seq %" PRIu64 " and was told as %" PRIu64, index,
+                 fact->seq, place->seq);
+    truth->count++;
+}
+
+/* Walks a node's whole log on its disk; the first one's is applied. */
+static void read_log(struct truth *truth, struct sim_node *node, bool first)
+{
+    struct world *world = truth->world;
+    uint64_t last = raft_view(node_raft(node->node)).commit;
+    for (uint64_t index = 1; index <= last;) {
+        size_t len = 0;
+        enum ft_error error =
+            store_read_entries(node->store, index, world->buffer, LIMIT_ENTRY_BYTES, &len);
+        if (error || len == 0)
+            sim_fail(world, "node %u: its log cannot be read at %" PRIu64 ": %d", node->slot, index,
+                     (int)error);
+        for (size_t at = 0; at < len;) {
+            struct entry entry;
+            if (entry_parse(&entry, &crypto_sim, NULL, world->buffer + at, len - at) !=
+                ENTRY_WHOLE)
+                sim_fail(world, "node %u: no entry at %" PRIu64, node->slot, index);
+            uint64_t end = entry.first + entry.count - 1;
+            uint64_t tag = bytes_get_u64(entry.chain) | 1;
+            const struct mark *mark = &world->invariants.committed[end];
+            if (entry.first != index || (mark->tag && mark->tag != tag))
+                sim_fail(world, "node %u: its log at %" PRIu64 " is not what was committed",
+                         node->slot, index);
+            world->invariants.committed[end].tag = tag;
+            struct entry_cursor cursor = { 0 };
+            struct slice body;
+            for (; first && entry.kind == ENTRY_COMMANDS && entry_next(&entry, &cursor, &body);
+                 index++)
+                apply(truth, index, entry.time_us, body);
+            index = end + 1;
+            at += entry.size;
+        }
+    }
+}
+
+/* --- each client's stream ----------------------------------------------------------------------*/
+
+static bool was_skipped(const struct oracle_client *shown, const struct fact *fact)
+{
+    for (uint32_t i = 0; i < shown->skips_count; i++) {
+        const struct oracle_skip *skip = &shown->skips[i];
+        uint64_t least = fact->op ? skip->from : skip->from - 1;
+        if (skip->room == fact->room && fact->seq >= least && fact->seq <= skip->to)
+            return true;
+    }
+    return false;
+}
+
+static void check_stream(struct truth *truth, const struct sim_client *client)
+{
+    struct world *world = truth->world;
+    const struct oracle_client *shown = &world->oracle.clients[client->number];
+    uint32_t device = chat_find_device(truth->chat, client->saved.secret_key + 32);
+    if (device == 0)
+        sim_fail(world, "client %u: its device is not in the state", client->number);
+    uint32_t account = chat_device(truth->chat, device)->account;
+    uint64_t since = chat_device(truth->chat, device)->enrolled_index;
+    uint32_t at = 0;
+    for (uint32_t i = 0; i < truth->count; i++) {
+        const struct fact *fact = &truth->facts[i];
+        bool due = fact->index > since && (fact->members >> account & 1);
+        bool there = at < shown->count && shown->shown[at].index == fact->index;
+        if (!there && due && !was_skipped(shown, fact))
+            sim_fail(world,
+                     "client %u was never shown index %" PRIu64 " (room %u, seq %" PRIu64 ")",
+                     client->number, fact->index, fact->number, fact->seq);
+        if (!there)
+            continue;
+        const struct oracle_shown *record = &shown->shown[at++];
+        if (!due)
+            sim_fail(world, "client %u was shown index %" PRIu64 " and is no member there",
+                     client->number, fact->index);
+        if (record->seq != fact->seq || record->room != fact->room || record->op != fact->op)
+            sim_fail(world, "client %u was shown something else at index %" PRIu64, client->number,
+                     fact->index);
+    }
+    if (at < shown->count)
+        sim_fail(world, "client %u was shown index %" PRIu64 ", which is not in the history",
+                 client->number, shown->shown[at].index);
+}
+
+static void check_ops(struct truth *truth)
+{
+    struct world *world = truth->world;
+    for (uint32_t i = 0; i < world->oracle.ops_count; i++) {
+        const struct oracle_op *op = &world->oracle.ops[i];
+        bool is_post = op->kind == CLIENT_SEND || op->kind == CLIENT_ME;
+        if (is_post && op->fate == FATE_COMMITTED && op->found != 1)
+            sim_fail(world, "n%u was acknowledged at seq %" PRIu64 " and is lost", i, op->room_seq);
+    }
+}
+
+/* --- */
+
+static void damaged(void *ctx, const struct store_damage *damage)
+{
+    struct sim_node *node = ctx;
+    sim_fail(node->world, "node %u: %s at %" PRIu64 ": %s", node->slot, damage->file,
+             damage->offset, damage->what);
+}
+
+void verdict(struct world *world)
+{
+    static const struct chat_limits limits = { .accounts = 16,
+                                               .devices = 128,
+                                               .rooms = 64,
+                                               .memberships = 512,
+                                               .invites = 4,
+                                               .answers = 128 * LIMIT_OUTSTANDING };
+    struct truth truth = { .world = world };
+    truth.memory = sim_must(calloc(1, chat_memory(&limits)));
+    truth.chat = chat_init(truth.memory, &limits, &crypto_sim);
+    truth.facts = sim_must(calloc(SIM_INDEXES, sizeof *truth.facts));
+    for (uint8_t slot = 1; slot <= world->nodes_count; slot++) {
+        struct sim_node *node = &world->nodes[slot];
+        read_log(&truth, node, slot == 1);
+        if (chat_hash(node_chat(node->node)) != chat_hash(truth.chat))
+            sim_fail(world, "node %u: its state is not what the log makes of it", slot);
+        uint64_t entries;
+        enum ft_error error = store_verify(node->store, damaged, node, &entries);
+        if (error)
+            sim_fail(world, "node %u: its store cannot be verified: %d", slot, (int)error);
+    }
+    check_ops(&truth);
+    for (uint8_t i = 0; i < world->clients_count; i++)
+        check_stream(&truth, &world->clients[i]);
+    free(truth.facts);
+    free(truth.memory);
+}

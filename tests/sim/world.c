@@ -1,0 +1,346 @@
+/* Time, what comes next, and one seed from its first moment to its verdict. */
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/check.h"
+#include "tests/sim/sim.h"
+
+enum { CALM_LIMIT_US = 120000000, CALM_AFTER_US = 3000000, LOOK_US = 200000 };
+
+bool sim_transcript;
+
+void *sim_must(void *memory)
+{
+    if (!memory) {
+        fprintf(stderr, "sim: out of memory\n");
+        exit(2);
+    }
+    return memory;
+}
+
+/* --- telling -----------------------------------------------------------------------------------*/
+
+void sim_say(struct world *world, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    printf("%4" PRIu64 ".%06" PRIu64 "  ", world->now / SIM_S, world->now % SIM_S);
+    vprintf(format, args);
+    putchar('\n');
+    va_end(args);
+}
+
+void sim_fail(struct world *world, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    fflush(stdout);
+    fprintf(stderr, "FAILED seed %" PRIu64 " at %" PRIu64 ".%06" PRIu64 " s: ", world->seed,
+            world->now / SIM_S, world->now % SIM_S);
+    vfprintf(stderr, format, args);
+    fprintf(stderr, "\nreplay: build/sim/sim --seed %" PRIu64 " --transcript\n", world->seed);
+    va_end(args);
+    fflush(stderr);
+    exit(1);
+}
+
+void world_note(struct world *world, uint64_t value)
+{
+    world->effects_hash = sim_mix(world->effects_hash ^ world->now, value);
+}
+
+/* --- the heap ----------------------------------------------------------------------------------*/
+
+static bool sooner(const struct happening *a, const struct happening *b)
+{
+    return a->at < b->at || (a->at == b->at && a->order < b->order);
+}
+
+void world_plan(struct world *world, enum happening_kind kind, uint64_t at, uint8_t who,
+                uint32_t id, uint32_t epoch)
+{
+    struct heap *heap = &world->heap;
+    CHECK(at >= world->now);
+    if (heap->count == heap->capacity) {
+        heap->capacity = heap->capacity ? heap->capacity * 2 : 1024;
+        heap->list = sim_must(realloc(heap->list, heap->capacity * sizeof *heap->list));
+    }
+    struct happening happening = { .at = at,
+                                   .order = heap->order++,
+                                   .epoch = epoch,
+                                   .id = id,
+                                   .kind = (uint8_t)kind,
+                                   .who = who };
+    size_t place = heap->count++;
+    while (place && sooner(&happening, &heap->list[(place - 1) / 2])) {
+        heap->list[place] = heap->list[(place - 1) / 2];
+        place = (place - 1) / 2;
+    }
+    heap->list[place] = happening;
+}
+
+static struct happening pop(struct heap *heap)
+{
+    CHECK(heap->count > 0);
+    struct happening first = heap->list[0];
+    struct happening last = heap->list[--heap->count];
+    size_t place = 0;
+    for (;;) {
+        size_t child = place * 2 + 1;
+        if (child >= heap->count)
+            break;
+        if (child + 1 < heap->count && sooner(&heap->list[child + 1], &heap->list[child]))
+            child++;
+        if (!sooner(&heap->list[child], &last))
+            break;
+        heap->list[place] = heap->list[child];
+        place = child;
+    }
+    heap->list[place] = last;
+    return first;
+}
+
+/* --- what happens ------------------------------------------------------------------------------*/
+
+static void to_node(struct world *world, const struct happening *happening)
+{
+    struct sim_node *node = &world->nodes[happening->who];
+    if (node->epoch != happening->epoch)
+        return;
+    switch (happening->kind) {
+    case HAPPEN_TURN:
+        if (node->turn_at == happening->at)
+            sim_node_turn(node);
+        break;
+    case HAPPEN_FLUSH:
+        sim_node_flush_done(node);
+        break;
+    case HAPPEN_DISK:
+        sim_node_job_done(node);
+        break;
+    default:
+        if (!node->power) {
+            node->power = true;
+            network_host_back(world, node->slot);
+        }
+        sim_node_boot(node);
+        break;
+    }
+}
+
+static void to_client(struct world *world, const struct happening *happening)
+{
+    struct sim_client *client = &world->clients[happening->who];
+    if (client->epoch != happening->epoch)
+        return;
+    switch (happening->kind) {
+    case HAPPEN_CLIENT_BOOT:
+        sim_client_boot(client);
+        break;
+    case HAPPEN_CLIENT_TICK:
+        if (client->tick_planned == happening->at)
+            sim_client_tick(client);
+        break;
+    case HAPPEN_CLIENT_WORK:
+        workload_work(client);
+        break;
+    case HAPPEN_CLIENT_SAVE:
+        if (client->paused) /* it goes on when the process does */
+            world_plan(world, HAPPEN_CLIENT_SAVE, world->now + 50 * SIM_MS, client->number, 0,
+                       client->epoch);
+        else
+            sim_client_save(client);
+        break;
+    default:
+        sim_client_derived(client);
+        break;
+    }
+}
+
+static void happen(struct world *world, const struct happening *happening)
+{
+    switch ((enum happening_kind)happening->kind) {
+    case HAPPEN_TURN:
+    case HAPPEN_FLUSH:
+    case HAPPEN_DISK:
+    case HAPPEN_BOOT:
+        to_node(world, happening);
+        break;
+    case HAPPEN_CLIENT_BOOT:
+    case HAPPEN_CLIENT_TICK:
+    case HAPPEN_CLIENT_WORK:
+    case HAPPEN_CLIENT_SAVE:
+    case HAPPEN_CLIENT_DERIVED:
+        to_client(world, happening);
+        break;
+    case HAPPEN_ARRIVE:
+        network_arrive(world, happening);
+        break;
+    case HAPPEN_DIAL:
+        network_dial_arrives(world, happening);
+        break;
+    case HAPPEN_DIAL_LATE:
+        network_dial_late(world, happening);
+        break;
+    case HAPPEN_CTL:
+        ctl_wake(world);
+        break;
+    case HAPPEN_FAULT:
+        faults_happen(world, happening);
+        break;
+    case HAPPEN_FAULT_END:
+        faults_end(world, happening);
+        break;
+    }
+}
+
+static void run_until(struct world *world, uint64_t until)
+{
+    while (world->heap.count && world->heap.list[0].at <= until) {
+        struct happening happening = pop(&world->heap);
+        world->now = happening.at;
+        happen(world, &happening);
+    }
+    world->now = until;
+}
+
+/* --- a seed ------------------------------------------------------------------------------------*/
+
+static void draw(struct world *world)
+{
+    struct random *random = &world->random;
+    uint64_t size = random_below(random, 20);
+    world->nodes_count = size < 2 ? 1 : size < 14 ? 3 : 5;
+    world->clients_count = (unsigned)random_between(random, 2, SIM_CLIENTS);
+    world->recent_bytes = (size_t)1 << random_between(random, 14, 18);
+    world->catch_up = random_below(random, 4) ? 100000 : (uint32_t)random_between(random, 1, 60);
+    world->load_us = random_between(random, 60, 90) * SIM_S;
+    world->network.slow = 1;
+    world->network.latency_us = random_between(random, 30, 3000);
+    world->network.latency_spread_us = random_between(random, 10, 3000);
+}
+
+/* NULL: everything is as it should be when nothing is wrong any more. */
+static const char *what_is_missing(const struct world *world)
+{
+    unsigned leaders = 0;
+    uint64_t applied = 0;
+    if (!world->workload.formed)
+        return "the cluster is not formed";
+    for (uint8_t slot = 1; slot <= world->nodes_count; slot++) {
+        const struct sim_node *node = &world->nodes[slot];
+        if (!sim_node_up(node))
+            return "a node is down";
+        struct raft_view view = raft_view(node_raft(node->node));
+        leaders += view.role == RAFT_LEADER;
+        if (view.commit != view.last_index || node_applied(node->node) != view.commit ||
+            view.durable != view.last_index)
+            return "a node has not applied all of its log";
+        if (applied && applied != view.commit)
+            return "a node is behind";
+        applied = view.commit;
+        const struct raft_config *config = raft_latest_config(node_raft(node->node));
+        if (raft_config_voters(config) != world->nodes_count)
+            return "a node does not vote";
+    }
+    if (leaders != 1)
+        return "there is not one leader";
+    if (!oracle_settled(world))
+        return "a command has no final answer";
+    for (uint8_t i = 0; i < world->clients_count; i++) {
+        const struct sim_client *client = &world->clients[i];
+        if (!client->running || !client_view(client->client).online)
+            return "a client is offline";
+        if (client_view(client->client).queued || client_view(client->client).queries)
+            return "a client waits for an answer";
+    }
+    return NULL;
+}
+
+static void describe(struct world *world)
+{
+    for (uint8_t slot = 1; slot <= world->nodes_count; slot++) {
+        const struct sim_node *node = &world->nodes[slot];
+        if (!sim_node_up(node)) {
+            fprintf(stderr, "  node %u is down\n", slot);
+            continue;
+        }
+        struct raft_view view = raft_view(node_raft(node->node));
+        fprintf(stderr,
+                "  node %u: role %d, term %" PRIu64 ", leader %u, commit %" PRIu64
+                ", last %" PRIu64 ", durable %" PRIu64 ", applied %" PRIu64 ", voters %u%s%s\n",
+                slot, (int)view.role, view.term, view.leader, view.commit, view.last_index,
+                view.durable, node_applied(node->node),
+                raft_config_voters(raft_latest_config(node_raft(node->node))),
+                view.quorum ? "" : ", no quorum", view.disk_full ? ", disk full" : "");
+    }
+    for (uint8_t i = 0; i < world->clients_count; i++) {
+        const struct sim_client *client = &world->clients[i];
+        if (!client->running)
+            continue;
+        struct client_view view = client_view(client->client);
+        fprintf(stderr, "  client %u: %s, node %u, queued %" PRIu64 ", queries %u\n", i,
+                view.online ? "online" : "offline", view.node, view.queued, view.queries);
+    }
+}
+
+static void calm(struct world *world)
+{
+    uint64_t limit = world->now + CALM_LIMIT_US;
+    const char *missing = "";
+    faults_stop(world);
+    world->workload.stopped = true;
+    while (missing && world->now < limit) {
+        run_until(world, world->now + LOOK_US);
+        missing = what_is_missing(world);
+    }
+    if (!missing) {
+        run_until(world, world->now + CALM_AFTER_US);
+        missing = what_is_missing(world);
+    }
+    if (missing) {
+        describe(world);
+        sim_fail(world, "it does not come to rest: %s", missing);
+    }
+}
+
+uint64_t world_run(uint64_t seed, struct report *report)
+{
+    struct world *world = sim_must(calloc(1, sizeof *world));
+    world->seed = seed;
+    world->report = report;
+    random_seed(&world->random, seed);
+    world->buffer = sim_must(malloc(LIMIT_ENTRY_BYTES));
+    draw(world);
+    invariants_start(world);
+    oracle_start(world);
+    SAY(world, "seed %" PRIu64 ": %u nodes, %u clients", seed, world->nodes_count,
+        world->clients_count);
+    for (uint8_t slot = 1; slot <= world->nodes_count; slot++) {
+        sim_node_create(world, slot);
+        world_plan(world, HAPPEN_BOOT, random_below(&world->random, 300 * SIM_MS), slot, 0, 0);
+    }
+    workload_start(world);
+    faults_start(world);
+    run_until(world, world->load_us);
+    calm(world);
+    verdict(world);
+    report->seeds++;
+    report->simulated_us += world->now;
+    report->events += world->events;
+    uint64_t hash = world->effects_hash;
+    for (uint8_t slot = 1; slot <= world->nodes_count; slot++)
+        sim_node_free(&world->nodes[slot]);
+    for (uint8_t i = 0; i < world->clients_count; i++)
+        sim_client_free(&world->clients[i]);
+    network_free(&world->network);
+    invariants_free(world);
+    oracle_free(world);
+    free(world->heap.list);
+    free(world->buffer);
+    free(world);
+    return hash;
+}
