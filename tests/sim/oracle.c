@@ -51,10 +51,17 @@ uint32_t oracle_ask(struct sim_client *client, uint8_t room, bool newest)
     return id;
 }
 
+void oracle_put(struct sim_client *client, struct slice id)
+{
+    uint32_t number = oracle_op_of(id);
+    CHECK(number != 0);
+    client->world->oracle.ops[number - 1].put = true;
+}
+
 bool oracle_settled(const struct world *world)
 {
     for (uint32_t i = 0; i < world->oracle.ops_count; i++)
-        if (world->oracle.ops[i].fate == FATE_OPEN)
+        if (world->oracle.ops[i].put && world->oracle.ops[i].fate == FATE_OPEN)
             return false;
     return true;
 }

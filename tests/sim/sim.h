@@ -494,6 +494,7 @@ struct oracle_op {
     uint8_t client;
     uint8_t kind; /* enum client_op_kind */
     uint8_t room;
+    bool put; /* it is in the outbox: from then on it must get its answer */
     enum op_fate fate;
     enum chat_code code;
     uint64_t room_seq;
@@ -548,6 +549,7 @@ void oracle_start(struct world *world);
 void oracle_free(struct world *world);
 /* Numbers the op, for its id and its text. */
 uint32_t oracle_issue(struct sim_client *client, enum client_op_kind kind, uint8_t room);
+void oracle_put(struct sim_client *client, struct slice id);
 uint32_t oracle_ask(struct sim_client *client, uint8_t room, bool newest);
 void oracle_output(struct sim_client *client, const struct client_output *output);
 void oracle_restarted(struct sim_client *client);

@@ -168,6 +168,7 @@ static void emit(void *ctx, const struct client_effect *effect)
         client->saved.enrolled_index = effect->enrolled.index;
         break;
     case CLIENT_OUTBOX_PUT:
+        oracle_put(client, effect->put.id);
         put(client->staging ? &client->staged : &client->saved, &effect->put);
         break;
     case CLIENT_OUTBOX_DONE:

@@ -263,7 +263,8 @@ void sim_node_wipe(struct sim_node *node)
     sim_disk_free(node->disk);
     node->disk = sim_disk_new(random_u64(&node->world->random));
     memset(node->durable, 0, SIM_INDEXES * sizeof *node->durable);
-    node->durable_last = 0;
+    node->durable_last = node->durable_term = 0;
+    memset(node->durable_vote, 0, IDENTITY_BYTES);
     node->interrupted = false;
     SAY(node->world, "node %u: its folder is wiped", node->slot);
 }

@@ -215,7 +215,7 @@ static void draw(struct world *world)
     uint64_t size = random_below(random, 20);
     world->nodes_count = size < 2 ? 1 : size < 14 ? 3 : 5;
     world->clients_count = (unsigned)random_between(random, 2, SIM_CLIENTS);
-    world->recent_bytes = (size_t)1 << random_between(random, 14, 18);
+    world->recent_bytes = (size_t)4 * LIMIT_COMMAND_BYTES;
     world->catch_up = random_below(random, 4) ? 100000 : (uint32_t)random_between(random, 1, 60);
     world->load_us = random_between(random, 60, 90) * SIM_S;
     world->network.slow = 1;
