@@ -356,6 +356,23 @@ static int find_password(const struct given *given, struct client_setup *setup)
     return -1;
 }
 
+/* On a terminal a missing name is asked for; elsewhere there is nobody to ask. NULL: none was given. */
+static const char *find_user(const struct given *given, const struct client_setup *setup)
+{
+    static char answer[LIMIT_USER_NAME + 2];
+    if (given->user || getenv("USER"))
+        return given->user ? given->user : getenv("USER");
+    if (!setup->terminal)
+        return NULL;
+    setvbuf(stdin, NULL, _IONBF, 0); /* what follows is not ours to read */
+    fputs("Your name: ", stdout);
+    fflush(stdout);
+    if (!fgets(answer, sizeof answer, stdin))
+        return NULL;
+    answer[strcspn(answer, "\r\n")] = 0;
+    return answer;
+}
+
 int cmd_client(int argc, char **argv)
 {
     static struct client_setup setup; /* holds the password: one, and wiped */
@@ -366,7 +383,7 @@ int cmd_client(int argc, char **argv)
         status = choose_mode(&given, &setup);
     if (status >= 0)
         return status;
-    const char *user = given.user ? given.user : getenv("USER");
+    const char *user = find_user(&given, &setup);
     if (!user)
         return bad("--user", "missing (who are you?)");
     uint8_t folded[LIMIT_USER_NAME];

@@ -67,11 +67,11 @@ run() {
     require_running || exit 1
     exec 9>&-
     say "the cluster is up; logs: $data/N/node.log"
-    say "chat:       ./ftchat client     (as many as you like, one terminal each)"
+    say "chat:       ./ftchat client --user NAME --register   (as many as you like, one terminal each)"
     say "look at it: ./ftchat ctl status"
     say "stop it:    make stop           (its data stays)"
     if [ -t 0 ] && [ -t 1 ]; then
-        exec "$binary" client
+        exec "$binary" client --register
     fi
 }
 
