@@ -144,7 +144,7 @@ static void every_kind_and_flag(void **state)
     size_t len = command_encode(&post, body, sizeof body);
     struct command got;
     for (unsigned flags = 0; flags < 256; flags++) {
-        body[14 + 5 + 8] = (uint8_t)flags;
+        body[COMMAND_HEAD_BYTES + 5 + 8] = (uint8_t)flags;
         assert_int_equal(command_decode(&got, (struct slice) { body, len }), flags <= POST_ME);
     }
 }
@@ -159,7 +159,7 @@ static void seq_beyond_and_lengths(void **state)
     assert_int_equal(command_encode(&command, body, sizeof body), 0);
     command.beyond = 3;
     size_t len = command_encode(&command, body, sizeof body);
-    assert_int_equal(len, 14);
+    assert_int_equal(len, COMMAND_HEAD_BYTES);
     struct command got;
     assert_true(command_decode(&got, (struct slice) { body, len }));
     body[13] = 4;
@@ -208,7 +208,8 @@ static void digest_covers_kind_and_content_only(void **state)
         for (size_t at = 1; at < len; at++) {
             body[at] ^= 1;
             if (at != 13 && command_decode(&got, (struct slice) { body, len }))
-                assert_int_equal(command_digest(&got, &crypto_sodium) == digest, at < 14);
+                assert_int_equal(command_digest(&got, &crypto_sodium) == digest,
+                                 at < COMMAND_HEAD_BYTES);
             body[at] ^= 1;
         }
     }

@@ -117,6 +117,13 @@ struct chat_room {
     uint16_t topic_len;
     uint32_t first_member;
 };
+/* One account in one room. Coming back begins a new interval; the ones before are kept, so that a reader whose cursor is
+ * behind gets what was said while it was there. Beyond CHAT_INTERVALS the oldest two become one. */
+enum { CHAT_INTERVALS = 4 };
+struct chat_interval {
+    uint64_t join_index;
+    uint64_t leave_index;
+};
 struct chat_membership {
     uint32_t account;
     uint32_t room;
@@ -125,6 +132,8 @@ struct chat_membership {
                              served right) */
     uint64_t read_seq;
     bool is_operator;
+    uint8_t earlier_count;
+    struct chat_interval earlier[CHAT_INTERVALS]; /* oldest first */
     uint32_t next_of_account;
     uint32_t next_of_room;
 };
@@ -154,6 +163,8 @@ uint32_t chat_accounts(const struct chat *chat);
 size_t chat_room_name(const struct chat *chat, uint32_t room, uint32_t account, uint8_t *out);
 const struct chat_membership *chat_membership(const struct chat *chat, uint32_t account,
                                               uint32_t room); /* or NULL */
+/* Was it a member when `index` was applied (joining and leaving included)? */
+bool chat_was_member(const struct chat_membership *membership, uint64_t index);
 /* Lists: pass NULL first; former members are included (leave_index). */
 const struct chat_membership *chat_next_of_account(const struct chat *chat, uint32_t account,
                                                    const struct chat_membership *previous);

@@ -5,8 +5,9 @@
  *   accounts     count u32, { name string8, key[32], created_index u64 }
  *   rooms        count u32, { kind u8 (0 public, 1 private, 2 direct), name string8 or pair 2 u32,
  *                last_seq u64, last_index u64, topic string16 }
- *   memberships  count u32, { account u32, room u32, join u64, leave u64, read_seq u64, operator u8
- * } devices      count u32, { number u32, account u32, key[32], last u64, done u64, used u64,
+ *   memberships  count u32, { account u32, room u32, join u64, leave u64, read_seq u64, operator u8,
+ *                earlier u8, { join u64, leave u64 } ... } ...
+ *   devices      count u32, { number u32, account u32, key[32], last u64, done u64, used u64,
  *                enrolled u64, { digest u64, code u8, room u32, room_seq u64, index u64, time u64 }
  *                for each of done + 1 .. last }
  *   ended        count u32, { position u32 }, in the order in which they will be used again
@@ -101,6 +102,11 @@ static void write_memberships(const struct chat *chat, struct sink *sink)
         write_u64(out, membership->leave_index);
         write_u64(out, membership->read_seq);
         write_u8(out, membership->is_operator);
+        write_u8(out, membership->earlier_count);
+        for (unsigned i = 0; i < membership->earlier_count; i++) {
+            write_u64(out, membership->earlier[i].join_index);
+            write_u64(out, membership->earlier[i].leave_index);
+        }
         end_record(sink);
     }
 }

@@ -49,6 +49,36 @@ const struct chat_membership *chat_membership(const struct chat *chat, uint32_t 
     return member_find(chat, account, room);
 }
 
+static bool holds(uint64_t join_index, uint64_t leave_index, uint64_t index)
+{
+    return index >= join_index && (!leave_index || index <= leave_index);
+}
+
+bool chat_was_member(const struct chat_membership *membership, uint64_t index)
+{
+    if (!membership)
+        return false;
+    for (unsigned i = 0; i < membership->earlier_count; i++)
+        if (holds(membership->earlier[i].join_index, membership->earlier[i].leave_index, index))
+            return true;
+    return holds(membership->join_index, membership->leave_index, index);
+}
+
+void member_rejoin(struct chat_membership *membership, uint64_t index)
+{
+    CHECK(membership->leave_index > 0);
+    struct chat_interval *earlier = membership->earlier;
+    if (membership->earlier_count == CHAT_INTERVALS) {
+        earlier[1].join_index = earlier[0].join_index;
+        memmove(earlier, earlier + 1, (CHAT_INTERVALS - 1) * sizeof earlier[0]);
+        membership->earlier_count--;
+    }
+    earlier[membership->earlier_count++] =
+        (struct chat_interval) { membership->join_index, membership->leave_index };
+    membership->join_index = index;
+    membership->leave_index = 0;
+}
+
 static const struct chat_membership *at_or_null(const struct chat *chat, uint32_t position)
 {
     return position ? &chat->memberships[position] : NULL;

@@ -89,6 +89,25 @@ static bool read_room(struct chat *chat, struct reader *in)
     return true;
 }
 
+/* Oldest first, none empty, none touching the next or the present one. */
+static bool read_earlier(struct reader *in, struct chat_membership *membership)
+{
+    uint64_t after = 0;
+    membership->earlier_count = read_u8(in);
+    if (membership->earlier_count > CHAT_INTERVALS)
+        return false;
+    for (unsigned i = 0; i < membership->earlier_count; i++) {
+        struct chat_interval *interval = &membership->earlier[i];
+        interval->join_index = read_u64(in);
+        interval->leave_index = read_u64(in);
+        if (in->bad || interval->join_index <= after ||
+            interval->leave_index <= interval->join_index)
+            return false;
+        after = interval->leave_index;
+    }
+    return !in->bad && membership->join_index > after;
+}
+
 static bool read_membership(struct chat *chat, struct reader *in)
 {
     struct chat_membership membership = { 0 };
@@ -97,7 +116,7 @@ static bool read_membership(struct chat *chat, struct reader *in)
     membership.join_index = read_u64(in);
     membership.leave_index = read_u64(in);
     membership.read_seq = read_u64(in);
-    if (!read_bool(in, &membership.is_operator) || in->bad)
+    if (!read_bool(in, &membership.is_operator) || !read_earlier(in, &membership))
         return false;
     if (!membership.account || membership.account > chat->account_count || !membership.room ||
         membership.room > chat->room_count)

@@ -200,8 +200,7 @@ enum chat_code room_join(struct step *step)
     if (shown->is_private)
         return CODE_FORBIDDEN;
     if (membership) {
-        membership->join_index = step->index;
-        membership->leave_index = 0;
+        member_rejoin(membership, step->index);
         shown->members++;
     } else {
         if (!member_fits(chat, 1))

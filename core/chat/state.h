@@ -150,6 +150,8 @@ enum chat_code room_topic(struct step *step);
 struct chat_membership *member_find(const struct chat *chat, uint32_t account, uint32_t room);
 struct chat_membership *member_find_now(const struct chat *chat, uint32_t account, uint32_t room);
 struct chat_membership *member_add(struct chat *chat, const struct chat_membership *membership);
+/* A former member of a public room comes back. */
+void member_rejoin(struct chat_membership *membership, uint64_t index);
 bool member_fits(const struct chat *chat, uint32_t more);
 
 /* post.c */

@@ -57,12 +57,6 @@ size_t stream_encode_for(struct node *node, uint32_t room, uint32_t account,
     return len;
 }
 
-static bool was_member(const struct chat_membership *membership, uint64_t index)
-{
-    return membership && index >= membership->join_index &&
-           (!membership->leave_index || index <= membership->leave_index);
-}
-
 static bool full(const struct session *session)
 {
     return session->unsent >= LIMIT_CLIENT_UNSENT_BYTES;
@@ -104,7 +98,7 @@ void stream_record(struct node *node, uint32_t room, uint64_t index, uint64_t se
         recent_push(node->recent, room, index, seq, (struct slice) { node->scratch, len });
     const struct chat_membership *member = NULL;
     while ((member = chat_next_of_room(node->chat, room, member)) != NULL) {
-        if (!node->account_sessions[member->account] || !was_member(member, index))
+        if (!node->account_sessions[member->account] || !chat_was_member(member, index))
             continue;
         struct slice mine = message;
         if (shown->direct && member->account != first) {
@@ -119,7 +113,8 @@ void stream_record(struct node *node, uint32_t room, uint64_t index, uint64_t se
 static void send_recent(struct node *node, struct session *session,
                         const struct recent_record *recent, const struct effects *out)
 {
-    if (!was_member(chat_membership(node->chat, session->account, recent->room), recent->index))
+    if (!chat_was_member(chat_membership(node->chat, session->account, recent->room),
+                         recent->index))
         return;
     const struct chat_room *room = chat_room(node->chat, recent->room);
     struct slice message = recent->message;
@@ -167,8 +162,9 @@ static bool range_of(struct node *node, const struct session *session,
     *range = (struct effect_range) { .room = member->room,
                                      .after_index = session->cursor,
                                      .upto_index = target };
-    if (member->join_index > range->after_index + 1)
-        range->after_index = member->join_index - 1;
+    uint64_t since = member->earlier_count ? member->earlier[0].join_index : member->join_index;
+    if (since > range->after_index + 1)
+        range->after_index = since - 1;
     if (member->leave_index && member->leave_index < range->upto_index)
         range->upto_index = member->leave_index;
     if (range->after_index >= range->upto_index)
@@ -298,7 +294,8 @@ static void send_records(struct node *node, struct session *session, struct slic
         CHECK(!reader.bad);
         if (kind == NODE_STORE_SKIPPED) {
             send_skipped(node, session, room, seq, index, out);
-        } else if (stream_record_of(node, room, index, seq, time_us, body, &record)) {
+        } else if (chat_was_member(chat_membership(node->chat, session->account, room), index) &&
+                   stream_record_of(node, room, index, seq, time_us, body, &record)) {
             size_t len = stream_encode_for(node, room, session->account, &record, node->scratch,
                                            NODE_PAGE_BYTES + LIMIT_COMMAND_BYTES);
             session_send(node, session, (struct slice) { node->scratch, len }, out);
