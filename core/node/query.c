@@ -184,6 +184,7 @@ static void query_history(struct node *node, struct session *session,
             continue;
         page.connection = session_number(node, session);
         page.generation = session->generation;
+        page.stale = node->applied < query->floor_index;
         page.needs_durable = shown->last_index;
         page.query.room = (struct slice) { NULL, 0 };
         *slot = page;
@@ -277,7 +278,8 @@ static void page_read(struct node *node, uint32_t number, const struct node_even
         return;
     }
     bool more = page->more || event->read.more;
-    struct writer writer = begin_result(node, &page->query, CODE_OK, more ? RESULT_MORE : 0);
+    unsigned flags = (more ? RESULT_MORE : 0u) | (page->stale ? RESULT_STALE : 0u);
+    struct writer writer = begin_result(node, &page->query, CODE_OK, (uint8_t)flags);
     write_rows(node, session, event->read.data, &writer);
     end_result(node, session, &writer, out);
 }

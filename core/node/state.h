@@ -102,6 +102,7 @@ struct pending_query {
     uint64_t seq_to;
     uint64_t needs_durable;
     bool more;
+    bool stale; /* the node was behind the client when the page was chosen */
 };
 
 struct waiter {
