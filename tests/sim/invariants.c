@@ -53,8 +53,7 @@ static void mark_durable(struct sim_node *node, struct slice entries, bool recov
         uint64_t tag = tag_of(entry.chain);
         if (last >= SIM_INDEXES)
             sim_fail(node->world, "more commands than the simulator is made for");
-        bool open = node->interrupted && node->interrupted_from &&
-                    last >= node->interrupted_from;
+        bool open = node->interrupted && node->interrupted_from && last >= node->interrupted_from;
         if (recovered && last <= node->durable_last && node->durable[last] != tag && !open)
             sim_fail(node->world, "node %u: what was durable at %" PRIu64 " came back different",
                      node->slot, last);
@@ -164,13 +163,13 @@ void invariants_index(struct sim_node *node, const struct effect *effect)
         sim_fail(world, "node %u: applies index %" PRIu64, node->slot, index);
     struct place *place = &world->invariants.places[index];
     if (!place->known)
-        *place = (struct place) { effect->index.room, true, effect->index.event,
-                                  effect->index.seq };
+        *place =
+            (struct place) { effect->index.room, true, effect->index.event, effect->index.seq };
     if (place->room != effect->index.room || place->seq != effect->index.seq ||
         place->event != effect->index.event)
         sim_fail(world,
-                 "node %u: index %" PRIu64 " is room %u seq %" PRIu64
-                 " here, room %u seq %" PRIu64 " elsewhere",
+                 "node %u: index %" PRIu64 " is room %u seq %" PRIu64 " here, room %u seq %" PRIu64
+                 " elsewhere",
                  node->slot, index, effect->index.room, effect->index.seq, place->room, place->seq);
 }
 
@@ -233,7 +232,12 @@ static void check_leader(struct sim_node *node, const struct raft *raft)
         raft->term, raft->log.last, raft->commit);
     if (raft->first_of_term && raft->commit + 1 < raft->first_of_term)
         world->report->branches[BRANCH_TERM_UNCOMMITTED]++;
+    /* Leader completeness binds the leaders of later terms: one that was frozen between its election and
+     * its first step may wake in a term that others have left behind. */
     uint64_t committed = world->invariants.committed_last;
+    const struct mark *marks = world->invariants.committed;
+    while (committed && !(marks[committed].tag && marks[committed].by < raft->term))
+        committed--;
     const uint8_t *chain = raft_log_chain(&raft->log, committed);
     bool lacks = committed > raft->log.last || (committed > raft->log.base && !chain);
     if (chain && committed)
@@ -278,7 +282,7 @@ static void check_commit(struct sim_node *node, const struct raft *raft)
         CHECK(meta->last < SIM_INDEXES);
         struct mark *mark = &known->committed[meta->last];
         if (mark->tag == 0)
-            *mark = (struct mark) { tag_of(chain), meta->term };
+            *mark = (struct mark) { tag_of(chain), meta->term, raft->term };
         if (mark->tag != tag_of(chain))
             sim_fail(world, "node %u: commits something else at %" PRIu64 " than another node",
                      node->slot, meta->last);

@@ -126,8 +126,8 @@ struct link {
     enum link_stage stage;
     uint32_t epoch;
     enum node_connection_role role;
-    struct end ends[2]; /* 0 dialled, 1 accepted */
-    struct way ways[2]; /* ways[s]: sent by side s */
+    struct end ends[2];       /* 0 dialled, 1 accepted */
+    struct way ways[2];       /* ways[s]: sent by side s */
     uint8_t hash[HASH_BYTES]; /* of the handshake */
 };
 
@@ -240,7 +240,7 @@ struct sim_node {
 
     struct handle peers[SIM_NODES + 1];
     struct handle connections[SIM_CONNECTIONS];
-    uint64_t undrained;                    /* bit per connection: sent since DRAINED */
+    uint64_t undrained; /* bit per connection: sent since DRAINED */
 
     bool flush_out;
     struct effect_flush flush;
@@ -258,7 +258,7 @@ struct sim_node {
     bool fail_flush; /* the next sync fails */
 
     /* For invariants.c. */
-    bool interrupted; /* the last process died with a flush out */
+    bool interrupted;          /* the last process died with a flush out */
     uint64_t interrupted_from; /* which truncates from here; 0: nothing */
     uint64_t seen_commit;
     uint64_t seen_term;
@@ -419,7 +419,7 @@ struct open_fault {
 
 struct faults {
     bool over;
-    uint32_t counted; /* in this seed */
+    uint32_t counted;              /* in this seed */
     uint64_t mean_us[FAULT_KINDS]; /* 0: not in this seed */
     struct open_fault open[FAULTS_OPEN];
     bool wiped; /* one node lost its folder in this seed */
@@ -433,9 +433,10 @@ void faults_stop(struct world *world); /* everything is healed and started again
 
 /* --- invariants.c ------------------------------------------------------------------------------*/
 
-struct mark { /* of an entry that ends at an index */
+struct mark {     /* of an entry that ends at an index */
     uint64_t tag; /* of its chain; 0: none */
     uint64_t term;
+    uint64_t by; /* the term in which somebody first knew it to be committed */
 };
 
 struct place {
@@ -461,8 +462,8 @@ struct invariants {
     uint8_t leader_of[SIM_TERMS];
     struct mark *committed; /* by index */
     uint64_t committed_last;
-    struct place *places;  /* by index */
-    uint64_t *checkpoints; /* by index: a hash of the state there; 0: none */
+    struct place *places;        /* by index */
+    uint64_t *checkpoints;       /* by index: a hash of the state there; 0: none */
     struct known_entry *entries; /* open addressing by index and term */
     struct promised_vote *votes; /* open addressing */
 };
@@ -482,8 +483,8 @@ void invariants_checkpoint(struct sim_node *node, const struct effect *effect);
 
 enum { ORACLE_OPS = 1 << 14, ORACLE_QUERIES = 32, ORACLE_ROOM_BYTES = 72 };
 enum {
-    ROOM_NOPE = 15,     /* nobody makes it */
-    ROOM_DIRECT = 16,   /* + the other user */
+    ROOM_NOPE = 15,   /* nobody makes it */
+    ROOM_DIRECT = 16, /* + the other user */
     ORACLE_ROOMS = ROOM_DIRECT + SIM_CLIENTS,
 };
 
