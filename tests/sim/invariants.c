@@ -197,6 +197,9 @@ static void check_matching(struct sim_node *node, const struct raft *raft)
     uint64_t tag = tag_of(raft->log.last_chain);
     if (index == 0 || (index == node->seen_last && tag == node->seen_last_tag))
         return;
+    /* A cluster that died before its first flush never was: forming begins anew, with another one. */
+    if (index == 1 && raft_view(raft).durable == 0)
+        return;
     node->seen_last = index;
     node->seen_last_tag = tag;
     for (uint64_t at = index * 4;; at++) {
