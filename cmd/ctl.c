@@ -3,6 +3,7 @@
 #include "cmd/commands.h"
 #include "cmd/say.h"
 #include "cmd/suggest.h"
+#include "core/limits.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -15,15 +16,19 @@ static const struct subcommand {
     { "init", ctl_init, "make the cluster's key files, its ini and its data folder" },
     { "form", ctl_form, "make the configured nodes one cluster, once" },
     { "status", ctl_status, "show every node, the leader, and what may still fail" },
+    { "health", ctl_health, "commit a probe: can the cluster write now, and how fast" },
+    { "invite", ctl_invite, "make an invite link for a new user" },
+    { "transfer", ctl_transfer, "hand leadership over to another node" },
+    { "verify", ctl_verify, "read and prove every byte of this host's stopped nodes" },
+    { "dump", ctl_dump, "print a stopped node's log as JSON lines" },
     { "check", ctl_check, "check the ini and the keys, starting nothing" },
 };
 
 /* Promised, and not there yet: not mistaken for a misspelt word. A row above takes precedence. */
 static const char *const later[] = {
-    "form",  "status",  "health",  "invite", "transfer", "bench",   "verify",
-    "dump",  "members", "add",     "remove", "replace",  "rekey",   "backup",
-    "users", "restore", "passwd",  "rooms",  "doctor",   "set",     "checkpoint",
-    "get",   "reload",  "recover", "fault",  "heal",     "metrics",
+    "bench", "members", "add",     "remove", "replace", "rekey",   "backup",
+    "users", "restore", "passwd",  "rooms",  "doctor",  "set",     "checkpoint",
+    "get",   "reload",  "recover", "fault",  "heal",    "metrics",
 };
 
 enum { SUBCOMMANDS = sizeof subcommands / sizeof subcommands[0] };
@@ -37,6 +42,16 @@ static int print_help(void)
     printf("\n  -h, --help     print this page; `ftchat ctl SUBCOMMAND --help` says more\n"
            "  -V, --version  print the version\n");
     return say_flushed("ctl");
+}
+
+bool ctl_slot(const char *command, const char *text, uint64_t *slot)
+{
+    bool good = text[0] >= '1' && text[0] <= '0' + LIMIT_NODES && !text[1];
+    if (good)
+        *slot = (uint64_t)(text[0] - '0');
+    else
+        say_error(EXIT_USAGE, command, "%s: expected a node's number, 1 to %d", text, LIMIT_NODES);
+    return good;
 }
 
 int cmd_ctl(int argc, char **argv)

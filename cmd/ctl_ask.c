@@ -8,6 +8,8 @@
 
 #include <string.h>
 
+enum { ASK_ROUND_US = 500000, ASK_PAUSE_US = 20000 };
+
 static void on_event(void *owner, struct channel *channel, const struct channel_event *event)
 {
     struct ask *ask = owner;
@@ -126,6 +128,58 @@ void ask_wait(struct ask *ask, uint64_t until_us)
 void ask_wait_any(struct ask *ask, uint64_t until_us)
 {
     wait_for(ask, until_us, true);
+}
+
+static bool is_pending(const struct ask *ask, uint8_t slot)
+{
+    enum ask_state state = ask->nodes[slot].state;
+    return state == ASK_DIALLING || state == ASK_WAITING;
+}
+
+bool ask_command(struct ask *ask, uint8_t slot, struct slice request, uint64_t until_us,
+                 struct ask_result *result)
+{
+    ask_send(ask, slot, request);
+    ask->over = false;
+    loop_timer_set(ask->loop, &ask->deadline, until_us);
+    while (!ask->over && is_pending(ask, slot))
+        loop_run_once(ask->loop, UINT64_MAX);
+    loop_timer_clear(ask->loop, &ask->deadline);
+    return ask_done(ask_reply(ask, slot), &result->code, &result->index, result->why);
+}
+
+/* Among those that have answered since it was last looked at. */
+static uint8_t leader_among_answers(struct ask *ask)
+{
+    for (uint8_t slot = 1; slot <= LIMIT_NODES; slot++) {
+        struct wire_status status;
+        if (ask->nodes[slot].state != ASK_ANSWERED)
+            continue;
+        if (wire_decode_status(&status, ask_reply(ask, slot)) && status.role == ROLE_LEADER &&
+            status.quorum)
+            return slot;
+        ask->nodes[slot].state = ASK_IDLE;
+    }
+    return 0;
+}
+
+uint8_t ask_leader(struct ask *ask, uint64_t until_us)
+{
+    static const uint8_t request[1] = { WIRE_STATUS };
+    do {
+        uint64_t round_us = loop_clock_us() + ASK_ROUND_US;
+        for (uint8_t slot = 1; slot <= LIMIT_NODES; slot++)
+            if (ask->file.config.nodes[slot].present)
+                ask_send(ask, slot, (struct slice) { request, 1 });
+        do {
+            ask_wait_any(ask, round_us < until_us ? round_us : until_us);
+            uint8_t leader = leader_among_answers(ask);
+            if (leader)
+                return leader;
+        } while (!ask->over && count(ask, ASK_DIALLING) + count(ask, ASK_WAITING) > 0);
+        loop_run_once(ask->loop, ASK_PAUSE_US);
+    } while (loop_clock_us() < until_us);
+    return 0;
 }
 
 struct slice ask_reply(const struct ask *ask, uint8_t slot)

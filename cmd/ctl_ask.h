@@ -24,6 +24,12 @@ struct ask_node {
     size_t reply_len;
 };
 
+struct ask_result {
+    enum chat_code code;
+    uint64_t index;
+    char why[256];
+};
+
 struct ask {
     struct config_file file;
     struct loop *loop;
@@ -45,6 +51,12 @@ struct slice ask_reply(const struct ask *ask, uint8_t slot); /* empty: none */
 
 /* Asks all nodes for their status; statuses[slot].node is 0 where none came. Versions are borrowed from the replies. */
 void ask_statuses(struct ask *ask, struct wire_status statuses[LIMIT_NODES + 1], uint64_t until_us);
+/* Asks around until some node leads with a quorum: its slot, or 0 when the time is up. */
+uint8_t ask_leader(struct ask *ask, uint64_t until_us);
+/* One request to one node, and its DONE. false: none came in time, or the node is gone; whether it was done is then not
+ * known. */
+bool ask_command(struct ask *ask, uint8_t slot, struct slice request, uint64_t until_us,
+                 struct ask_result *result);
 /* A DONE reply. false: it is none. */
 bool ask_done(struct slice reply, enum chat_code *code, uint64_t *index, char why[256]);
 

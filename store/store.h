@@ -157,4 +157,17 @@ enum ft_error store_verify_folder(const struct disk *disk, const struct crypto *
                                   void (*found)(void *ctx, const struct store_damage *), void *ctx,
                                   uint64_t *entries) FT_MUST_USE;
 
+/* Hands out a stopped folder's log from the entry that holds `from` to the one that holds `to`, each
+ * entry proven, until `each` returns false. The folder is locked meanwhile and nothing is changed:
+ * a torn tail is CORRUPT here, while store_open would cut it. */
+struct entry;
+struct store_walk {
+    uint64_t from;
+    uint64_t to;
+    bool (*each)(void *ctx, const struct entry *entry);
+    void *ctx;
+};
+enum ft_error store_walk_folder(const struct disk *disk, const struct crypto *crypto,
+                                const struct store_walk *walk) FT_MUST_USE;
+
 #endif

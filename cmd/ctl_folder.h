@@ -1,0 +1,23 @@
+/* A stopped node's folder on this host, for the ctl commands that look into it without starting anything.
+ *
+ * Nothing is made or changed but the lock file, which is held while the store reads. */
+#ifndef FTCHAT_CMD_CTL_FOLDER_H
+#define FTCHAT_CMD_CTL_FOLDER_H
+
+#include "cmd/config_load.h"
+#include "store/disk.h"
+#include "store/store.h"
+
+struct ctl_folder {
+    struct disk disk; /* disk_posix_close it */
+    char path[PATH_MAX];
+};
+
+bool ctl_folder_exists(const struct config_file *file, unsigned slot);
+/* The exit status, with everything said. */
+int ctl_folder_open(struct ctl_folder *folder, const char *command, const struct config_file *file,
+                    unsigned slot);
+/* Says why the store could not read it; the exit status. */
+int ctl_folder_error(const char *command, const char *path, unsigned slot, enum ft_error error);
+
+#endif
