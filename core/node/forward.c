@@ -109,30 +109,59 @@ static enum verdict admit(struct node *node, struct slice body, uint64_t *expect
     return ADMITTED;
 }
 
-/* This turn's batch becomes one entry. What raft refuses now is forwarded again: apply knows
- * repeats. */
-static void propose_batch(struct node *node)
+static void send_refuse(struct node *node, uint8_t slot, const struct effects *out)
 {
-    if (!node->batch_count)
-        return;
-    uint64_t first = raft_propose(node->raft, node->batch_count, node->batch_sizes, node->batch,
-                                  node->batch_len, node->now);
-    node->batch_count = 0;
-    node->batch_len = 0;
-    if (!first)
-        retry_within(node, NODE_RETRY_US);
+    uint8_t message[1] = { WIRE_PEER_REFUSE };
+    (void)peers_send(node, slot, (struct slice) { message, 1 }, (struct slice) { NULL, 0 }, out);
 }
 
-static bool admit_or_propose(struct node *node, struct slice body, enum verdict *verdict,
-                             uint64_t *expected)
+/* What raft did not take is not admitted: else it would count as known, and never go again. */
+static void take_back_batch(struct node *node, const struct effects *out)
+{
+    struct reader reader = reader_of(node->batch, node->batch_len);
+    for (uint32_t i = 0; i < node->batch_count; i++) {
+        struct slice body = read_slice(&reader, node->batch_sizes[i]);
+        struct command command;
+        if (!command_decode(&command, body) || command.kind < COMMAND_DEVICE_KINDS)
+            continue;
+        struct chat_device *device = chat_device(node->chat, command.device);
+        if (device && device->admitted >= command.seq)
+            device->admitted = command.seq - 1;
+    }
+    CHECK(!reader.bad);
+    for (uint8_t slot = 1; slot <= LIMIT_NODES; slot++)
+        if (node->batch_slots >> slot & 1)
+            send_refuse(node, slot, out);
+    retry_within(node, NODE_RETRY_US);
+}
+
+/* This turn's batch becomes one entry. false: raft refuses it now, and it is forwarded again. */
+static bool propose_batch(struct node *node, const struct effects *out)
+{
+    if (!node->batch_count)
+        return true;
+    uint64_t first = raft_propose(node->raft, node->batch_count, node->batch_sizes, node->batch,
+                                  node->batch_len, node->now);
+    if (!first)
+        take_back_batch(node, out);
+    node->batch_count = 0;
+    node->batch_len = 0;
+    node->batch_slots = 0;
+    return first != 0;
+}
+
+/* `from`: the slot that it came from, 0 when it is this node's own. */
+static bool admit_or_propose(struct node *node, struct slice body, uint8_t from,
+                             enum verdict *verdict, uint64_t *expected, const struct effects *out)
 {
     *verdict = admit(node, body, expected);
-    if (*verdict != FULL)
-        return true;
-    propose_batch(node);
-    if (!raft_can_propose(node->raft))
-        return false;
-    *verdict = admit(node, body, expected);
+    if (*verdict == FULL) {
+        if (!propose_batch(node, out) || !raft_can_propose(node->raft))
+            return false;
+        *verdict = admit(node, body, expected);
+    }
+    if (*verdict == ADMITTED && from)
+        node->batch_slots |= (uint8_t)(1u << from);
     return *verdict != FULL;
 }
 
@@ -170,20 +199,14 @@ static void admit_own(struct node *node, const struct effects *out)
         uint64_t expected = 0;
         enum verdict verdict;
         queue_copy(node->queue, position, node->scratch);
-        if (!admit_or_propose(node, (struct slice) { node->scratch, item.len }, &verdict,
-                              &expected))
+        if (!admit_or_propose(node, (struct slice) { node->scratch, item.len }, 0, &verdict,
+                              &expected, out))
             break;
         node->forward_next = queue_next(node->queue, position);
         node->forward_done = node->forward_next == 0;
         if (verdict == GAP)
             handle_gap(node, item.device, expected, out);
     }
-}
-
-static void send_refuse(struct node *node, uint8_t slot, const struct effects *out)
-{
-    uint8_t message[1] = { WIRE_PEER_REFUSE };
-    (void)peers_send(node, slot, (struct slice) { message, 1 }, (struct slice) { NULL, 0 }, out);
 }
 
 bool forward_received(struct node *node, uint8_t slot, struct slice message,
@@ -198,7 +221,7 @@ bool forward_received(struct node *node, uint8_t slot, struct slice message,
         uint64_t expected = 0;
         enum verdict verdict;
         if (!node->admitting || !raft_can_propose(node->raft) ||
-            !admit_or_propose(node, body, &verdict, &expected)) {
+            !admit_or_propose(node, body, slot, &verdict, &expected, out)) {
             send_refuse(node, slot, out);
             return true;
         }
@@ -290,5 +313,5 @@ void forward_turn(struct node *node, const struct effects *out)
     else if (view.leader && view.leader != node->options.slot && !node->forward_done &&
              node->peers[view.leader].link == LINK_UP && node->peers[view.leader].greeted)
         forward_to(node, view.leader, out);
-    propose_batch(node);
+    (void)propose_batch(node, out);
 }

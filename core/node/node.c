@@ -199,7 +199,9 @@ static void turn_end(struct node *node, const struct effects *out)
     apply_turn(node, out);
     stream_turn(node, out);
     notice_changes(node, out);
-    if (node->admitting && !node->forward_done)
+    if (node->retry_at_us)
+        node_wake_at(node->retry_at_us, out);
+    else if (node->admitting && !node->forward_done && raft_can_propose(node->raft))
         node_wake_at(node->now.mono_us, out);
     control_turn(node, out);
     if (node->stopping)

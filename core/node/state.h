@@ -149,6 +149,7 @@ struct node {
     uint64_t nonce;
     uint32_t batch_count;
     size_t batch_len;
+    uint8_t batch_slots; /* bit n: some of it came from slot n */
 
     /* applying */
     uint64_t applied;

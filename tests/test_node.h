@@ -1,0 +1,55 @@
+/* Help for the tests of core/node: one node, its disk and its connections played by the test.
+ *
+ * Nothing happens by itself: a test gives events and finishes flushes, or lets nodes_run do so. The
+ * sink counts the effects and remembers what was sent to whom. Signatures are always right. */
+#ifndef FTCHAT_TESTS_TEST_NODE_H
+#define FTCHAT_TESTS_TEST_NODE_H
+
+#include "core/node/state.h"
+
+enum { NODES_CONNECTIONS = 16, NODES_SEQS = 256, NODES_EFFECTS = 32 };
+
+struct nodes {
+    struct node *node;
+    void *memory;
+    struct crypto crypto;
+    struct effects effects;
+    struct now now;
+    bool flushing;
+    uint64_t ticket;
+    bool halted;
+    unsigned emitted[NODES_EFFECTS]; /* by kind */
+    struct effect last_peer_close;
+    unsigned peer_sent[LIMIT_NODES + 1][256]; /* by type byte */
+    unsigned client_sent[NODES_CONNECTIONS][256];
+    bool closed[NODES_CONNECTIONS];               /* by the node */
+    bool answered[NODES_CONNECTIONS][NODES_SEQS]; /* finally or not */
+    struct wire_answer answers[NODES_CONNECTIONS][NODES_SEQS];
+};
+
+/* Slot 1 of a cluster whose ini names the slots in `peers`; started and blank. */
+struct nodes *nodes_new(uint8_t peers, size_t cache_bytes);
+void nodes_free(struct nodes *nodes);
+void nodes_event(struct nodes *nodes, enum node_event_kind kind);
+void nodes_turn_end(struct nodes *nodes);
+void nodes_flushed(struct nodes *nodes);
+/* Ticks, turns and flushes for this long, in steps of 5 ms. */
+void nodes_run(struct nodes *nodes, uint64_t us);
+/* It alone becomes a cluster that takes posts. */
+void nodes_form(struct nodes *nodes);
+void nodes_open(struct nodes *nodes, uint32_t connection, enum node_connection_role role);
+void nodes_message(struct nodes *nodes, uint32_t connection, const void *data, size_t len);
+void nodes_closed(struct nodes *nodes, uint32_t connection);
+/* A user of this name logged in on `connection`, of which the device's number is the answer. */
+uint32_t nodes_user(struct nodes *nodes, uint32_t connection, const char *name);
+/* Under `device` and its account: a whole command from its client. */
+void nodes_command(struct nodes *nodes, uint32_t connection, uint32_t device, uint64_t seq,
+                   uint8_t beyond, struct command command);
+void nodes_create(struct nodes *nodes, uint32_t connection, uint32_t device, uint64_t seq,
+                  const char *room);
+void nodes_post(struct nodes *nodes, uint32_t connection, uint32_t device, uint64_t seq,
+                uint8_t beyond, const char *room, size_t len);
+void nodes_hello(struct nodes *nodes, uint32_t connection, uint8_t slot, uint8_t identity,
+                 uint8_t cluster);
+
+#endif
