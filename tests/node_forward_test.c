@@ -33,10 +33,71 @@ static void what_found_no_memory_is_admitted_again(void **state)
     nodes_free(nodes);
 }
 
+/* A full table is no answer: the client is told, tries again, and goes on with something else. */
+static void what_met_a_full_table_is_told_and_admitted_again(void **state)
+{
+    (void)state;
+    struct nodes *nodes = nodes_new(1, 65536);
+    nodes_form(nodes);
+    uint32_t device = nodes_user(nodes, 1, "alice");
+    nodes_create(nodes, 1, device, 1, "#one");
+    nodes_create(nodes, 1, device, 2, "#two");
+    nodes_create(nodes, 1, device, 3, "#three");
+    nodes_post(nodes, 1, device, 4, 2, "#one", 10);
+    nodes_run(nodes, 100000);
+    assert_int_equal(nodes->answers[1][2].code, CODE_OK);
+    assert_int_equal(nodes->answers[1][3].code, CODE_BUSY);
+    assert_false(nodes->answered[1][4]);
+    nodes->answered[1][3] = false;
+    nodes_create(nodes, 1, device, 3, "#three");
+    nodes_run(nodes, 100000);
+    assert_true(nodes->answered[1][3]); /* asked the log again */
+    assert_int_equal(nodes->answers[1][3].code, CODE_BUSY);
+    nodes_command(nodes, 1, device, 3, 1, (struct command) { .kind = COMMAND_VOID });
+    nodes_post(nodes, 1, device, 4, 2, "#one", 10);
+    nodes_run(nodes, 100000);
+    assert_int_equal(nodes->answers[1][3].code, CODE_VOIDED);
+    assert_true(nodes->answered[1][4]);
+    assert_int_equal(nodes->answers[1][4].room_seq, 1);
+    nodes_free(nodes);
+}
+
+/* The post came by way of another node, the VOID waits here: both have the post's answer. */
+static void giving_up_too_late_gets_the_answer_of_what_took_place(void **state)
+{
+    (void)state;
+    struct nodes *nodes = nodes_new(3, 65536);
+    uint8_t forward[256] = { WIRE_PEER_FORWARD };
+    struct command post = { .kind = COMMAND_POST,
+                            .seq = 2,
+                            .beyond = 1,
+                            .room = { (const uint8_t *)"#one", 4 },
+                            .salt = (const uint8_t *)"saltsalt",
+                            .text = { (const uint8_t *)"hello", 5 } };
+    nodes_form(nodes);
+    post.device = nodes_user(nodes, 1, "alice");
+    nodes_create(nodes, 1, post.device, 1, "#one");
+    nodes_run(nodes, 50000);
+    post.account = chat_device(nodes->node->chat, post.device)->account;
+    size_t len = command_encode(&post, forward + 5, sizeof forward - 5);
+    bytes_put_u32(forward + 1, (uint32_t)len);
+    nodes_open(nodes, 2, CONNECTION_NODE);
+    nodes_hello(nodes, 2, 2, 2, 5);
+    nodes_message(nodes, 2, forward, len + 5);
+    nodes_command(nodes, 1, post.device, 2, 1, (struct command) { .kind = COMMAND_VOID });
+    nodes_run(nodes, 50000);
+    assert_true(nodes->answered[1][2]);
+    assert_int_equal(nodes->answers[1][2].code, CODE_OK);
+    assert_int_equal(nodes->answers[1][2].room_seq, 1);
+    nodes_free(nodes);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_found_no_memory_is_admitted_again),
+        cmocka_unit_test(what_met_a_full_table_is_told_and_admitted_again),
+        cmocka_unit_test(giving_up_too_late_gets_the_answer_of_what_took_place),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -15,12 +15,39 @@ static void answer_device(struct node *node, const struct chat_applied *applied,
     if (item.device != applied->command.device || item.seq != applied->command.seq)
         return;
     struct chat_answer answer = applied->answer;
-    if (item.digest != command_digest(&applied->command, node->options.crypto))
+    /* Another content under the same seq: a conflict, or given up, which the chat knows. */
+    if (item.digest != command_digest(&applied->command, node->options.crypto) &&
+        chat_look_up_answer(node->chat, item.device, item.seq, item.digest, &answer) !=
+            CHAT_REPEATED)
         answer = (struct chat_answer) { .code = CODE_CONFLICT };
     forward_remove(node, position);
     struct session *session = session_of_device(node, item.device);
     if (session)
         session_answer(node, session, item.seq, item.digest, &answer, out);
+}
+
+/* Not consumed, for a table is full: that is no answer. The leader must admit it again, and its
+ * client, told what it waits for, sends it and all behind it again. */
+static void give_back(struct node *node, const struct chat_applied *applied,
+                      const struct effects *out)
+{
+    struct chat_device *device = chat_device(node->chat, applied->command.device);
+    CHECK(device != NULL);
+    CHECK(!code_is_final(applied->answer.code));
+    if (device->admitted > device->last)
+        device->admitted = device->last;
+    uint32_t position = queue_device_first(node->queue, applied->command.device);
+    if (!position)
+        return;
+    const struct queue_item item = *queue_at(node->queue, position);
+    if (item.device != applied->command.device || item.seq != applied->command.seq)
+        return;
+    forward_drop_device(node, item.device);
+    struct session *session = session_of_device(node, item.device);
+    if (!session)
+        return;
+    session->refused_seq = item.seq;
+    session_answer(node, session, item.seq, item.digest, &applied->answer, out);
 }
 
 static void answer_nonce(struct node *node, const struct chat_applied *applied, uint64_t index,
@@ -78,6 +105,8 @@ static void apply_command(struct node *node, uint64_t index, uint64_t time_us, s
     if (applied.command.kind >= COMMAND_DEVICE_KINDS) {
         if (applied.result == CHAT_APPLIED || applied.result == CHAT_REPEATED)
             answer_device(node, &applied, out);
+        else if (applied.result == CHAT_FULL)
+            give_back(node, &applied, out);
         else if (applied.result == CHAT_IGNORED && applied.answer.code == CODE_REVOKED)
             session_device_ended(node, applied.command.device, out);
     } else if (applied.command.kind) {

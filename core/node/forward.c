@@ -47,8 +47,10 @@ static void remove_item(struct node *node, uint32_t position)
 
 void forward_drop_device(struct node *node, uint32_t device)
 {
+    /* Its place may be another device's by now. */
     uint32_t position;
-    while ((position = queue_device_first(node->queue, device)) != 0)
+    while ((position = queue_device_first(node->queue, device)) != 0 &&
+           queue_at(node->queue, position)->device == device)
         remove_item(node, position);
 }
 
