@@ -106,20 +106,19 @@ void peers_up(struct node *node, uint8_t slot, const struct effects *out)
     CHECK(peer->link == LINK_DIALLING);
     peer->link = LINK_UP;
     peer->greeted = false;
-    peer->back_off_us = NODE_DIAL_FIRST_US;
     peer->heard_us = node->now.mono_us;
     greet(node, slot, out);
     ping(node, slot, out);
 }
 
 /* A link that was up and broke is dialled again at once: whether that is refused decides about an
- * election. */
+ * election. One that never greeted is a stranger's (another version, cluster or ini): no hurry. */
 void peers_down(struct node *node, uint8_t slot, enum raft_link_end end, const struct effects *out)
 {
     CHECK(slot >= 1 && slot <= LIMIT_NODES);
     struct peer *peer = &node->peers[slot];
     CHECK(peer->link != LINK_IDLE);
-    bool was_up = peer->link == LINK_UP;
+    bool was_up = peer->link == LINK_UP && peer->greeted;
     peer->link = LINK_IDLE;
     peer->greeted = false;
     raft_link_down(node->raft, slot, end, node->now, out);
@@ -185,6 +184,7 @@ void peers_message(struct node *node, uint8_t slot, struct slice message, const 
     memcpy(peer->identity, hello.identity, IDENTITY_BYTES);
     memcpy(peer->cluster, hello.cluster, IDENTITY_BYTES);
     peer->greeted = true;
+    peer->back_off_us = NODE_DIAL_FIRST_US;
     if (news) {
         raft_link_up(node->raft, slot, peer->identity, node->now, out);
         if (slot == raft_view(node->raft).leader)
@@ -244,18 +244,19 @@ bool peers_heard(struct node *node, uint32_t connection, struct slice message,
     CHECK(message.len > 0);
     if (message.data[0] == WIRE_PEER_HELLO)
         return heard_hello(node, connection, message, out);
-    if (!session->slot)
-        return false;
-    switch (message.data[0]) {
-    case 1: /* RAFT */
-        return heard_raft(node, session, message, out);
-    case WIRE_PEER_PING:
+    if (message.data[0] == WIRE_PEER_PING) {
         if (message.len == 9) {
             uint8_t pong[9] = { WIRE_PEER_PONG };
             memcpy(pong + 1, message.data + 1, 8);
             answer(node, connection, pong, sizeof(pong), out);
         }
-        return message.len == 9;
+        return message.len == 9; /* a foreign node's too: closed, it would only dial again */
+    }
+    if (!session->slot)
+        return false;
+    switch (message.data[0]) {
+    case 1: /* RAFT */
+        return heard_raft(node, session, message, out);
     case WIRE_PEER_FORWARD:
         return forward_received(node, session->slot, message, out);
     case WIRE_PEER_NACK:

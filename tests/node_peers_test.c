@@ -1,0 +1,80 @@
+/* Links to the other nodes: strangers among them are dialled without hurry, and joined once. */
+#include "tests/test_node.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+
+static void link_event(struct nodes *nodes, enum node_event_kind kind, uint8_t slot,
+                       enum raft_link_end end)
+{
+    struct node_event event = { .kind = kind,
+                                .now = nodes->now,
+                                .peer = { .slot = slot, .end = end } };
+    node_step(nodes->node, &event, &nodes->effects);
+}
+
+/* A peer that takes the link and closes it at once (another version, another ini). */
+static void a_peer_that_never_greets_is_dialled_with_back_off(void **state)
+{
+    (void)state;
+    struct nodes *nodes = nodes_new(3, 65536);
+    assert_int_equal(nodes->emitted[EFFECT_PEER_DIAL], 1);
+    for (unsigned i = 0; i < 400; i++) {
+        unsigned before = nodes->emitted[EFFECT_PEER_DIAL];
+        if (nodes->node->peers[2].link == LINK_DIALLING) {
+            link_event(nodes, EVENT_PEER_UP, 2, LINK_CLOSED);
+            link_event(nodes, EVENT_PEER_DOWN, 2, LINK_CLOSED);
+            assert_int_equal(nodes->emitted[EFFECT_PEER_DIAL], before);
+        }
+        nodes_run(nodes, 5000);
+    }
+    assert_in_range(nodes->emitted[EFFECT_PEER_DIAL], 4, 14);
+    nodes_free(nodes);
+}
+
+static void a_peer_that_greeted_and_broke_is_dialled_at_once(void **state)
+{
+    (void)state;
+    struct nodes *nodes = nodes_new(3, 65536);
+    struct wire_hello hello = { .version = WIRE_VERSION, .slot = 2, .identity = { 2 } };
+    uint8_t message[64];
+    size_t len = wire_encode_hello(&hello, message, sizeof message);
+    link_event(nodes, EVENT_PEER_UP, 2, LINK_CLOSED);
+    struct node_event event = { .kind = EVENT_PEER_MESSAGE,
+                                .now = nodes->now,
+                                .peer = { .slot = 2, .message = { message, len } } };
+    node_step(nodes->node, &event, &nodes->effects);
+    link_event(nodes, EVENT_PEER_DOWN, 2, LINK_RESET);
+    assert_int_equal(nodes->emitted[EFFECT_PEER_DIAL], 2);
+    nodes_free(nodes);
+}
+
+/* Two clusters under one key: the link stays, and nothing but pings is answered. */
+static void a_foreign_node_is_heard_and_not_cut_off(void **state)
+{
+    (void)state;
+    struct nodes *nodes = nodes_new(3, 65536);
+    static const uint8_t ping[9] = { WIRE_PEER_PING };
+    static const uint8_t forward[1] = { WIRE_PEER_FORWARD };
+    nodes_form(nodes);
+    nodes_open(nodes, 2, CONNECTION_NODE);
+    nodes_hello(nodes, 2, 2, 2, 77);
+    nodes_message(nodes, 2, ping, sizeof ping);
+    assert_int_equal(nodes->client_sent[2][WIRE_PEER_PONG], 1);
+    assert_false(nodes->closed[2]);
+    nodes_message(nodes, 2, forward, sizeof forward);
+    assert_true(nodes->closed[2]);
+    nodes_free(nodes);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_peer_that_never_greets_is_dialled_with_back_off),
+        cmocka_unit_test(a_peer_that_greeted_and_broke_is_dialled_at_once),
+        cmocka_unit_test(a_foreign_node_is_heard_and_not_cut_off),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
