@@ -230,9 +230,11 @@ static bool command_received(struct node *node, struct session *session, struct 
         session_device_ended(node, command.device, out);
         return true;
     default:
-        /* Beyond what is applied here: others may have taken what lies between; the leader knows. */
-        if (!first || queue_at(node->queue, first)->device != command.device)
-            take_command(node, session, &command, body, digest, out);
+        /* Beyond what is applied here: others may have taken what lies between; the leader knows. What is queued
+         * here beyond this one lacks it, and comes again after it. */
+        if (first)
+            forward_drop_device(node, queue_at(node->queue, first)->device);
+        take_command(node, session, &command, body, digest, out);
         return true;
     }
 }
