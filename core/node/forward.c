@@ -54,6 +54,18 @@ void forward_drop_device(struct node *node, uint32_t device)
         remove_item(node, position);
 }
 
+/* The client has the answers up to `done`, from this node or another: nobody waits for these here any more. */
+void forward_drop_done(struct node *node, uint32_t device, uint64_t done)
+{
+    uint32_t position;
+    while ((position = queue_device_first(node->queue, device)) != 0) {
+        const struct queue_item *item = queue_at(node->queue, position);
+        if (item->device != device || item->seq > done)
+            return;
+        remove_item(node, position);
+    }
+}
+
 void forward_remove(struct node *node, uint32_t position)
 {
     remove_item(node, position);
@@ -167,8 +179,8 @@ static bool admit_or_propose(struct node *node, struct slice body, uint8_t from,
     return *verdict != FULL;
 }
 
-static void nack_client(struct node *node, uint32_t device, uint64_t expected,
-                        const struct effects *out)
+void forward_nack_client(struct node *node, uint32_t device, uint64_t expected,
+                         const struct effects *out)
 {
     struct session *session = session_of_device(node, device);
     if (!session)
@@ -191,7 +203,7 @@ static void handle_gap(struct node *node, uint32_t device, uint64_t expected,
     }
     if (item && item->device == device)
         forward_drop_device(node, device);
-    nack_client(node, device, expected, out);
+    forward_nack_client(node, device, expected, out);
 }
 
 static void admit_own(struct node *node, const struct effects *out)

@@ -208,6 +208,7 @@ static bool command_received(struct node *node, struct session *session, struct 
         return true; /* sent before the refusal of an earlier one arrived: it comes again */
     session->refused_seq = 0;
     uint64_t digest = command_digest(&command, node->options.crypto);
+    forward_drop_done(node, command.device, command.seq - command.beyond);
     uint32_t first = queue_device_first(node->queue, command.device);
     uint32_t last = queue_device_last(node->queue, command.device);
     if (first && queue_at(node->queue, first)->device == command.device) {
@@ -216,8 +217,10 @@ static bool command_received(struct node *node, struct session *session, struct 
             take_command(node, session, &command, body, digest, out);
             return true;
         }
-        if (command.seq > expected)
-            return true; /* the one before was refused for now: the client sends from there */
+        if (command.seq > expected) {
+            forward_nack_client(node, command.device, expected, out);
+            return true;
+        }
         if (command.seq >= queue_at(node->queue, first)->seq)
             return true; /* it is queued here: apply answers it */
     }

@@ -218,6 +218,9 @@ bool forward_received(struct node *node, uint8_t slot, struct slice message,
                       const struct effects *out);
 bool forward_nack(struct node *node, struct slice message, const struct effects *out);
 void forward_drop_device(struct node *node, uint32_t device);
+void forward_drop_done(struct node *node, uint32_t device, uint64_t done);
+void forward_nack_client(struct node *node, uint32_t device, uint64_t expected,
+                         const struct effects *out);
 void forward_remove(struct node *node, uint32_t position);
 /* A command of no device, answered to `connection` once applied (or to nobody). false: busy. */
 bool forward_command(struct node *node, struct command *command, const struct session *session);
