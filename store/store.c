@@ -57,6 +57,43 @@ static enum ft_error really_blank(const struct store_options *options,
     return FT_OK;
 }
 
+/* --- what a killed process left ------------------------------------------------------------------
+ */
+
+static enum ft_error settle_file(const struct disk *disk, const char *path)
+{
+    struct disk_file *file;
+    enum ft_error error = disk->open(disk->ctx, path, DISK_WRITE, &file);
+    if (error == FT_ERROR_MISSING)
+        return FT_OK;
+    if (error)
+        return error;
+    error = disk->sync(disk->ctx, file);
+    disk->close(disk->ctx, file);
+    return error;
+}
+
+static enum ft_error settle_folder(const struct disk *disk, const char *path)
+{
+    enum ft_error error = disk->sync_dir(disk->ctx, path);
+    return error == FT_ERROR_MISSING ? FT_OK : error;
+}
+
+/* A killed process may have written and renamed what it did not live to sync. This one is going to
+ * rely on what it reads, so that must be durable first: else a loss of power takes it back later.
+ * (Segments: recover.c.) */
+static enum ft_error settle(const struct disk *disk)
+{
+    static const char *const files[] = { "identity", "vote" };
+    static const char *const folders[] = { "", "log", "checkpoint" };
+    enum ft_error error = FT_OK;
+    for (size_t i = 0; i < sizeof files / sizeof files[0] && !error; i++)
+        error = settle_file(disk, files[i]);
+    for (size_t i = 0; i < sizeof folders / sizeof folders[0] && !error; i++)
+        error = settle_folder(disk, folders[i]);
+    return error;
+}
+
 /* --- opening ------------------------------------------------------------------------------------
  */
 
@@ -102,7 +139,11 @@ static enum ft_error open_all(struct store *store, const struct store_options *o
     enum ft_error error = names_list(store->disk, &names);
     if (error)
         return refuse(why, why_len, error, "the node's folder");
-    error = load_identity(store, options, &names, why, why_len);
+    error = settle(store->disk);
+    if (error)
+        refuse(why, why_len, error, "the node's folder");
+    else
+        error = load_identity(store, options, &names, why, why_len);
     if (!error)
         error = load_vote(store, why, why_len);
     struct recovering run = { .store = store,
