@@ -215,6 +215,11 @@ static bool on_node(struct world *world, enum report_fault kind, struct sim_node
     case FAULT_KILL_MID_EFFECTS: /* counted when it dies */
         node->crash_in = 1 + (uint32_t)below(world, 60);
         return false;
+    case FAULT_KILL_IN_FLUSH:
+    case FAULT_POWER_IN_FLUSH:
+        node->die_in_flush = true;
+        node->death = kind == FAULT_KILL_IN_FLUSH ? DEATH_KILL : DEATH_POWER;
+        return true;
     case FAULT_STOP: {
         if (node->stopping)
             return false;
@@ -403,6 +408,7 @@ void faults_stop(struct world *world)
         node->slow_disk = 1;
         node->fail_flush = false;
         node->crash_in = 0;
+        node->die_in_flush = false;
         if (node->paused)
             sim_node_pause(node, false);
         if (node->state == PROCESS_DOWN)

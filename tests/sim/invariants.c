@@ -197,8 +197,9 @@ static void check_matching(struct sim_node *node, const struct raft *raft)
     uint64_t tag = tag_of(raft->log.last_chain);
     if (index == 0 || (index == node->seen_last && tag == node->seen_last_tag))
         return;
-    /* A cluster that died before its first flush never was: forming begins anew, with another one. */
-    if (index == 1 && raft_view(raft).durable == 0)
+    /* The first voter of all makes its entry before anything of it is durable, and alone: if its power
+     * goes, it was never there. */
+    if (term == 1 && node->durable[index] != tag)
         return;
     node->seen_last = index;
     node->seen_last_tag = tag;

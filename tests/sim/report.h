@@ -10,6 +10,8 @@
     X(KILL, "process killed")                                                                      \
     X(KILL_MID_EFFECTS, "process killed between two effects")                                      \
     X(POWER, "power lost on a host")                                                               \
+    X(KILL_IN_FLUSH, "process killed while a flush was out")                                       \
+    X(POWER_IN_FLUSH, "power lost while a flush was out")                                          \
     X(POWER_ALL, "power lost on all hosts")                                                        \
     X(KILL_LEADER, "leader killed")                                                                \
     X(STOP, "SIGTERM")                                                                             \
@@ -46,10 +48,9 @@
     X(TERM_UNCOMMITTED, "term changed over uncommitted entries")                                   \
     X(VOTE_SAVED, "vote saved")                                                                    \
     X(PROMOTED, "learner promoted")                                                                \
-    X(NACK, "gap refused by the leader")                                                           \
+    X(PEER_NACK, "gap refused to another node")                                                    \
+    X(NACK, "gap refused to a client")                                                           \
     X(REPEATED_ACK, "ack repeated after a client's crash")                                         \
-    X(RESENT, "command committed that was sent before a crash")                                    \
-    X(DUPLICATE, "command in the log twice, applied once")                                         \
     X(REJECTED, "command refused by apply")                                                        \
     X(NO_SPACE, "flush refused by a full disk")                                                    \
     X(LATE, "loop was late")                                                                       \

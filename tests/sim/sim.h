@@ -46,6 +46,7 @@ enum happening_kind {
     HAPPEN_FLUSH,     /* who: slot; the log thread is done */
     HAPPEN_DISK,      /* who: slot; the reading thread is done with its first job */
     HAPPEN_BOOT,      /* who: slot */
+    HAPPEN_DEATH,     /* who: slot, id: enum death */
     HAPPEN_ARRIVE,    /* id: link, who: side that sent */
     HAPPEN_DIAL,      /* id: link; the first packet gets there */
     HAPPEN_DIAL_LATE, /* id: link; who dialled gives up */
@@ -243,6 +244,8 @@ struct sim_node {
     uint64_t undrained; /* bit per connection: sent since DRAINED */
 
     bool flush_out;
+    bool die_in_flush; /* the next one */
+    uint32_t death;
     struct effect_flush flush;
     uint64_t flush_began;
     struct job *jobs;

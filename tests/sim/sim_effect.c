@@ -38,8 +38,13 @@ static void flush_begin(struct sim_node *node, const struct effect *effect)
         world->report->branches[BRANCH_VOTE_SAVED]++;
     if (effect->flush.truncate_from)
         world->report->branches[BRANCH_TRUNCATED]++;
-    world_plan(world, HAPPEN_FLUSH, world->now + disk_time(node, node->sync_us), node->slot, 0,
-               node->epoch);
+    uint64_t time = disk_time(node, node->sync_us);
+    world_plan(world, HAPPEN_FLUSH, world->now + time, node->slot, 0, node->epoch);
+    if (node->die_in_flush) {
+        node->die_in_flush = false;
+        world_plan(world, HAPPEN_DEATH, world->now + random_below(&world->random, time + 1000),
+                   node->slot, node->death, node->epoch);
+    }
 }
 
 enum ft_error sim_node_flush(struct sim_node *node)
@@ -297,8 +302,15 @@ static void dial(struct sim_node *node, uint8_t slot)
     *peer = network_dial(node->world, end, slot, CONNECTION_NODE, PEER_DIAL_US);
 }
 
+static uint8_t type_of(const struct effect *effect)
+{
+    return effect->send.parts[0].len ? effect->send.parts[0].data[0] : 0;
+}
+
 static void connection_send(struct sim_node *node, const struct effect *effect)
 {
+    node->world->report->branches[BRANCH_NACK] += type_of(effect) == WIRE_NACK;
+    node->world->report->branches[BRANCH_PEER_NACK] += type_of(effect) == WIRE_PEER_NACK;
     CHECK(effect->send.connection < SIM_CONNECTIONS);
     struct handle handle = node->connections[effect->send.connection];
     network_send(node->world, handle, 1, effect->send.parts, effect->send.parts_count);
@@ -368,6 +380,7 @@ void sim_node_emit(void *ctx, const struct effect *effect)
         dial(node, effect->send.slot);
         break;
     case EFFECT_PEER_SEND:
+        world->report->branches[BRANCH_PEER_NACK] += type_of(effect) == WIRE_PEER_NACK;
         invariants_peer_send(node, effect);
         network_send(world, node->peers[effect->send.slot], 0, effect->send.parts,
                      effect->send.parts_count);

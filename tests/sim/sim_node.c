@@ -77,7 +77,7 @@ static void forget_process(struct sim_node *node)
     node->store = NULL;
     node->node = NULL;
     node->memory = NULL;
-    node->flush_out = node->job_out = false;
+    node->flush_out = node->job_out = node->die_in_flush = false;
     node->paused = node->stopping = node->halted = node->dying = false;
     node->crash_in = 0;
     memset(node->peers, 0, sizeof node->peers);
@@ -217,6 +217,15 @@ void sim_node_boot(struct sim_node *node)
         world_plan(world, HAPPEN_BOOT, world->now + BOOT_AGAIN_US, node->slot, 0, node->epoch);
         return;
     }
+    if (error && sim_transcript)
+        for (size_t i = 0; sim_disk_name(node->disk, i); i++) {
+            uint8_t head[32] = { 0 };
+            const char *name = sim_disk_name(node->disk, i);
+            (void)sim_disk_peek(node->disk, name, 0, head, sizeof head);
+            SAY(world, "node %u: %s, %" PRIu64 " bytes, %016" PRIx64 " %016" PRIx64, node->slot,
+                name, sim_disk_size(node->disk, name), bytes_get_u64(head),
+                bytes_get_u64(head + 8));
+        }
     if (error)
         sim_fail(world, "node %u: store_open: %d %s", node->slot, (int)error, why);
     sim_disk_die_at(node->disk, 0);

@@ -91,8 +91,6 @@ static void apply(struct truth *truth, uint64_t index, uint64_t time_us, struct 
     struct world *world = truth->world;
     struct chat_applied applied;
     chat_apply(truth->chat, index, time_us, body, &applied);
-    if (applied.result == CHAT_REPEATED)
-        world->report->branches[BRANCH_DUPLICATE]++;
     if (applied.result == CHAT_GAP)
         sim_fail(world, "the log holds a gap at %" PRIu64, index);
     if (!applied.indexed)

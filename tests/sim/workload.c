@@ -99,6 +99,8 @@ static void ask(struct sim_client *client, enum client_op_kind kind, uint8_t roo
     uint32_t number = oracle_ask(client, room, way > 1 && member_for_good);
     op.id.len = (size_t)snprintf(id, sizeof id, "n%u", number);
     op.id.data = (const uint8_t *)id;
+    SAY(world, "client %u: query %s of kind %d, %s before %" PRIu64 " after %" PRIu64 " limit %u",
+        client->number, id, (int)kind, name, op.before, op.after, op.limit);
     sim_client_op(client, &op);
 }
 
@@ -116,7 +118,7 @@ static void do_something(struct sim_client *client)
     struct world *world = client->world;
     uint8_t room = any_room(client);
     uint64_t what = random_below(&world->random, 100);
-    if (room < ROOM_NOPE && !(client->joined & UINT64_C(1) << room)) {
+    if (room < ROOM_NOPE && !(client->joined >> room & 1)) {
         client->joined |= UINT64_C(1) << room;
         act(client, random_below(&world->random, 2) ? CLIENT_CREATE : CLIENT_JOIN, room);
     } else if (what < 70) {
@@ -138,7 +140,7 @@ static void do_something(struct sim_client *client)
     } else if (what < 99) {
         act(client, CLIENT_SEND, ROOM_NOPE);
     } else {
-        act(client, CLIENT_CREATE, room < ROOM_NOPE ? room : 0);
+        act(client, CLIENT_CREATE, 0);
     }
 }
 

@@ -121,6 +121,12 @@ static void to_node(struct world *world, const struct happening *happening)
     case HAPPEN_DISK:
         sim_node_job_done(node);
         break;
+    case HAPPEN_DEATH:
+        if (world->faults.over)
+            break;
+        sim_node_die(node, (enum death)happening->id);
+        faults_restart_later(world, node->slot);
+        break;
     default:
         if (!node->power) {
             node->power = true;
@@ -167,6 +173,7 @@ static void happen(struct world *world, const struct happening *happening)
     case HAPPEN_FLUSH:
     case HAPPEN_DISK:
     case HAPPEN_BOOT:
+    case HAPPEN_DEATH:
         to_node(world, happening);
         break;
     case HAPPEN_CLIENT_BOOT:
