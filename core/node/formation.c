@@ -55,7 +55,8 @@ static bool others_are_here(const struct node *node, uint8_t slot)
     return here * 2 > voters;
 }
 
-/* The blank node in `slot` becomes a learner there, in place of whoever was. */
+/* Who is there in `slot` and is not its member becomes a learner, in place of whoever was: a blank
+ * node, or one that was being admitted when the leader's entry was lost. */
 static bool admit(struct node *node, uint8_t slot, const struct effects *out)
 {
     const struct peer *peer = &node->peers[slot];
@@ -130,8 +131,10 @@ void formation_manage(struct node *node, const struct effects *out)
         const struct peer *peer = &node->peers[slot];
         if (!peer->configured || !peer->greeted || !(genesis->slots >> (slot - 1) & 1))
             continue;
-        if (identity_is_zero(peer->cluster) ? admit(node, slot, out) || promote(node, slot, out)
-                                            : promote(node, slot, out))
+        if (!identity_is_zero(peer->cluster) &&
+            memcmp(peer->cluster, raft_cluster(node->raft), IDENTITY_BYTES) != 0)
+            continue;
+        if (admit(node, slot, out) || promote(node, slot, out))
             return;
     }
     if (!genesis->formed && all_vote(node, genesis->slots) && !queue_device_first(node->queue, 0)) {
