@@ -283,6 +283,17 @@ static void describe(struct world *world)
                 view.durable, node_applied(node->node),
                 raft_config_voters(raft_latest_config(node_raft(node->node))),
                 view.quorum ? "" : ", no quorum", view.disk_full ? ", disk full" : "");
+        const struct raft_config *config = raft_latest_config(node_raft(node->node));
+        for (unsigned m = 0; m < config->count; m++) {
+            const struct raft_member *member = &config->members[m];
+            struct raft_peer_view peer = raft_peer_view(node_raft(node->node), member->slot);
+            fprintf(stderr, "    member %u, %s%s: match %" PRIu64 "%s\n", member->slot,
+                    member->voter ? "voter" : "learner",
+                    memcmp(member->identity, world->nodes[member->slot].identity, IDENTITY_BYTES)
+                        ? " of another identity"
+                        : "",
+                    peer.match, peer.linked ? ", linked" : "");
+        }
     }
     for (uint8_t i = 0; i < world->clients_count; i++) {
         const struct sim_client *client = &world->clients[i];
