@@ -228,7 +228,7 @@ void nodes_create(struct nodes *nodes, uint32_t connection, uint32_t device, uin
 {
     struct command command = { .kind = COMMAND_CREATE,
                                .room = { (const uint8_t *)room, strlen(room) } };
-    nodes_command(nodes, connection, device, seq, 1, command);
+    nodes_command(nodes, connection, device, seq, (uint8_t)seq, command);
 }
 
 void nodes_post(struct nodes *nodes, uint32_t connection, uint32_t device, uint64_t seq,
