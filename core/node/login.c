@@ -27,6 +27,9 @@ static bool salt(struct node *node, struct session *session, struct slice messag
     write_u64(&writer, WIRE_ARGON_BYTES);
     CHECK(!writer.full);
     session_send(node, session, (struct slice) { reply, sizeof(reply) }, out);
+    if (session->deadline_moved)
+        return true; /* once: else a stranger could stay for ever */
+    session->deadline_moved = true;
     struct effect effect = { .kind = EFFECT_CLIENT_DEADLINE,
                              .deadline = { session_number(node, session), NODE_LOGIN_US } };
     effect_emit(out, &effect);
@@ -196,6 +199,8 @@ static bool login(struct node *node, struct session *session, struct slice messa
 bool login_received(struct node *node, struct session *session, struct slice message,
                     const struct effects *out)
 {
+    if (session->attempts++ >= NODE_LOGIN_MESSAGES)
+        return false;
     switch (message.data[0]) {
     case WIRE_SALT:
         return salt(node, session, message, out);

@@ -178,10 +178,11 @@ static void query_history(struct node *node, struct session *session,
         refuse(node, session, query, CODE_OK, out); /* an empty page */
         return;
     }
-    for (uint32_t i = 0; i < NODE_QUERIES; i++) {
+    for (uint32_t i = 0; i < NODE_QUERIES && session->pages < NODE_CLIENT_QUERIES; i++) {
         struct pending_query *slot = &node->queries[i];
         if (slot->used)
             continue;
+        session->pages++;
         page.connection = session_number(node, session);
         page.generation = session->generation;
         page.stale = node->applied < query->floor_index;
@@ -268,12 +269,15 @@ static void page_read(struct node *node, uint32_t number, const struct node_even
     struct session *session = session_if_same(node, page->connection, page->generation);
     if (!session)
         return;
+    CHECK(session->pages > 0);
+    session->pages--;
     if (event->read.failed) {
         refuse(node, session, &page->query, CODE_UNAVAILABLE, out);
         return;
     }
     if (event->read.more && shrink_page(page, event->read.data)) {
         page->used = true;
+        session->pages++;
         start_page(node, page, out);
         return;
     }
@@ -326,6 +330,14 @@ void query_received(struct node *node, struct session *session, struct slice mes
     struct wire_query query;
     if (!wire_decode_query(&query, message)) {
         session_close(node, session, false, out);
+        return;
+    }
+    if (session->unsent >= 2 * NODE_ANSWERS_BYTES) {
+        session_close(node, session, false, out); /* it was told to wait, and reads nothing */
+        return;
+    }
+    if (session->unsent >= NODE_ANSWERS_BYTES) {
+        refuse(node, session, &query, CODE_BUSY, out);
         return;
     }
     uint32_t room = 0;

@@ -27,11 +27,14 @@ enum {
     NODE_APPLY_BYTES = 1 << 20,   /* applied in one turn at most */
     NODE_STOP_US = 2000000,       /* handing over takes at most this long */
     NODE_QUERIES = 1024,
-    NODE_QUERY_READS = 128, /* pages being read at once */
-    NODE_NONCES = 4096,     /* commands of no device waiting at once */
-    NODE_RANGES = 16384,    /* rooms of one catch-up read */
+    NODE_QUERY_READS = 128,   /* pages being read at once */
+    NODE_CLIENT_QUERIES = 64, /* pages that one client waits for */
+    NODE_NONCES = 4096,       /* commands of no device waiting at once */
+    NODE_RANGES = 16384,      /* rooms of one catch-up read */
     NODE_PAGE_BYTES = 128 << 10,
     NODE_LOGIN_US = 60000000,
+    NODE_LOGIN_MESSAGES = 16, /* of one connection before its login: each costs a signature check */
+    NODE_ANSWERS_BYTES = 1 << 20, /* unread by a client that goes on asking: it is told to wait */
     NODE_SKIPS_TOLD = 2,
     NODE_RECORD_OVERHEAD = 320, /* a record's bytes beyond its command's, at most */
     NODE_READS = 64,            /* catch-up reads under way at once */
@@ -67,6 +70,9 @@ struct session {
     uint32_t next_of_account; /* session number + 1; 0: end */
     uint8_t slot;             /* nodes: whose, after HELLO */
     bool sent_something;      /* since the last DRAINED */
+    bool deadline_moved;      /* a stranger's, once */
+    uint8_t attempts;         /* messages before the login */
+    uint16_t pages;           /* history that it waits for */
     uint64_t refused_seq;     /* not taken: the client goes on from there; 0: none */
     uint64_t unsent;          /* bytes since the last DRAINED */
     uint64_t cursor;
