@@ -18,5 +18,6 @@ int ctl_invite(int argc, char **argv);
 int ctl_transfer(int argc, char **argv);
 int ctl_verify(int argc, char **argv);
 int ctl_dump(int argc, char **argv);
+int ctl_bench(int argc, char **argv);
 
 #endif

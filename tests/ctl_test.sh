@@ -81,4 +81,20 @@ printf '\xff' | dd of="$segment" bs=1 seek=4500 conv=notrunc status=none
 expect 5 "$segment: offset [0-9]*, index [0-9]*: .*damaged" verify 2
 expect 5 "node 3: all good" verify
 expect 5 "damaged" dump 2
+# The throw-away cluster: it posts, and nothing of it is left, also when it is interrupted.
+mkdir bench
+expect 2 "only with --live" bench --config ftchat.ini
+expect 2 "expected a number" bench --depth 65
+expect 0 '"posts":500,' bench --dir bench --connections 2 --depth 4 --posts 500 --spread --json
+expect 0 "delivered to 3 readers" bench --dir bench --connections 1 --readers 3 --posts 50
+[ -z "$(ls bench)" ] || fail "bench left its folder behind"
+"$binary" ctl bench --dir bench --seconds 600 >out 2>&1 &
+nodes+=($!)
+until ls bench/ftchat-bench-*/data/3/log/*.seg >out 2>&1; do
+    kill -0 "${nodes[0]}" 2>/dev/null || fail "bench has ended"
+done
+kill -TERM "${nodes[0]}"
+wait "${nodes[0]}" && fail "bench was interrupted and said 0"
+nodes=()
+[ -z "$(ls bench)" ] || fail "bench left its folder behind when interrupted"
 echo "ctl: all good"
