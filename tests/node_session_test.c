@@ -73,12 +73,70 @@ static void one_client_leaves_room_for_the_pages_of_others(void **state)
     nodes_free(nodes);
 }
 
+static void skipped(struct nodes *nodes, uint32_t connection, uint32_t room, uint64_t upto)
+{
+    struct session *session = &nodes->node->sessions[connection];
+    uint8_t record[33] = { NODE_STORE_SKIPPED };
+    bytes_put_u32(record + 1, room);
+    bytes_put_u64(record + 5, 1);
+    bytes_put_u64(record + 13, upto);
+    session->stream = STREAM_READING;
+    nodes->node->reads_out++;
+    struct node_event event = {
+        .kind = EVENT_READ_DONE,
+        .now = nodes->now,
+        .read = { .id = read_id(READ_FOR_STREAM, session->generation, connection),
+                  .data = { record, sizeof record } },
+    };
+    node_step(nodes->node, &event, &nodes->effects);
+}
+
+/* What a room's reader was told last is what counts for its next page. */
+static void a_skip_told_again_takes_the_place_of_the_first(void **state)
+{
+    (void)state;
+    struct nodes *nodes = nodes_new(1, 65536);
+    nodes_form(nodes);
+    uint32_t device = nodes_user(nodes, 1, "alice");
+    nodes_create(nodes, 1, device, 1, "#one");
+    nodes_create(nodes, 1, device, 2, "#two");
+    nodes_run(nodes, 50000);
+    skipped(nodes, 1, 1, 10);
+    skipped(nodes, 1, 1, 20);
+    skipped(nodes, 1, 2, 30);
+    const struct session *session = &nodes->node->sessions[1];
+    assert_int_equal(session->told[0].room, 1);
+    assert_int_equal(session->told[0].upto_seq, 20);
+    assert_int_equal(session->told[1].room, 2);
+    assert_int_equal(session->told[1].upto_seq, 30);
+    nodes_free(nodes);
+}
+
+/* Without a majority nothing of it is applied: what strangers ask for does not pile up. */
+static void commands_of_no_device_are_bounded(void **state)
+{
+    (void)state;
+    struct nodes *nodes = nodes_new(1, 65536);
+    nodes_form(nodes);
+    struct command health = { .kind = COMMAND_HEALTH };
+    unsigned taken = 0;
+    while (forward_command(nodes->node, &health, NULL))
+        taken++;
+    assert_in_range(taken, 1, NODE_NONCES);
+    nodes_run(nodes, 3000000);
+    assert_int_equal(nodes->node->nonces, 0);
+    assert_true(forward_command(nodes->node, &health, NULL));
+    nodes_free(nodes);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_stranger_moves_its_deadline_once_and_asks_so_often),
         cmocka_unit_test(a_client_that_does_not_read_is_not_answered_without_end),
         cmocka_unit_test(one_client_leaves_room_for_the_pages_of_others),
+        cmocka_unit_test(a_skip_told_again_takes_the_place_of_the_first),
+        cmocka_unit_test(commands_of_no_device_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -42,6 +42,7 @@ static void remove_item(struct node *node, uint32_t position)
         node->forward_next = queue_next(node->queue, position);
         node->forward_done = node->forward_next == 0;
     }
+    node->nonces -= queue_at(node->queue, position)->device == 0;
     queue_remove(node->queue, position);
 }
 
@@ -85,7 +86,10 @@ bool forward_command(struct node *node, struct command *command, const struct se
     size_t len = command_encode(command, body, sizeof(body));
     CHECK(len > 0);
     item.len = (uint32_t)len;
-    return forward_push(node, &item, (struct slice) { body, len });
+    if (node->nonces >= NODE_NONCES || !forward_push(node, &item, (struct slice) { body, len }))
+        return false;
+    node->nonces++;
+    return true;
 }
 
 /* --- The leader's side ----------------------------------------------------------------------- */

@@ -77,6 +77,7 @@ struct session {
     uint64_t unsent;          /* bytes since the last DRAINED */
     uint64_t cursor;
     uint64_t target; /* where the read under way ends */
+    uint32_t told_next;
     struct skip_told told[NODE_SKIPS_TOLD];
     uint8_t hash[32];
 };
@@ -153,6 +154,7 @@ struct node {
     uint64_t retry_at_us;  /* 0: none; then forward everything again */
     uint64_t forwarded_at_us;
     uint64_t nonce;
+    uint32_t nonces; /* in the queue */
     uint32_t batch_count;
     size_t batch_len;
     uint8_t batch_slots; /* bit n: some of it came from slot n */

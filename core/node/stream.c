@@ -271,11 +271,12 @@ static void send_skipped(struct node *node, struct session *session, uint32_t ro
     write_u64(&writer, to);
     CHECK(!writer.full);
     session_send(node, session, (struct slice) { message, writer_used(&writer) }, out);
-    struct skip_told *told = &session->told[0];
-    for (unsigned i = 0; i < NODE_SKIPS_TOLD; i++)
-        if (session->told[i].room == room || !session->told[i].room)
-            told = &session->told[i];
-    *told = (struct skip_told) { room, to };
+    unsigned at = 0; /* the room's own place, else a free one, else in turn */
+    while (at < NODE_SKIPS_TOLD && session->told[at].room != room && session->told[at].room)
+        at++;
+    if (at == NODE_SKIPS_TOLD)
+        at = session->told_next++ % NODE_SKIPS_TOLD;
+    session->told[at] = (struct skip_told) { room, to };
 }
 
 /* The records that the store found: kind, room, seq, index, time, body (store.h). */
