@@ -181,7 +181,7 @@ e2e: deps
 	@FTCHAT_BINARY=build/$(VARIANT)/ftchat tests/run e2e
 valgrind: deps
 	@$(MAKE) --no-print-directory $(tests:%=build/native/test/%)
-	@for test in $(tests); do echo "valgrind: $$test"; timeout 300 valgrind -q --error-exitcode=9 --leak-check=full \
+	@for test in $(tests); do echo "valgrind: $$test"; UNDER_VALGRIND=1 timeout 300 valgrind -q --error-exitcode=9 --leak-check=full \
 	    build/native/test/$$test >build/valgrind.log 2>&1 || { tail -30 build/valgrind.log; exit 1; }; done
 .PHONY: e2e valgrind
 

@@ -366,6 +366,9 @@ static void listening_errors_have_kinds(void **state)
 static void accept_tells_when_exhausted(void **state)
 {
     (void)state;
+    /* valgrind plays the descriptor limit itself and loses the connection that it refuses. */
+    if (getenv("UNDER_VALGRIND"))
+        skip();
     struct tcp_address address, from;
     int listener, dialled, accepted;
     assert_true(tcp_address_parse(&address, "127.0.0.1", 0));

@@ -472,6 +472,24 @@ static struct raft_config with_member(struct rafts *world, uint8_t slot, bool vo
     return config;
 }
 
+/* The cluster's identity reached the disk, its first entry did not: nothing was promised, forming begins anew. */
+static void forming_that_died_begins_anew(void **state)
+{
+    (void)state;
+    struct rafts *world = formed_alone(1);
+    rafts_crash(world, 1);
+    memcpy(world->nodes[1].disk->cluster, cluster, IDENTITY_BYTES);
+    world->nodes[1].disk->term = 1;
+    rafts_start(world, 1);
+    assert_true(raft_view(rafts_raft(world, 1)).blank);
+    raft_bootstrap(rafts_raft(world, 1), cluster, world->now, OUT(world, 1));
+    rafts_end_turn(world, 1);
+    assert_int_equal(rafts_raft(world, 1)->term, 2);
+    rafts_run(world, 1000000);
+    assert_int_equal(rafts_leader(world), 1);
+    rafts_free(world);
+}
+
 static void one_node_becomes_a_cluster(void **state)
 {
     (void)state;
@@ -754,6 +772,7 @@ int main(void)
         cmocka_unit_test(a_leader_whose_write_is_stuck_falls_silent),
         cmocka_unit_test(a_read_needs_a_majority_after_it),
         cmocka_unit_test(a_deposed_leader_confirms_nothing),
+        cmocka_unit_test(forming_that_died_begins_anew),
         cmocka_unit_test(one_node_becomes_a_cluster),
         cmocka_unit_test(learners_catch_up_from_disk_and_are_promoted),
         cmocka_unit_test(changes_keep_to_the_rules),

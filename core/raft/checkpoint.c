@@ -154,6 +154,10 @@ void raft_start(struct raft *raft, struct now now, const struct effects *out)
     if (raft->commit > raft->log.last)
         raft->commit = raft->log.last;
     raft->verified = raft->commit;
+    /* A log without an entry belongs to no cluster: forming or joining died between the identity and its first
+     * entry. Nothing was acknowledged; the term and the vote stay. */
+    if (raft->log.last == 0)
+        memset(raft->cluster, 0, IDENTITY_BYTES);
     if (raft->log.last_term > raft->term) {
         /* A vote is saved before any entry of its term: none was given in this one. */
         raft->term = raft->log.last_term;

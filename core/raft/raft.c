@@ -148,8 +148,8 @@ void raft_bootstrap(struct raft *raft, const uint8_t cluster[IDENTITY_BYTES], st
     CHECK(raft->started);
     raft->now_us = now.mono_us;
     raft_join(raft, cluster);
-    CHECK(raft->term == 0);
-    raft->term = 1;
+    raft->term++; /* beyond any in which this identity may have voted */
+    memset(raft->vote, 0, IDENTITY_BYTES);
     raft->save_vote = true;
     struct raft_config config = { .count = 1 };
     config.members[0].slot = raft->options.slot;

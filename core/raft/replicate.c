@@ -11,7 +11,7 @@
 uint64_t raft_append_own(struct raft *raft, enum entry_kind kind, uint32_t count,
                          const uint32_t *sizes, const uint8_t *bodies, size_t len, struct now now)
 {
-    CHECK(raft->role == RAFT_LEADER || raft->term == 1);
+    CHECK(raft->role == RAFT_LEADER || raft->log.last == 0);
     CHECK(count >= 1 && count <= LIMIT_ENTRY_COMMANDS);
     size_t size = ENTRY_HEADER_BYTES + (size_t)count * ENTRY_HEAD_BYTES + len;
     if (size > raft_log_largest(&raft->log))

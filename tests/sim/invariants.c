@@ -199,7 +199,7 @@ static void check_matching(struct sim_node *node, const struct raft *raft)
         return;
     /* The first voter of all makes its entry before anything of it is durable, and alone: if its power
      * goes, it was never there. */
-    if (term == 1 && node->durable[index] != tag)
+    if (index == 1 && node->durable[index] != tag)
         return;
     node->seen_last = index;
     node->seen_last_tag = tag;
