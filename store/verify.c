@@ -75,7 +75,7 @@ static enum ft_error verify_vote(struct verify *verify)
                  "bytes that must be zero are not");
     }
     for (size_t i = 0; i < VOTE_COPIES; i++)
-        if (states[i] == VOTE_BROKEN || (states[i] == VOTE_ZERO && (newest > 1 || i >= 2)))
+        if (states[i] == VOTE_BROKEN || (states[i] == VOTE_ZERO && (newest > 3 || i >= 2)))
             tell(verify, "vote", i * VOTE_SECTOR_BYTES, 0, "a copy of the vote is damaged");
     free(data);
     return FT_OK;
