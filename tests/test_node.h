@@ -18,8 +18,7 @@ struct nodes {
     bool flushing;
     uint64_t ticket;
     bool halted;
-    unsigned emitted[NODES_EFFECTS]; /* by kind */
-    struct effect last_peer_close;
+    unsigned emitted[NODES_EFFECTS];          /* by kind */
     unsigned peer_sent[LIMIT_NODES + 1][256]; /* by type byte */
     unsigned client_sent[NODES_CONNECTIONS][256];
     bool closed[NODES_CONNECTIONS];               /* by the node */
