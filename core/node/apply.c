@@ -166,6 +166,7 @@ static void apply_entry(struct node *node, const struct entry *entry, const stru
             apply_command(node, index, entry->time_us, body, out);
     }
     node->applied = last_of(entry);
+    node->applied_term = entry->term;
     node->segment_used += entry->size;
     raft_applied(node->raft, node->applied);
     if (node->segment_used >= node->options.segment_bytes) {

@@ -323,6 +323,18 @@ static void retry_when_due(struct node *node, const struct effects *out)
     node_wake_at(at, out);
 }
 
+/* A new leader takes nothing before its first entry is applied, and what reaches it sooner waits for the retry. An entry
+ * of its term that is applied here says that it does; so does a while, for a node that started in the middle of a term. */
+static bool leader_takes(const struct node *node, const struct raft_view *view,
+                         const struct effects *out)
+{
+    uint64_t at = view->leader_since_us + NODE_RETRY_US;
+    if (node->applied_term >= view->term || node->now.mono_us >= at)
+        return true;
+    node_wake_at(at, out);
+    return false;
+}
+
 void forward_turn(struct node *node, const struct effects *out)
 {
     struct raft_view view = raft_view(node->raft);
@@ -330,7 +342,8 @@ void forward_turn(struct node *node, const struct effects *out)
     if (node->admitting)
         admit_own(node, out);
     else if (view.leader && view.leader != node->options.slot && !node->forward_done &&
-             node->peers[view.leader].link == LINK_UP && node->peers[view.leader].greeted)
+             node->peers[view.leader].link == LINK_UP && node->peers[view.leader].greeted &&
+             leader_takes(node, &view, out))
         forward_to(node, view.leader, out);
     (void)propose_batch(node, out);
 }

@@ -196,7 +196,10 @@ static void turn_end(struct node *node, const struct effects *out)
     formation_manage(node, out);
     forward_turn(node, out);
     raft_end_turn(node->raft, node->now, out);
+    uint64_t applied_term = node->applied_term;
     apply_turn(node, out);
+    if (node->applied_term != applied_term && !node->forward_done)
+        node_wake_at(node->now.mono_us, out); /* what waited for this leader goes now */
     stream_turn(node, out);
     notice_changes(node, out);
     if (node->retry_at_us)

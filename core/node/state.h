@@ -151,6 +151,7 @@ struct node {
     uint32_t forward_next; /* the next queue position to forward; 0 with forward_done: none */
     bool forward_done;     /* everything in the queue was forwarded */
     bool admitting;        /* leader whose no-op is applied */
+    uint64_t applied_term; /* of the newest entry applied since the start; 0: none */
     uint64_t retry_at_us;  /* 0: none; then forward everything again */
     uint64_t forwarded_at_us;
     uint64_t nonce;
