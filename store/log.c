@@ -419,9 +419,17 @@ static enum ft_error truncate_log(struct store *store, uint64_t index)
 /* --- a flush ------------------------------------------------------------------------------------
  */
 
+/* Only a log without an entry changes its cluster. What an attempt that died left behind is an empty segment, of that
+ * attempt's cluster: it goes first. */
 static enum ft_error save_cluster(struct store *store, const uint8_t cluster[IDENTITY_BYTES])
 {
-    CHECK(store->segments_count == 0);
+    struct segment empty;
+    while (newest_segment(store, &empty)) {
+        CHECK(empty.last < empty.first);
+        enum ft_error error = remove_newest(store, &empty);
+        if (error)
+            return error;
+    }
     struct identity_file file = { .segment_bytes = store->segment_bytes };
     memcpy(file.identity, store->identity, IDENTITY_BYTES);
     memcpy(file.cluster, cluster, IDENTITY_BYTES);
