@@ -108,12 +108,12 @@ static void apply_command(struct node *node, uint64_t index, uint64_t time_us, s
         else if (applied.result == CHAT_FULL)
             give_back(node, &applied, out);
         else if (applied.result == CHAT_IGNORED && applied.answer.code == CODE_REVOKED)
-            session_device_ended(node, applied.command.device, out);
+            session_device_ended(node, applied.account, applied.command.device, out);
     } else if (applied.command.kind) {
         answer_nonce(node, &applied, index, out);
     }
     if (applied.ended_device)
-        session_device_ended(node, applied.ended_device, out);
+        session_device_ended(node, applied.account, applied.ended_device, out);
 }
 
 static uint64_t last_of(const struct entry *entry)

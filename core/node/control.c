@@ -20,6 +20,15 @@ static struct waiter wait_for(const struct node *node, const struct session *ses
     return (struct waiter) { true, session_number(node, session), session->generation };
 }
 
+static void finish(struct node *node, struct waiter *waiter, enum chat_code code, const char *why,
+                   const struct effects *out)
+{
+    struct session *session = session_if_same(node, waiter->connection, waiter->generation);
+    waiter->used = false;
+    if (session)
+        control_done(node, session, code, node->applied, why, out);
+}
+
 static uint8_t role_of(const struct node *node, const struct raft_view *view)
 {
     const struct raft_member *self =
@@ -131,6 +140,8 @@ static bool form(struct node *node, struct session *session, struct slice messag
         node->genesis_segment_bytes = segment_bytes;
         memcpy(node->genesis_secret, secret, sizeof(node->genesis_secret));
     }
+    if (node->form_waiter.used)
+        finish(node, &node->form_waiter, CODE_BUSY, "another form took over", out);
     node->form_waiter = wait_for(node, session);
     return true;
 }
@@ -177,8 +188,11 @@ static bool transfer(struct node *node, struct session *session, struct slice me
     else if (slot > LIMIT_NODES || !raft_transfer(node->raft, slot, node->now, out))
         control_done(node, session, CODE_UNAVAILABLE, 0, "no such voter, or it is not caught up",
                      out);
-    else
+    else {
+        if (node->transfer_waiter.used)
+            finish(node, &node->transfer_waiter, CODE_BUSY, "another transfer took over", out);
         node->transfer_waiter = wait_for(node, session);
+    }
     return true;
 }
 
@@ -200,15 +214,6 @@ bool control_message(struct node *node, struct session *session, struct slice me
     default:
         return false;
     }
-}
-
-static void finish(struct node *node, struct waiter *waiter, enum chat_code code, const char *why,
-                   const struct effects *out)
-{
-    struct session *session = session_if_same(node, waiter->connection, waiter->generation);
-    waiter->used = false;
-    if (session)
-        control_done(node, session, code, node->applied, why, out);
 }
 
 void control_turn(struct node *node, const struct effects *out)

@@ -12,6 +12,8 @@ void forward_again(struct node *node)
     node->forward_next = queue_first(node->queue);
     node->forward_done = node->forward_next == 0;
     node->retry_at_us = 0;
+    node->forward_round++;
+    node->forward_bytes = 0;
     node->forwarded_at_us = node->now.mono_us;
 }
 
@@ -27,8 +29,12 @@ bool forward_push(struct node *node, const struct queue_item *item, struct slice
     uint32_t first = queue_device_first(node->queue, item->device);
     if (item->device && first && queue_at(node->queue, first)->device != item->device)
         forward_drop_device(node, queue_at(node->queue, first)->device);
+    uint32_t *share = &node->account_queued[item->account];
+    if (item->account && *share + item->len > node->options.queue_bytes / NODE_QUEUE_SHARE)
+        return false;
     if (queue_count(node->queue) >= LIMIT_QUEUE_COMMANDS || !queue_push(node->queue, item, body))
         return false;
+    *share += item->account ? item->len : 0;
     if (node->forward_done) {
         node->forward_next = queue_device_last(node->queue, item->device);
         node->forward_done = false;
@@ -42,7 +48,16 @@ static void remove_item(struct node *node, uint32_t position)
         node->forward_next = queue_next(node->queue, position);
         node->forward_done = node->forward_next == 0;
     }
-    node->nonces -= queue_at(node->queue, position)->device == 0;
+    const struct queue_item *item = queue_at(node->queue, position);
+    node->nonces -= item->device == 0;
+    if (item->account) {
+        CHECK(node->account_queued[item->account] >= item->len);
+        node->account_queued[item->account] -= item->len;
+    }
+    if (item->forwarding == node->forward_round) {
+        CHECK(node->forward_bytes >= item->len);
+        node->forward_bytes -= item->len;
+    }
     queue_remove(node->queue, position);
 }
 
@@ -269,7 +284,7 @@ static void send_batch(struct node *node, size_t len, uint8_t leader, const stru
 static void forward_to(struct node *node, uint8_t leader, const struct effects *out)
 {
     size_t len = 1;
-    while (!node->forward_done) {
+    while (!node->forward_done && node->forward_bytes < NODE_FORWARD_WINDOW) {
         const struct queue_item *item = queue_at(node->queue, node->forward_next);
         if (len + 4 + item->len > LIMIT_APPEND_BYTES / 4) {
             send_batch(node, len, leader, out);
@@ -278,6 +293,8 @@ static void forward_to(struct node *node, uint8_t leader, const struct effects *
         bytes_put_u32(node->forward_out + len, item->len);
         queue_copy(node->queue, node->forward_next, node->forward_out + len + 4);
         len += 4 + item->len;
+        node->forward_bytes += item->len;
+        queue_set_forwarding(node->queue, node->forward_next, node->forward_round);
         node->forward_next = queue_next(node->queue, node->forward_next);
         node->forward_done = node->forward_next == 0;
     }

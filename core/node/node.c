@@ -52,6 +52,7 @@ static struct node *lay_out(struct arena *arena, const struct node_options *opti
     void *sessions = take(arena, options->connections * sizeof(struct session));
     void *account_sessions = take(arena, (options->chat.accounts + 1) * sizeof(uint32_t));
     void *credit_at = take(arena, (options->chat.accounts + 1) * sizeof(uint64_t));
+    void *queued = take(arena, (options->chat.accounts + 1) * sizeof(uint32_t));
     void *credit = take(arena, (options->chat.accounts + 1) * sizeof(uint32_t));
     void *queries = take(arena, NODE_QUERIES * sizeof(struct pending_query));
     void *ranges = take(arena, NODE_RANGES * sizeof(struct effect_range));
@@ -69,6 +70,7 @@ static struct node *lay_out(struct arena *arena, const struct node_options *opti
     node->sessions = sessions;
     node->account_sessions = account_sessions;
     node->account_credit_at = credit_at;
+    node->account_queued = queued;
     node->account_credit = credit;
     node->queries = queries;
     node->ranges = ranges;
@@ -100,6 +102,7 @@ struct node *node_init(void *memory, const struct node_options *options,
     random_seed(&node->random, options->seed);
     node->nonce = random_u64(&node->random);
     node->forward_done = true;
+    node->forward_round = 1;
 
     struct raft_recovery raft = recovery->raft;
     struct reader reader = reader_of(recovery->checkpoint.data, recovery->checkpoint.len);

@@ -154,6 +154,12 @@ const struct queue_item *queue_at(const struct queue *queue, uint32_t position)
     return &queue->block[position].item;
 }
 
+void queue_set_forwarding(struct queue *queue, uint32_t position, uint32_t round)
+{
+    CHECK(position && position < queue->used);
+    queue->block[position].item.forwarding = round;
+}
+
 void queue_copy(const struct queue *queue, uint32_t position, uint8_t *out)
 {
     size_t left = queue_at(queue, position)->len;

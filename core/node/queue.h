@@ -19,7 +19,9 @@ size_t queue_memory(size_t bytes, uint32_t devices);
 struct queue *queue_init(void *memory, size_t bytes, uint32_t devices);
 
 struct queue_item {
-    uint32_t device; /* 0: named by `seq` as a nonce */
+    uint32_t device;     /* 0: named by `seq` as a nonce */
+    uint32_t account;    /* whose share of the queue it takes; 0: nobody's */
+    uint32_t forwarding; /* the round in which it was forwarded; 0: not yet */
     uint64_t seq;
     uint64_t digest;
     uint32_t connection; /* nonce items: who waits for it */
@@ -41,6 +43,7 @@ void queue_copy(const struct queue *queue, uint32_t position, uint8_t *out);
 uint32_t queue_device_first(const struct queue *queue, uint32_t device);
 uint32_t queue_device_last(const struct queue *queue, uint32_t device);
 uint32_t queue_device_next(const struct queue *queue, uint32_t position);
+void queue_set_forwarding(struct queue *queue, uint32_t position, uint32_t round);
 void queue_remove(struct queue *queue, uint32_t position);
 uint32_t queue_count(const struct queue *queue);
 

@@ -162,7 +162,8 @@ static enum chat_code may_take(struct node *node, const struct session *session,
         return CODE_DISK_FULL;
     if (node->stopping)
         return CODE_UNAVAILABLE;
-    if (command->kind == COMMAND_POST && !may_post(node, session->account))
+    bool gives_up = command->kind == COMMAND_CLOSE || command->kind == COMMAND_VOID;
+    if (!gives_up && !may_post(node, session->account))
         return CODE_RATE_LIMITED;
     return CODE_OK;
 }
@@ -184,6 +185,7 @@ static void take_command(struct node *node, struct session *session, const struc
         memcpy(copy, body.data, body.len);
         stamp(node, session, copy);
         struct queue_item item = { .device = command->device,
+                                   .account = session->account,
                                    .seq = command->seq,
                                    .digest = digest,
                                    .since_us = node->now.mono_us,
@@ -230,7 +232,7 @@ static bool command_received(struct node *node, struct session *session, struct 
         session_answer(node, session, command.seq, digest, &answer, out);
         return true;
     case CHAT_IGNORED:
-        session_device_ended(node, command.device, out);
+        session_device_ended(node, session->account, command.device, out);
         return true;
     default:
         /* Beyond what is applied here: others may have taken what lies between; the leader knows. What is queued
@@ -242,12 +244,14 @@ static bool command_received(struct node *node, struct session *session, struct 
     }
 }
 
-void session_device_ended(struct node *node, uint32_t device, const struct effects *out)
+void session_device_ended(struct node *node, uint32_t account, uint32_t device,
+                          const struct effects *out)
 {
     forward_drop_device(node, device);
-    for (uint32_t i = 0; i < node->sessions_used; i++) {
-        struct session *session = &node->sessions[i];
-        if (session->state != SESSION_CLIENT || session->device != device)
+    for (uint32_t at = account ? node->account_sessions[account] : 0; at;) {
+        struct session *session = &node->sessions[at - 1];
+        at = session->next_of_account;
+        if (session->device != device)
             continue;
         session_send_code(node, session, WIRE_REFUSED, CODE_REVOKED, out);
         session_close(node, session, true, out);

@@ -22,10 +22,12 @@ enum {
         1000000, /* a link without a PONG for this long, or two time-outs, is redialled */
     NODE_DIAL_FIRST_US = 20000, /* back-off of dialling a peer that is not there */
     NODE_DIAL_LAST_US = 500000,
-    NODE_RETRY_US = 50000,        /* forward again what was refused for now */
-    NODE_LATE_RETRY_US = 1000000, /* forward again what was not answered for this long */
-    NODE_APPLY_BYTES = 1 << 20,   /* applied in one turn at most */
-    NODE_STOP_US = 2000000,       /* handing over takes at most this long */
+    NODE_RETRY_US = 50000,         /* forward again what was refused for now */
+    NODE_LATE_RETRY_US = 1000000,  /* forward again what was not answered for this long */
+    NODE_APPLY_BYTES = 1 << 20,    /* applied in one turn at most */
+    NODE_STOP_US = 2000000,        /* handing over takes at most this long */
+    NODE_QUEUE_SHARE = 8,          /* one account has at most this part of the queue */
+    NODE_FORWARD_WINDOW = 1 << 20, /* bytes under way to the leader and not answered */
     NODE_QUERIES = 1024,
     NODE_QUERY_READS = 128,   /* pages being read at once */
     NODE_CLIENT_QUERIES = 64, /* pages that one client waits for */
@@ -145,14 +147,15 @@ struct node {
     uint64_t seen_term;
     uint8_t seen_leader;
     bool seen_quorum;
-    uint64_t told_cluster_us;
 
     /* forwarding */
-    uint32_t forward_next; /* the next queue position to forward; 0 with forward_done: none */
-    bool forward_done;     /* everything in the queue was forwarded */
-    bool admitting;        /* leader whose no-op is applied */
-    uint64_t applied_term; /* of the newest entry applied since the start; 0: none */
-    uint64_t retry_at_us;  /* 0: none; then forward everything again */
+    uint32_t forward_next;  /* the next queue position to forward; 0 with forward_done: none */
+    bool forward_done;      /* everything in the queue was forwarded */
+    bool admitting;         /* leader whose no-op is applied */
+    uint64_t applied_term;  /* of the newest entry applied since the start; 0: none */
+    uint32_t forward_round; /* counts the rounds of forwarding everything */
+    uint64_t forward_bytes; /* forwarded in this round and not answered */
+    uint64_t retry_at_us;   /* 0: none; then forward everything again */
     uint64_t forwarded_at_us;
     uint64_t nonce;
     uint32_t nonces; /* in the queue */
@@ -164,7 +167,6 @@ struct node {
     uint64_t applied;
     bool apply_reading;
     uint64_t segment_used; /* bytes of entries applied since the last segment's end */
-    bool apply_again;      /* the turn's share was used up */
 
     /* sessions */
     uint32_t sessions_used; /* highest session number ever used + 1 */
@@ -186,6 +188,7 @@ struct node {
     struct session *sessions;
     uint32_t *account_sessions;  /* per account: first session + 1 */
     uint64_t *account_credit_at; /* per account: when its posting credit was last counted, us */
+    uint32_t *account_queued;    /* per account: bytes of its commands in the queue */
     uint32_t *account_credit;    /* posts it may still send at once */
     struct pending_query *queries;
     struct effect_range *ranges;
@@ -281,7 +284,8 @@ void session_answer(struct node *node, struct session *session, uint64_t seq, ui
                     const struct chat_answer *answer, const struct effects *out);
 void session_enrolled(struct node *node, struct session *session, enum chat_code code,
                       uint32_t device, uint64_t index, const struct effects *out);
-void session_device_ended(struct node *node, uint32_t device, const struct effects *out);
+void session_device_ended(struct node *node, uint32_t account, uint32_t device,
+                          const struct effects *out);
 void session_tell_cluster(struct node *node, const struct effects *out);
 struct wire_cluster node_cluster(const struct node *node);
 
