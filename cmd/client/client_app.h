@@ -108,6 +108,7 @@ struct app {
     bool prompt_due; /* the terminal's line is empty */
     uint32_t history_left;
     uint64_t history_before;
+    bool history_failed;    /* no page comes any more */
     struct text_out *pages; /* newest first */
     size_t page_count;
 };

@@ -215,6 +215,7 @@ static void show_status(struct app *app, const struct client_output *output)
     bool quiet = app->setup->mode != MODE_LINES;
     if (output->kind == CLIENT_OUT_ERROR) {
         app->failed = true;
+        app->history_failed |= output->error.has_id;
         if (quiet || !output->error.has_id)
             say_error(EXIT_FAILED, command, "%s: %s", code_name(output->error.code),
                       output->error.message);
@@ -285,10 +286,10 @@ void lines_output(struct app *app, const struct client_output *output)
 
 void lines_prompt(struct app *app)
 {
-    if (app->setup->mode == MODE_HISTORY && !app->exited && app->page_count &&
-        client_view(app->client).queries == 0) {
-        /* One more page, or all is here. */
-        if (app->history_left && app->history_before > 1) {
+    if (app->setup->mode == MODE_HISTORY && !app->exited &&
+        (app->page_count || app->history_failed) && client_view(app->client).queries == 0) {
+        /* One more page; or all is here, or all that will come. */
+        if (app->history_left && app->history_before > 1 && !app->history_failed) {
             ask_history(app);
         } else {
             print_pages(app);
