@@ -269,6 +269,7 @@ struct store_names {
     char (*leftovers)[DISK_PATH_BYTES]; /* spares and temporary files */
     size_t leftovers_count;
     bool no_memory;
+    bool no_log; /* there is no such folder */
 };
 enum ft_error names_list(const struct disk *disk, struct store_names *names);
 void names_free(struct store_names *names);

@@ -92,6 +92,7 @@ enum ft_error names_list(const struct disk *disk, struct store_names *names)
     struct listing log = { names, "log/" };
     struct listing checkpoint = { names, "checkpoint/" };
     enum ft_error error = disk->list(disk->ctx, "log", note_name, &log);
+    names->no_log = error == FT_ERROR_MISSING;
     if (!error || error == FT_ERROR_MISSING)
         error = disk->list(disk->ctx, "checkpoint", note_name, &checkpoint);
     if (error == FT_ERROR_MISSING)
