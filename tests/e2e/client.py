@@ -139,14 +139,14 @@ class Person:
                         self.user, timeout, what, [e for _, _, e in self.events[-5:]]))
                 self.changed.wait(min(left, 1))
 
-    def find(self, kind, run=None, since=0, **fields):
+    def find(self, kind, /, run=None, since=0, **fields):
         for _, at, event in self.events[since:]:
             if (event["event"] == kind and (run is None or at == run) and
                     all(event.get(k) == v for k, v in fields.items())):
                 return event
         return None
 
-    def wait_event(self, kind, timeout=PATIENCE, run=None, since=0, **fields):
+    def wait_event(self, kind, /, timeout=PATIENCE, run=None, since=0, **fields):
         return self.wait("%s %r" % (kind, fields),
                          lambda: self.find(kind, run, since, **fields), timeout)
 
