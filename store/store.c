@@ -123,8 +123,9 @@ static enum ft_error load_identity(struct store *store, const struct store_optio
         if (error)
             return refuse(why, why_len, error, "the node's folder");
         error = identity_file_load(store->disk, store->crypto, &file);
-    } else if (!error && names->no_log)
+    } else if (!error && names->no_log) {
         return refuse(why, why_len, FT_ERROR_MISSING, "log");
+    }
     if (error)
         return refuse(why, why_len, error, "identity");
     memcpy(store->identity, file.identity, IDENTITY_BYTES);
