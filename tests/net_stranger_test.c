@@ -2,6 +2,7 @@
 #include "tests/test_channel.h"
 
 #include <netinet/in.h>
+#include <stdlib.h>
 #include <sys/resource.h>
 
 static void garbage_is_dropped_at_once(void **state)
@@ -318,6 +319,9 @@ static void confirmed_ones_give_way_last(void **state)
 static void out_of_descriptors(void **state)
 {
     (void)state;
+    /* valgrind plays the descriptor limit itself and loses the connection that it refuses. */
+    if (getenv("UNDER_VALGRIND"))
+        skip();
     struct rlimit limit, none;
     struct stranger stranger;
     stranger_connect(&stranger);
