@@ -157,6 +157,11 @@ class Person:
                 return ack
         return None
 
+    def finals(self):
+        """How many final acks there were."""
+        return sum(event["event"] == "ack" and event["status"] in FINAL
+                   for _, _, event in list(self.events))
+
     def final_at(self, key):
         for at, _, ack in self.acks.get(key, ()):
             if ack["status"] in FINAL:

@@ -14,10 +14,9 @@ from cluster import FULL, PATIENCE
 
 DOWN_S = 2.5            # longer than any election
 COUNTS_S = 1.5          # what was sent so long after the fault is waited for before the repair
-ROUNDS = 12 if FULL else 2
+ROUNDS = 12 if FULL else 2     # at least, and ...
+POSTS = 30000 if FULL else 0   # ... until so many were sent
 RATE = 170 if FULL else 60     # posts a second of each of the three people
-KILLS = 200 if FULL else 20
-
 
 class Talk:
     """Each person posts to one room at a steady rate, from a thread of its own."""
@@ -44,6 +43,13 @@ class Talk:
     def sent_between(self, start, end):
         return [(person, key) for person in self.people for key in list(person.sent)
                 if start <= person.sent_at[key] < end]
+
+    def rounds(self):
+        """Numbers the rounds, until there were enough of everything."""
+        number = 0
+        while number < ROUNDS or self.posts() < POSTS:
+            number += 1
+            yield number
 
     def end(self):
         self.ending.set()
@@ -95,7 +101,7 @@ def committed_while_down(talk, since):
 def test_posts_flow_through(fault, three):
     cluster, people = three
     talk = Talk(people, "#ops")
-    for _ in range(ROUNDS):
+    for _ in talk.rounds():
         cluster.wait_healthy_enough()
         node = cluster.leader() if fault.endswith("leader") else random.choice(cluster.ids)
         since = time.monotonic()
@@ -119,14 +125,16 @@ def test_posts_flow_through(fault, three):
 def test_all_three_killed_at_once(three):
     cluster, people = three
     talk = Talk(people, "#ops")
-    for _ in range(ROUNDS):
+    for _ in talk.rounds():
         cluster.wait_healthy_enough()
         enough = talk.posts() + 50
         people[0].wait("some posts", lambda: talk.posts() > enough)
+        heard = {person: len(person.events) for person in people}
         cluster.kill(*cluster.ids)
-        committed = sum(1 for person in people for key in list(person.sent) if person.final(key))
-        time.sleep(1)
-        assert committed == sum(1 for person in people for key in list(person.sent)
-                                if person.final(key)), "committed with nobody there"
+        for person in people:  # what was on its way to them is told before this
+            person.wait_event("offline", since=heard[person])
+        committed = [person.finals() for person in people]
+        time.sleep(DOWN_S if FULL else 1)
+        assert committed == [person.finals() for person in people], "committed with nobody there"
         cluster.start_all()
     judge(cluster, people, talk)
