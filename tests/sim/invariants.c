@@ -260,7 +260,8 @@ static void check_durable(struct sim_node *node, const struct raft *raft, uint64
     unsigned durable = 0;
     for (unsigned i = 0; i < config->count; i++) {
         voters += config->members[i].voter;
-        durable += world->nodes[config->members[i].slot].durable[index] == tag;
+        const struct sim_node *member = &world->nodes[config->members[i].slot];
+        durable += member->durable[index] == tag || (member->lost && member->lost[index] == tag);
     }
     if (durable < voters / 2 + 1)
         sim_fail(world,

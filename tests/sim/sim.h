@@ -274,6 +274,7 @@ struct sim_node {
     uint8_t durable_vote[IDENTITY_BYTES];
     uint64_t durable_last;
     uint64_t *durable; /* per index: the tag of the entry that ends there */
+    uint64_t *lost;    /* the same of the folder that was wiped: it was acknowledged once */
 };
 
 void sim_node_create(struct world *world, uint8_t slot);

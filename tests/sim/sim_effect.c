@@ -403,6 +403,8 @@ void sim_node_emit(void *ctx, const struct effect *effect)
         break;
     case EFFECT_LOG:
         SAY(world, "node %u: log: %s", node->slot, effect->log.text);
+        world->report->branches[BRANCH_PROMOTED] +=
+            strstr(effect->log.text, "learner_promoted") != NULL;
         break;
     case EFFECT_HALT:
         SAY(world, "node %u: halts, %d: %s", node->slot, effect->halt.exit_status,

@@ -91,6 +91,7 @@ void sim_node_free(struct sim_node *node)
     forget_process(node);
     sim_disk_free(node->disk);
     free(node->durable);
+    free(node->lost);
 }
 
 /* --- start -------------------------------------------------------------------------------------*/
@@ -271,7 +272,9 @@ void sim_node_wipe(struct sim_node *node)
     sim_node_die(node, DEATH_POWER);
     sim_disk_free(node->disk);
     node->disk = sim_disk_new(random_u64(&node->world->random));
-    memset(node->durable, 0, SIM_INDEXES * sizeof *node->durable);
+    free(node->lost);
+    node->lost = node->durable;
+    node->durable = sim_must(calloc(SIM_INDEXES, sizeof *node->durable));
     node->durable_last = node->durable_term = 0;
     memset(node->durable_vote, 0, IDENTITY_BYTES);
     node->interrupted = false;
