@@ -133,6 +133,26 @@ static void a_client_that_went_on_elsewhere_is_not_stuck_behind_its_past(void **
     nodes_free(nodes);
 }
 
+/* A leader that was deposed and did not know it asks for what others have committed and answered: the client cannot go
+ * back there, so what it sends after that is asked about again, and not passed over for ever. */
+static void asking_for_what_is_final_elsewhere_ends(void **state)
+{
+    (void)state;
+    struct nodes *nodes = nodes_new(1, 65536);
+    nodes_form(nodes);
+    uint32_t device = nodes_user(nodes, 1, "alice");
+    nodes_create(nodes, 1, device, 1, "#one");
+    nodes_run(nodes, 50000);
+    nodes_post(nodes, 1, device, 4, 1, "#one", 10);
+    nodes_run(nodes, 50000);
+    unsigned asked = nodes->client_sent[1][WIRE_NACK];
+    assert_true(asked >= 1); /* for 2, which the client has the answer to */
+    nodes_post(nodes, 1, device, 4, 1, "#one", 10);
+    nodes_run(nodes, 50000);
+    assert_true(nodes->client_sent[1][WIRE_NACK] > asked);
+    nodes_free(nodes);
+}
+
 /* After a rewind the client sends everything again, in order: nothing newer stands in its way. */
 static void what_is_older_than_the_queue_takes_its_place_before_it(void **state)
 {
@@ -163,6 +183,7 @@ int main(void)
         cmocka_unit_test(giving_up_too_late_gets_the_answer_of_what_took_place),
         cmocka_unit_test(a_client_that_went_on_elsewhere_is_not_stuck_behind_its_past),
         cmocka_unit_test(what_is_older_than_the_queue_takes_its_place_before_it),
+        cmocka_unit_test(asking_for_what_is_final_elsewhere_ends),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -206,11 +206,14 @@ static bool command_received(struct node *node, struct session *session, struct 
     struct command command;
     if (!command_decode(&command, body) || command.device != session->device)
         return false;
-    if (session->refused_seq && command.seq > session->refused_seq)
-        return true; /* sent before the refusal of an earlier one arrived: it comes again */
+    /* Sent before the refusal of an earlier one arrived: it comes again. Unless that one is answered by now: a
+     * leader that was deposed and did not know it asked for what others had committed. */
+    uint64_t done = command.seq - command.beyond;
+    if (command.seq > session->refused_seq && session->refused_seq > done)
+        return true;
     session->refused_seq = 0;
     uint64_t digest = command_digest(&command, node->options.crypto);
-    forward_drop_done(node, command.device, command.seq - command.beyond);
+    forward_drop_done(node, command.device, done);
     uint32_t first = queue_device_first(node->queue, command.device);
     uint32_t last = queue_device_last(node->queue, command.device);
     if (first && queue_at(node->queue, first)->device == command.device) {
