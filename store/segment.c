@@ -165,11 +165,11 @@ enum ft_error spare_make(struct store *store, uint64_t *number)
     for (uint64_t offset = 0; left && !error;) {
         size_t part = left < FILL_BYTES ? (size_t)left : FILL_BYTES;
         error = disk->write(disk->ctx, file, offset, zeros, part);
+        if (!error) /* slice by slice: a flush that comes now waits for one of them, not for all */
+            error = disk->sync(disk->ctx, file);
         offset += part;
         left -= part;
     }
-    if (!error)
-        error = disk->sync(disk->ctx, file);
     disk->close(disk->ctx, file);
     free(zeros);
     if (error)
@@ -182,10 +182,6 @@ bool store_wants_prepare(const struct store *store)
     struct store *shared = (struct store *)(uintptr_t)store; /* only its mutex is touched */
     store_lock(shared);
     bool wants = store->spares_count == 0;
-    if (wants && store->segments_count) {
-        const struct segment *active = &store->segments[store->segments_count - 1];
-        wants = active->end - SEGMENT_HEADER_BYTES >= store->segment_bytes / 2;
-    }
     store_unlock(shared);
     return wants;
 }

@@ -130,7 +130,7 @@ enum ft_error store_read_posts(struct store *store, const struct store_query *qu
 enum ft_error store_checkpoint(struct store *store, uint64_t index, struct slice state) FT_MUST_USE;
 
 /* Creates, zero-fills and fsyncs the next segment ahead of need. Called on the reading side
- * whenever a flush said that the active one is past its half; FT_ERROR_SPACE is how a full disk is
+ * whenever there is no spare one; FT_ERROR_SPACE is how a full disk is
  * seen first. */
 enum ft_error store_prepare(struct store *store) FT_MUST_USE;
 bool store_wants_prepare(const struct store *store);
