@@ -72,6 +72,7 @@ struct vote_record {
     uint8_t vote[IDENTITY_BYTES];
     uint8_t identity[IDENTITY_BYTES];
     uint64_t truncate_from; /* not 0: a truncation was begun and is to be done again */
+    uint64_t newest;        /* a segment that begins here must be there; 0: none */
     bool distrusted;        /* a vote was lost under this identity: never votes again */
 };
 

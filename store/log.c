@@ -242,6 +242,30 @@ static enum ft_error publish(struct store *store, bool begun, struct walk from,
     return error;
 }
 
+static enum ft_error save_vote(struct store *store, const struct vote_record *next)
+{
+    if (!store->log.vote_file) {
+        enum ft_error error =
+            store->disk->open(store->disk->ctx, "vote", DISK_WRITE, &store->log.vote_file);
+        if (error)
+            return error;
+    }
+    struct vote_record record = *next;
+    record.generation = store->log.vote.generation + 1;
+    enum ft_error error = vote_file_save(store->disk, store->log.vote_file, store->crypto, &record);
+    if (!error)
+        store->log.vote = record;
+    return error;
+}
+
+/* From now on a log without this segment is one that lost it. */
+static enum ft_error promise_segment(struct store *store, uint64_t first)
+{
+    struct vote_record record = store->log.vote;
+    record.newest = first;
+    return save_vote(store, &record);
+}
+
 /* Writes what goes into one segment from where `walk` stands, and moves it on. */
 static enum ft_error write_segment(struct store *store, struct walk *walk)
 {
@@ -273,6 +297,8 @@ static enum ft_error write_segment(struct store *store, struct walk *walk)
         error = store->disk->sync(store->disk->ctx, store->log.active);
     if (!error && begin)
         error = name_segment(store, from.entry.first, spare);
+    if (!error && begin)
+        error = promise_segment(store, from.entry.first);
     return error ? error : publish(store, begin, from, walk);
 }
 
@@ -382,20 +408,16 @@ static enum ft_error check_boundary(struct store *store, uint64_t index)
     return error ? error : find_entry(store, &segment, index, mark, &end, chain);
 }
 
-static enum ft_error save_vote(struct store *store, const struct vote_record *next)
+/* Where the segment begins that is the newest once `index` and what follows is gone. */
+static uint64_t newest_below(struct store *store, uint64_t index)
 {
-    if (!store->log.vote_file) {
-        enum ft_error error =
-            store->disk->open(store->disk->ctx, "vote", DISK_WRITE, &store->log.vote_file);
-        if (error)
-            return error;
-    }
-    struct vote_record record = *next;
-    record.generation = store->log.vote.generation + 1;
-    enum ft_error error = vote_file_save(store->disk, store->log.vote_file, store->crypto, &record);
-    if (!error)
-        store->log.vote = record;
-    return error;
+    uint64_t first = 0;
+    store_lock(store);
+    for (size_t i = 0; i < store->segments_count; i++)
+        if (store->segments[i].first < index)
+            first = store->segments[i].first;
+    store_unlock(store);
+    return first;
 }
 
 static enum ft_error truncate_log(struct store *store, uint64_t index)
@@ -424,6 +446,9 @@ static enum ft_error truncate_log(struct store *store, uint64_t index)
 static enum ft_error save_cluster(struct store *store, const uint8_t cluster[IDENTITY_BYTES])
 {
     struct segment empty;
+    enum ft_error promised = store->log.vote.newest ? promise_segment(store, 0) : FT_OK;
+    if (promised)
+        return promised;
     while (newest_segment(store, &empty)) {
         CHECK(empty.last < empty.first);
         enum ft_error error = remove_newest(store, &empty);
@@ -466,6 +491,7 @@ enum ft_error store_flush(struct store *store, const struct store_flush *flush)
     }
     if (truncates) {
         record.truncate_from = flush->truncate_from;
+        record.newest = newest_below(store, flush->truncate_from);
         error = check_boundary(store, flush->truncate_from);
     }
     if (!error && (flush->save_vote || truncates))

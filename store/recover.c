@@ -281,6 +281,13 @@ static enum ft_error nothing_missing(struct recovering *run)
         segment_path(path, names->indexes[names->indexes_count - 1], "seg");
         return refuse_file(run, FT_ERROR_MISSING, path);
     }
+    bool found = run->vote->newest == 0;
+    for (size_t i = 0; i < names->segments_count; i++)
+        found |= names->segments[i] == run->vote->newest;
+    if (!found) {
+        segment_path(path, run->vote->newest, "seg");
+        return refuse_file(run, FT_ERROR_MISSING, path);
+    }
     return FT_OK;
 }
 

@@ -12,7 +12,8 @@
  *   40  vote [16]             zeros: none
  *   56  identity [16]         whose vote
  *   72  truncate_from u64     see log.c
- *   80  distrusted u8, then zeros
+ *   80  distrusted u8, zeros [7]
+ *   88  newest u64, then zeros: where the log's newest segment begins; a file that is gone was there
  *  504  check u64             SipHash of bytes 0..503 under the identity */
 #include <stdlib.h>
 #include <string.h>
@@ -28,6 +29,7 @@ enum {
     AT_IDENTITY = 56,
     AT_TRUNCATE = 72,
     AT_DISTRUSTED = 80,
+    AT_NEWEST = 88,
     AT_CHECK = VOTE_RECORD_BYTES - 8,
 };
 
@@ -60,6 +62,7 @@ static void vote_format(uint8_t out[VOTE_RECORD_BYTES], const struct crypto *cry
     memcpy(out + AT_IDENTITY, record->identity, IDENTITY_BYTES);
     bytes_put_u64(out + AT_TRUNCATE, record->truncate_from);
     out[AT_DISTRUSTED] = record->distrusted;
+    bytes_put_u64(out + AT_NEWEST, record->newest);
     bytes_put_u64(out + AT_CHECK, crypto->digest(record->identity, out, AT_CHECK));
 }
 
@@ -79,6 +82,7 @@ enum vote_state vote_file_parse(const uint8_t *data, const struct crypto *crypto
     memcpy(record->identity, data + AT_IDENTITY, IDENTITY_BYTES);
     record->truncate_from = bytes_get_u64(data + AT_TRUNCATE);
     record->distrusted = data[AT_DISTRUSTED] != 0;
+    record->newest = bytes_get_u64(data + AT_NEWEST);
     if (bytes_get_u64(data + AT_CHECK) != crypto->digest(record->identity, data, AT_CHECK))
         return VOTE_BROKEN;
     return record->generation > 0 ? VOTE_VALID : VOTE_BROKEN;
