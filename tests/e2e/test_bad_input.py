@@ -408,6 +408,28 @@ def test_a_data_directory_that_cannot_be_read(name, make_cluster):
     cluster.wait_healthy()
 
 
+def test_a_node_that_lost_its_log_does_not_vote_as_itself(make_cluster, make_person):
+    """Segments that are gone would be votes and acknowledgements that are forgotten."""
+    cluster = make_cluster(log={"segment_mb": 1}, limits={"posts_per_s": 10000})
+    alice = make_person(cluster, "alice", nodes=[2, 3, 1])
+    assert alice.do("create", room="#ops")["status"] == "committed"
+    for lost in range(1, 4):  # the only one; later the newest of two, of three
+        assert cluster.stop(1) == 0
+        segments = sorted(name for name in os.listdir(os.path.join(cluster.data(1), "log"))
+                          if name.endswith(".seg"))
+        assert len(segments) >= lost
+        path = os.path.join(cluster.data(1), "log", segments[-1])
+        os.rename(path, cluster.data(1) + ".kept")
+        before = files(cluster.data(1))
+        node(cluster, "--id", "1", status=1, named=[segments[-1], "is missing", "start it blank"])
+        assert files(cluster.data(1)) == before
+        os.rename(cluster.data(1) + ".kept", path)
+        cluster.start(1)
+        cluster.wait_healthy()
+        alice.wait_final(*[alice.send("#ops", "%d " % number + "x" * 4000) for number in range(400)])
+        cluster.wait_healthy()
+
+
 def test_a_data_directory_that_is_a_file(make_cluster):
     cluster = make_cluster(form=False)
     cluster.ctl("init", status=0)

@@ -19,8 +19,9 @@ PREAMBLE = b"FTC1\x01\0\0\0"
 class Strangers(threading.Thread):
     """Keeps `each` connections of each kind on a port until stopped, then waits for their end.
 
-    half-open ones say nothing, slow ones say one honest byte a second, garbage says noise. `counts`
-    are connections made; none is ended from here, so that the node has to."""
+    Who is hung up on comes back a second later. Half-open ones say nothing, slow ones say one
+    honest byte a second, garbage says noise. `counts` are connections made; none is ended from
+    here, so that the node has to."""
 
     FROM = {"half": "127.0.0.2", "slow": "127.0.0.3", "garbage": "127.0.0.4"}
 
@@ -29,6 +30,7 @@ class Strangers(threading.Thread):
         self.port, self.each, self.until = port, each, time.monotonic() + for_s
         self.counts = dict.fromkeys(self.FROM, 0)
         self.open = dict.fromkeys(self.FROM, 0)
+        self.again = {kind: [] for kind in self.FROM}  # when those that were hung up on come back
         self.giving_up = False
         self.selector = selectors.DefaultSelector()
         self.start()
@@ -55,8 +57,10 @@ class Strangers(threading.Thread):
             now = time.monotonic()
             if first or now < self.until:
                 for kind in self.FROM:
-                    for _ in range(min(self.each - self.open[kind], 50)):
+                    back = [at for at in self.again[kind] if at > now]
+                    for _ in range(min(self.each - self.open[kind] - len(back), 50)):
                         self.connect(kind)
+                    self.again[kind] = back
                 first = any(self.counts[kind] < self.each for kind in self.FROM)
             elif not any(self.open.values()):
                 return
@@ -69,6 +73,7 @@ class Strangers(threading.Thread):
                     self.selector.unregister(key.fileobj)
                     key.fileobj.close()
                     self.open[key.data["kind"]] -= 1
+                    self.again[key.data["kind"]].append(now + 1)
             for key in list(self.selector.get_map().values()):
                 state = key.data
                 if state["kind"] != "slow" or now < state["next"] or state["sent"] >= len(PREAMBLE):
