@@ -310,8 +310,7 @@ static bool on_network(struct world *world, enum report_fault kind)
         pair(world, kind, a, b);
         return true;
     case FAULT_CLIENT_CUT:
-        pair(world, kind, a,
-             (uint8_t)(SIM_HOST_CLIENTS + below(world, world->clients_count)));
+        pair(world, kind, a, (uint8_t)(SIM_HOST_CLIENTS + below(world, world->clients_count)));
         return true;
     case FAULT_RESET_PEER:
         reset_some(world, CONNECTION_NODE);
@@ -369,9 +368,8 @@ static bool strike(struct world *world, enum report_fault kind)
     case FAULT_WIPE:
         return wipe(world, any_node(world));
     case FAULT_TRANSFER:
-        world->workload.ctl_slot = world->workload.formed
-                                       ? any_node(world)->slot
-                                       : world->workload.ctl_slot;
+        world->workload.ctl_slot =
+            world->workload.formed ? any_node(world)->slot : world->workload.ctl_slot;
         ctl_transfer(world, (uint8_t)below(world, world->nodes_count + 1));
         return true;
     case FAULT_CLIENT_KILL:

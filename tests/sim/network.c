@@ -261,9 +261,8 @@ struct handle network_dial(struct world *world, struct end from, uint8_t slot,
     link->stage = STAGE_DIALLING;
     link->role = role;
     link->ends[0] = from;
-    link->ends[1] = (struct end) {
-        .kind = END_NODE, .who = slot, .number = SIM_NO_CONNECTION, .host = slot
-    };
+    link->ends[1] =
+        (struct end) { .kind = END_NODE, .who = slot, .number = SIM_NO_CONNECTION, .host = slot };
     for (unsigned i = 0; i < HASH_BYTES; i += 8)
         bytes_put_u64(link->hash + i, random_u64(&world->random));
     struct handle handle = handle_of(world, link);

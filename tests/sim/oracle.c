@@ -133,9 +133,9 @@ static void record(struct sim_client *client, const struct wire_record *record)
     struct oracle_client *me = mine(client);
     uint64_t room = oracle_room(record->room, (struct slice) { client->name, client->name_len });
     world->report->records++;
-    SAY(world, "client %u: is shown index %" PRIu64 ", %.*s seq %" PRIu64 ", kind %u", client->number,
-        record->index, (int)record->room.len, (const char *)record->room.data, record->seq,
-        record->kind);
+    SAY(world, "client %u: is shown index %" PRIu64 ", %.*s seq %" PRIu64 ", kind %u",
+        client->number, record->index, (int)record->room.len, (const char *)record->room.data,
+        record->seq, record->kind);
     if (me->count && record->index <= me->shown[me->count - 1].index)
         sim_fail(world, "client %u: its stream goes back from index %" PRIu64 " to %" PRIu64,
                  client->number, me->shown[me->count - 1].index, record->index);
@@ -160,9 +160,9 @@ static void skipped(struct sim_client *client, const struct client_output *outpu
         me->skips = sim_must(realloc(me->skips, me->skips_capacity * sizeof *me->skips));
     }
     struct slice user = { client->name, client->name_len };
-    me->skips[me->skips_count++] = (struct oracle_skip) {
-        oracle_room(output->skipped.room, user), output->skipped.from, output->skipped.to
-    };
+    me->skips[me->skips_count++] =
+        (struct oracle_skip) { oracle_room(output->skipped.room, user), output->skipped.from,
+                               output->skipped.to };
     client->world->report->branches[BRANCH_SKIPPED]++;
 }
 
@@ -258,8 +258,8 @@ static void result(struct sim_client *client, const struct client_output *output
     if (id == 0 || !query->used || query->id != id - 1)
         sim_fail(client->world, "client %u: a result that nobody asked for", client->number);
     query->used = false;
-    SAY(client->world, "client %u: result of query n%u, code %d, flags %u", client->number,
-        id - 1, (int)output->result.result->code, output->result.result->flags);
+    SAY(client->world, "client %u: result of query n%u, code %d, flags %u", client->number, id - 1,
+        (int)output->result.result->code, output->result.result->flags);
     if (output->result.result->code == CODE_OK && output->result.result->kind == QUERY_HISTORY)
         history(client, query, output->result.result);
 }

@@ -30,7 +30,7 @@ void report_print(const struct report *report, double seconds)
            " acknowledged, %" PRIu64 " records shown, %" PRIu64 " faults\n",
            report->seeds, simulated / 3600, report->events, report->acknowledged, report->records,
            all);
-    printf("%.1f seeds/s, %.0f x real time\n", (double)report->seeds / seconds,
+    printf("%.1f seeds/s, %.0f x real time, of one core\n", (double)report->seeds / seconds,
            simulated / seconds);
     printf("faults:\n");
     for (unsigned i = 0; i < FAULT_KINDS; i++)

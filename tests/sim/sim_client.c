@@ -191,8 +191,8 @@ static void emit(void *ctx, const struct client_effect *effect)
         oracle_output(client, effect->output);
         break;
     case CLIENT_WAKE_AT:
-        client->wake_at = effect->wake_at_us == UINT64_MAX ? SIM_NEVER
-                                                           : effect->wake_at_us - MONO_US;
+        client->wake_at =
+            effect->wake_at_us == UINT64_MAX ? SIM_NEVER : effect->wake_at_us - MONO_US;
         break;
     case CLIENT_EXIT:
         sim_fail(world, "client %u: ends itself with status %d", client->number,

@@ -210,6 +210,8 @@ void sim_inode_sync(struct sim_disk *disk, struct inode *inode, bool all)
 {
     for (size_t i = 0; i < inode->pages_count; i++) {
         struct page *page = &inode->pages[i];
+        if (!page->dirty)
+            continue;
         for (unsigned s = 0; s < PAGE_SECTORS; s++)
             if (page->dirty & 1u << s && (all || random_below(&disk->random, 2)))
                 sector_copy(page, s, true);
@@ -225,6 +227,8 @@ static void inode_forget(struct inode *inode)
 {
     for (size_t i = 0; i < inode->pages_count; i++) {
         struct page *page = &inode->pages[i];
+        if (page->now == page->synced)
+            continue;
         for (unsigned s = 0; s < PAGE_SECTORS; s++)
             if (!(page->dirty & 1u << s))
                 sector_copy(page, s, false);

@@ -185,8 +185,8 @@ static void checkpoint_begin(struct sim_node *node, const struct effect *effect)
 
 static void job_checkpoint(struct sim_node *node, const struct job *job)
 {
-    enum ft_error error = store_checkpoint(node->store, job->index,
-                                           (struct slice) { job->state, job->state_len });
+    enum ft_error error =
+        store_checkpoint(node->store, job->index, (struct slice) { job->state, job->state_len });
     if (error == FT_ERROR_MISSING)
         sim_fail(node->world, "node %u: checkpoint at %" PRIu64 " beyond what is durable here",
                  node->slot, job->index);

@@ -34,8 +34,7 @@ uint64_t sim_node_wall(const struct sim_node *node)
 {
     uint64_t since = node->world->now - node->drift_since_us;
     int64_t drift = (int64_t)since / 1000 * node->drift_ppm / 1000;
-    return UINT64_C(1700000000) * SIM_S + node->world->now + node->wall_offset_us +
-           (uint64_t)drift;
+    return UINT64_C(1700000000) * SIM_S + node->world->now + node->wall_offset_us + (uint64_t)drift;
 }
 
 static struct now node_now(const struct sim_node *node)
@@ -202,8 +201,8 @@ void sim_node_boot(struct sim_node *node)
     bytes_put_u64(options.fresh_identity, random_u64(&world->random));
     bytes_put_u64(options.fresh_identity + 8, random_u64(&world->random));
     if (!world->faults.over && random_below(&world->random, 12) == 0)
-        sim_disk_die_at(node->disk, sim_disk_operations(node->disk) + 1 +
-                                        random_below(&world->random, 8));
+        sim_disk_die_at(node->disk,
+                        sim_disk_operations(node->disk) + 1 + random_below(&world->random, 8));
     struct store_recovery recovery;
     char why[256] = "";
     enum ft_error error = store_open(&node->store, &options, &recovery, why, sizeof why);

@@ -13,9 +13,9 @@
 struct fact {
     uint64_t index;
     uint64_t seq;
-    uint64_t room; /* as oracle_room */
-    uint32_t op;   /* number + 1; 0: an event */
-    uint32_t number; /* of the room */
+    uint64_t room;    /* as oracle_room */
+    uint32_t op;      /* number + 1; 0: an event */
+    uint32_t number;  /* of the room */
     uint64_t members; /* bit per account */
 };
 
@@ -125,8 +125,7 @@ static void read_log(struct truth *truth, struct sim_node *node, bool first)
                      (int)error);
         for (size_t at = 0; at < len;) {
             struct entry entry;
-            if (entry_parse(&entry, &crypto_sim, NULL, world->buffer + at, len - at) !=
-                ENTRY_WHOLE)
+            if (entry_parse(&entry, &crypto_sim, NULL, world->buffer + at, len - at) != ENTRY_WHOLE)
                 sim_fail(world, "node %u: no entry at %" PRIu64, node->slot, index);
             uint64_t end = entry.first + entry.count - 1;
             uint64_t tag = bytes_get_u64(entry.chain) | 1;
@@ -181,8 +180,8 @@ static void check_stream(struct truth *truth, const struct sim_client *client)
             continue;
         const struct oracle_shown *record = &shown->shown[at++];
         /* Of who left and came back often, the earliest times become one (chat.h). */
-        if (!due && !chat_was_member(chat_membership(truth->chat, account, fact->number),
-                                     fact->index))
+        if (!due &&
+            !chat_was_member(chat_membership(truth->chat, account, fact->number), fact->index))
             sim_fail(world, "client %u was shown index %" PRIu64 " and is no member there",
                      client->number, fact->index);
         if (record->seq != fact->seq || record->room != fact->room || record->op != fact->op)

@@ -161,7 +161,8 @@ void workload_work(struct sim_client *client)
     }
     if (client->epoch == epoch)
         world_plan(world, HAPPEN_CLIENT_WORK,
-                   world->now + 1 + random_below(&world->random, 2 * client->pace_us * client->burst),
+                   world->now + 1 +
+                       random_below(&world->random, 2 * client->pace_us * client->burst),
                    client->number, 0, client->epoch);
 }
 

@@ -277,8 +277,8 @@ static void describe(struct world *world)
         }
         struct raft_view view = raft_view(node_raft(node->node));
         fprintf(stderr,
-                "  node %u: role %d, term %" PRIu64 ", leader %u, commit %" PRIu64
-                ", last %" PRIu64 ", durable %" PRIu64 ", applied %" PRIu64 ", voters %u%s%s\n",
+                "  node %u: role %d, term %" PRIu64 ", leader %u, commit %" PRIu64 ", last %" PRIu64
+                ", durable %" PRIu64 ", applied %" PRIu64 ", voters %u%s%s\n",
                 slot, (int)view.role, view.term, view.leader, view.commit, view.last_index,
                 view.durable, node_applied(node->node),
                 raft_config_voters(raft_latest_config(node_raft(node->node))),
