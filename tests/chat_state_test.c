@@ -249,6 +249,17 @@ static enum chat_code reply(uint32_t device, const char *room, uint64_t to)
                                       .reply_to = to });
 }
 
+/* As the node that takes it stamps it: whatever the others' settings, all refuse it. */
+static enum chat_code over_long(uint32_t device, const char *room)
+{
+    return town_do(&town, device,
+                   (struct command) { .kind = COMMAND_POST,
+                                      .over_long = true,
+                                      .room = text_of(room),
+                                      .text = text_of("long"),
+                                      .salt = (const uint8_t *)"12345678" });
+}
+
 static void posts_and_reads(void **state)
 {
     (void)state;
@@ -258,6 +269,7 @@ static void posts_and_reads(void **state)
     assert_int_equal(town_post(&town, alice, "#ops", "\xed\xa0\x80"), CODE_NOT_UTF8);
     assert_int_equal(town_post(&town, alice, "#nope", "x"), CODE_UNKNOWN_ROOM);
     assert_int_equal(town_post(&town, alice, "", "x"), CODE_BAD_NAME);
+    assert_int_equal(over_long(alice, "#ops"), CODE_TOO_LONG);
     for (uint64_t i = 1; i <= 5; i++) {
         assert_int_equal(town_post(&town, alice, "#ops", "x"), CODE_OK);
         assert_int_equal(town.applied.answer.room_seq, i);

@@ -119,7 +119,9 @@ bool command_decode(struct command *command, struct slice body)
         command->device = read_u32(&reader);
         command->seq = read_u64(&reader);
         command->beyond = read_u8(&reader);
-        command->account = read_u32(&reader);
+        uint32_t stamp = read_u32(&reader);
+        command->account = stamp & ~COMMAND_OVER_LONG;
+        command->over_long = (stamp & COMMAND_OVER_LONG) != 0;
         command->tag = read_u64(&reader);
         if (reader.bad || !device_fields_hold(command))
             return false;
@@ -222,7 +224,7 @@ size_t command_encode(const struct command *command, uint8_t *out, size_t capaci
         write_u32(&writer, command->device);
         write_u64(&writer, command->seq);
         write_u8(&writer, command->beyond);
-        write_u32(&writer, command->account);
+        write_u32(&writer, command->account | (command->over_long ? COMMAND_OVER_LONG : 0));
         write_u64(&writer, command->tag);
     } else {
         write_u64(&writer, command->nonce);

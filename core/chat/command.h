@@ -13,7 +13,8 @@
  *                    the client
  *     account u32    stamped, like the tag, by the node that takes the command (zeros from the
  *     tag u64        client): whose it is, and the first 8 bytes of the device's key; so that a
- *                    post can be shown for ever, also when its device has ended
+ *                    post can be shown for ever, also when its device has ended. The account's top
+ *                    bit: this post is longer than [limits] of the node that took it
  *   the other kinds go on with:
  *     nonce u64      names this command to the node that waits for its answer
  *   then the content, by kind (string8, string16: length before the bytes):
@@ -47,6 +48,7 @@ enum {
     COMMAND_ACCOUNT_AT = 14,
     COMMAND_HEAD_BYTES = 26,
 };
+#define COMMAND_OVER_LONG UINT32_C(0x80000000)
 
 enum command_kind {
     COMMAND_GENESIS = 1,
@@ -83,6 +85,7 @@ struct command {
     uint64_t seq;
     uint8_t beyond;
     uint32_t account; /* stamped by the node */
+    bool over_long;   /* stamped by the node: refused, by every node alike */
     uint64_t tag;
     struct slice content; /* of a device command: what the digest covers, without the kind */
     struct slice room;

@@ -28,6 +28,8 @@ enum chat_code post_apply(struct step *step)
     if (!chat->genesis.formed)
         return CODE_FORMING;
     enum chat_code code = text_check(command->text, LIMIT_TEXT_BYTES);
+    if (code == CODE_OK && command->over_long)
+        code = CODE_TOO_LONG;
     if (code != CODE_OK)
         return code;
     uint32_t peer = 0;

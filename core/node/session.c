@@ -168,11 +168,17 @@ static enum chat_code may_take(struct node *node, const struct session *session,
     return CODE_OK;
 }
 
-static void stamp(struct node *node, const struct session *session, uint8_t *body)
+/* Also what this node's settings say of it: the log's readers need not have the same ones. */
+static void stamp(struct node *node, const struct session *session, const struct command *command,
+                  uint8_t *body)
 {
     const struct chat_device *device = chat_device(node->chat, session->device);
     CHECK(device && device->account == session->account);
-    bytes_put_u32(body + COMMAND_ACCOUNT_AT, session->account);
+    CHECK(session->account < COMMAND_OVER_LONG);
+    bool over_long =
+        command->kind == COMMAND_POST && command->text.len > node->options.message_bytes;
+    bytes_put_u32(body + COMMAND_ACCOUNT_AT,
+                  session->account | (over_long ? COMMAND_OVER_LONG : 0));
     memcpy(body + COMMAND_ACCOUNT_AT + 4, device->key, 8);
 }
 
@@ -183,7 +189,7 @@ static void take_command(struct node *node, struct session *session, const struc
     if (refusal.code == CODE_OK) {
         uint8_t *copy = node->scratch;
         memcpy(copy, body.data, body.len);
-        stamp(node, session, copy);
+        stamp(node, session, command, copy);
         struct queue_item item = { .device = command->device,
                                    .account = session->account,
                                    .seq = command->seq,

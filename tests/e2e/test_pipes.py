@@ -96,8 +96,6 @@ def test_send_says_what_was_refused(ops):
     assert texts.count("good") == 1 and not any("x" * 100 in text for text in texts)
 
 
-@pytest.mark.xfail(strict=True, reason="what is queued before the first ready is not held to "
-                   "message_bytes: no node checks it")
 def test_send_refuses_what_is_over_long(ops):
     cluster, _ = ops
     done = run(cluster, "bob", "--room", "#ops", "--send", stdin="y" * 5000 + "\n")
