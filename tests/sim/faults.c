@@ -332,6 +332,8 @@ static bool on_client(struct world *world, enum report_fault kind, struct sim_cl
 {
     if (!client)
         return false;
+    if (kind == FAULT_CLIENT_OLD_COPY)
+        return sim_client_old_copy(client);
     if (kind == FAULT_CLIENT_KILL) {
         sim_client_die(client);
     } else if (kind == FAULT_CLIENT_MID_EFFECTS) {
@@ -375,6 +377,7 @@ static bool strike(struct world *world, enum report_fault kind)
     case FAULT_CLIENT_KILL:
     case FAULT_CLIENT_MID_EFFECTS:
     case FAULT_CLIENT_PAUSE:
+    case FAULT_CLIENT_OLD_COPY:
         return on_client(world, kind, any_client(world));
     default:
         return on_node(world, kind, any_up(world));

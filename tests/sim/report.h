@@ -33,6 +33,7 @@
     X(CLIENT_KILL, "client killed")                                                                \
     X(CLIENT_MID_EFFECTS, "client killed between two effects")                                     \
     X(CLIENT_PAUSE, "client paused")                                                               \
+    X(CLIENT_OLD_COPY, "client's folder replaced by an old copy")                                  \
     X(TRANSFER, "leadership transferred by ctl")                                                   \
     X(WIPE, "node's folder wiped")
 
@@ -60,6 +61,7 @@
     X(GOAWAY, "stopped by itself after SIGTERM")                                                   \
     X(HISTORY, "history read checked")                                                             \
     X(SKIPPED, "catch-up told as skipped")                                                         \
+    X(NEW_DEVICE, "client made a new device after a conflict")                                     \
     X(RECONNECT, "client logged in again")
 
 enum report_fault {

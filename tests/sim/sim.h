@@ -340,6 +340,9 @@ struct sim_client {
 
     struct saved saved;
     struct saved staged; /* of a device that is not taken yet */
+    struct saved copy;   /* somebody kept one */
+    bool has_copy;
+    bool went_back; /* its folder was an old copy once: it cannot know what it did after that */
     bool staging;
     bool has_done; /* a DONE that is not saved yet */
     uint64_t done_number, done_seq;
@@ -370,6 +373,8 @@ void sim_client_create(struct world *world, uint8_t number);
 void sim_client_free(struct sim_client *client);
 void sim_client_boot(struct sim_client *client);
 void sim_client_die(struct sim_client *client);
+/* Keeps a copy of its folder; the next time it dies and comes back with that. */
+bool sim_client_old_copy(struct sim_client *client);
 void sim_client_pause(struct sim_client *client, bool pause);
 void sim_client_tick(struct sim_client *client);
 void sim_client_save(struct sim_client *client);
@@ -558,6 +563,7 @@ void oracle_put(struct sim_client *client, struct slice id);
 uint32_t oracle_ask(struct sim_client *client, uint8_t room, bool newest);
 void oracle_output(struct sim_client *client, const struct client_output *output);
 void oracle_restarted(struct sim_client *client);
+void oracle_went_back(struct sim_client *client);
 /* Nothing that anybody asked for is open any more. */
 bool oracle_settled(const struct world *world);
 /* "n12 ..." -> 13; 0: not one of ours. */

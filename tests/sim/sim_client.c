@@ -65,6 +65,7 @@ void sim_client_free(struct sim_client *client)
 {
     forget_process(client);
     entries_free(&client->saved);
+    entries_free(&client->copy);
 }
 
 /* --- the folder --------------------------------------------------------------------------------*/
@@ -87,6 +88,19 @@ static void put(struct saved *saved, const struct client_entry *from)
     saved->last_number = from->number;
     if (from->seq)
         saved->last_seq = from->seq;
+}
+
+static void copy_folder(struct saved *to, const struct saved *from)
+{
+    *to = *from;
+    struct saved_entry **at = &to->entries;
+    for (const struct saved_entry *entry = from->entries; entry; entry = entry->next) {
+        size_t size = sizeof *entry + entry->id_len + entry->body_len;
+        *at = sim_must(malloc(size));
+        memcpy(*at, entry, size);
+        at = &(*at)->next;
+    }
+    *at = NULL;
 }
 
 /* A new device and its outbox take the place of the old ones in one step. */
@@ -162,6 +176,7 @@ static void emit(void *ctx, const struct client_effect *effect)
         break;
     case CLIENT_NEW_DEVICE:
         client->made_device = true;
+        world->report->branches[BRANCH_NEW_DEVICE]++;
         break;
     case CLIENT_DEVICE_ENROLLED:
         client->saved.device = effect->enrolled.device;
@@ -301,6 +316,25 @@ void sim_client_die(struct sim_client *client)
     world_plan(world, HAPPEN_CLIENT_BOOT,
                world->now + random_between(&world->random, 10 * SIM_MS, 3 * SIM_S), client->number,
                0, client->epoch);
+}
+
+bool sim_client_old_copy(struct sim_client *client)
+{
+    if (!client->has_copy || client->saved.last_seq == client->copy.last_seq) {
+        entries_free(&client->copy);
+        copy_folder(&client->copy, &client->saved);
+        client->has_copy = true;
+        return false;
+    }
+    SAY(client->world, "client %u: its folder is replaced by an old copy", client->number);
+    sim_client_die(client);
+    entries_free(&client->saved);
+    client->saved = client->copy;
+    client->copy = (struct saved) { 0 };
+    client->has_copy = false;
+    client->went_back = true;
+    oracle_went_back(client);
+    return true;
 }
 
 void sim_client_tick(struct sim_client *client)
