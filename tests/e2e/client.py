@@ -157,6 +157,13 @@ class Person:
                 return ack
         return None
 
+    def online(self):
+        """By what it was told last."""
+        for _, _, event in reversed(self.events):
+            if event["event"] in ("ready", "offline"):
+                return event["event"] == "ready"
+        return False
+
     def finals(self):
         """How many final acks there were."""
         return sum(event["event"] == "ack" and event["status"] in FINAL

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from client import Oracle
-from cluster import FULL, PATIENCE
+from cluster import FULL, PATIENCE, wait_for
 
 DOWN_S = 2.5            # longer than any election
 COUNTS_S = 1.5          # what was sent so long after the fault is waited for before the repair
@@ -128,11 +128,12 @@ def test_all_three_killed_at_once(three):
     for _ in talk.rounds():
         cluster.wait_healthy_enough()
         enough = talk.posts() + 50
-        people[0].wait("some posts", lambda: talk.posts() > enough)
-        heard = {person: len(person.events) for person in people}
+        wait_for("some posts", lambda: talk.posts() > enough)
+        for person in people:
+            person.wait("to be online", person.online)
         cluster.kill(*cluster.ids)
         for person in people:  # what was on its way to them is told before this
-            person.wait_event("offline", since=heard[person])
+            person.wait("to be offline", lambda: not person.online())
         committed = [person.finals() for person in people]
         time.sleep(DOWN_S if FULL else 1)
         assert committed == [person.finals() for person in people], "committed with nobody there"
