@@ -91,6 +91,7 @@ void outbox_start(struct client *client, const struct client_recovered *recovere
     }
     CHECK(client->last_seq <= recovered->last_seq);
     client->last_number = recovered->last_number;
+    client->recovered_number = recovered->last_number;
     client->last_seq = recovered->last_seq;
     client->known_seq = recovered->last_seq;
 }
@@ -276,6 +277,18 @@ void outbox_online(struct client *client, uint64_t last)
         struct outbox_entry *entry = entry_at(client, i);
         entry->moving |= !entry->sent && !entry->refused;
     }
+}
+
+bool outbox_unsure(const struct client *client)
+{
+    for (uint32_t i = 0; i < client->count; i++) {
+        const struct outbox_entry *entry = entry_at(client, i);
+        if (entry->number > client->recovered_number)
+            return false;
+        if (entry->sent && !entry->finished)
+            return true;
+    }
+    return false;
 }
 
 /* --- Answers --------------------------------------------------------------------------------- */

@@ -18,7 +18,7 @@
 #include "core/random.h"
 
 enum {
-    CLIENT_MS = 1000,        /* in microseconds */
+    CLIENT_MS = 1000, /* in microseconds */
     CLIENT_S = 1000 * CLIENT_MS,
     CLIENT_JITTER_US = 50 * CLIENT_MS,
     CLIENT_BACKOFF_FIRST_US = 50 * CLIENT_MS,
@@ -87,6 +87,7 @@ struct client_query {
     bool has_after;
     bool sent;
     bool done;
+    bool unsure; /* asked while outbox_unsure: what it finds may be less than was acknowledged */
     uint16_t limit;
     uint64_t before;
     uint64_t after;
@@ -158,10 +159,11 @@ struct client {
     uint32_t waiting; /* places not acked */
     uint64_t last_number;
     uint64_t last_seq;
-    uint64_t known_seq; /* highest that may be consumed by what we know */
-    uint64_t done_seq;  /* SAVED: the node may forget */
-    bool renew;         /* the device is not ours alone, or at its end */
-    uint64_t retry_at;  /* 0: not waiting */
+    uint64_t recovered_number; /* of the last place that an earlier run left */
+    uint64_t known_seq;        /* highest that may be consumed by what we know */
+    uint64_t done_seq;         /* SAVED: the node may forget */
+    bool renew;                /* the device is not ours alone, or at its end */
+    uint64_t retry_at;         /* 0: not waiting */
     uint64_t retry_us_now;
     uint64_t nacked; /* the last NACK's seq, until an answer comes */
     bool dirty;      /* put and not synced */
@@ -224,6 +226,9 @@ void outbox_input(struct client *client, const struct client_op *op,
                   const struct client_effects *out);
 bool outbox_has_room(const struct client *client);
 void outbox_online(struct client *client, uint64_t last);
+/* An earlier run may have shown the ack of a place that it left, and died before it noted so: until that is answered
+ * again, nobody knows how far a node must be to know all that was acknowledged. */
+bool outbox_unsure(const struct client *client);
 bool outbox_answer(struct client *client, struct slice message, const struct client_effects *out);
 void outbox_nack(struct client *client, uint64_t expected);
 void outbox_saved(struct client *client, uint64_t seq);

@@ -122,6 +122,7 @@ void query_pump(struct client *client, const struct client_effects *out)
         if (query->sent || query->done)
             continue;
         query->sent = true;
+        query->unsure = outbox_unsure(client);
         struct wire_query message = {
             .id = client->query_first_id + i,
             .kind = query->kind,
@@ -162,6 +163,8 @@ bool query_result(struct client *client, struct slice message, const struct clie
         show_error(query_id(client, query), result.code, out);
         return true;
     }
+    if (query->unsure)
+        result.flags |= RESULT_STALE;
     struct client_output output = { .kind = CLIENT_OUT_RESULT };
     output.result.id = query_id(client, query);
     output.result.result = &result;
