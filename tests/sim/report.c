@@ -30,6 +30,7 @@ void report_print(const struct report *report, double seconds)
            " acknowledged, %" PRIu64 " records shown, %" PRIu64 " faults\n",
            report->seeds, simulated / 3600, report->events, report->acknowledged, report->records,
            all);
+    printf("%" PRIu64 " seeds with fewer than 500 acknowledged or 10 faults\n", report->thin);
     printf("%.1f seeds/s, %.0f x real time, of one core\n", (double)report->seeds / seconds,
            simulated / seconds);
     printf("faults:\n");

@@ -84,6 +84,7 @@ struct report {
     uint64_t events;
     uint64_t acknowledged;
     uint64_t records;
+    uint64_t thin; /* seeds with fewer than 500 acknowledged operations or 10 faults */
     uint64_t faults[FAULT_KINDS];
     uint64_t branches[BRANCHES];
 };

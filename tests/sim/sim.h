@@ -2,9 +2,9 @@
  * from one seed.
  *
  * Reading order: world.c (time, the heap of what comes next, one seed from start to end),
- * network.c, sim_node.c and sim_effect.c (a server's process), sim_client.c (a client's), workload.c
- * (what the clients do), faults.c, then the judges: invariants.c after each turn of a node, oracle.c
- * and verdict.c from the clients' side; report.c counts.
+ * network.c, sim_node.c, sim_turn.c and sim_effect.c (a server's process), sim_client.c (a
+ * client's), workload.c (what the clients do), faults.c, then the judges: invariants.c after each
+ * turn of a node, oracle.c and verdict.c from the clients' side; report.c counts.
  *
  * Nothing here looks at a clock or at the system's randomness: the same seed gives the same run, and
  * each effect goes into a hash that says so. Times are microseconds of the world, from 0. Whoever
@@ -166,7 +166,7 @@ void network_dial_late(struct world *world, const struct happening *happening);
 void network_free(struct network *network);
 uint64_t network_latency(struct world *world);
 
-/* --- sim_node.c, sim_effect.c ------------------------------------------------------------------*/
+/* --- sim_node.c, sim_turn.c, sim_effect.c ------------------------------------------------------------------*/
 
 enum item_kind {
     ITEM_FLUSHED,
@@ -283,6 +283,8 @@ void sim_node_boot(struct sim_node *node);
 enum death { DEATH_KILL, DEATH_POWER, DEATH_EXIT };
 void sim_node_die(struct sim_node *node, enum death death);
 void sim_node_turn(struct sim_node *node);
+void sim_node_step(struct sim_node *node, const struct node_event *event);
+struct now sim_node_now(const struct sim_node *node);
 void sim_node_want_turn(struct sim_node *node, uint64_t at);
 void sim_node_put(struct sim_node *node, struct item *item);
 struct item *sim_item(enum item_kind kind, size_t len);

@@ -9,6 +9,7 @@
 #include "tests/sim/sim.h"
 
 enum { CALM_LIMIT_US = 120000000, CALM_AFTER_US = 3000000, LOOK_US = 200000 };
+enum { THIN_OPERATIONS = 500, THIN_FAULTS = 10, THIN_MORE_US = 180000000 };
 
 bool sim_transcript;
 
@@ -325,6 +326,12 @@ static void calm(struct world *world)
     }
 }
 
+/* Too little has happened to call it a seed. */
+static bool is_thin(const struct world *world)
+{
+    return world->oracle.acknowledged < THIN_OPERATIONS || world->faults.counted < THIN_FAULTS;
+}
+
 uint64_t world_run(uint64_t seed, struct report *report)
 {
     struct world *world = sim_must(calloc(1, sizeof *world));
@@ -344,9 +351,12 @@ uint64_t world_run(uint64_t seed, struct report *report)
     workload_start(world);
     faults_start(world);
     run_until(world, world->load_us);
+    while (is_thin(world) && world->now < world->load_us + THIN_MORE_US)
+        run_until(world, world->now + SIM_S);
     calm(world);
     verdict(world);
     report->seeds++;
+    report->thin += is_thin(world);
     report->simulated_us += world->now;
     report->events += world->events;
     uint64_t hash = world->effects_hash;
