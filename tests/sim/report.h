@@ -49,8 +49,7 @@
     X(TERM_UNCOMMITTED, "term changed over uncommitted entries")                                   \
     X(VOTE_SAVED, "vote saved")                                                                    \
     X(PROMOTED, "learner promoted")                                                                \
-    X(PEER_NACK, "gap refused to another node")                                                    \
-    X(NACK, "gap refused to a client")                                                             \
+    X(NACK, "gap refused to a node or client")                                                     \
     X(REPEATED_ACK, "ack repeated after a client's crash")                                         \
     X(REJECTED, "command refused by apply")                                                        \
     X(NO_SPACE, "flush refused by a full disk")                                                    \

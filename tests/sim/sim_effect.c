@@ -310,7 +310,7 @@ static uint8_t type_of(const struct effect *effect)
 static void connection_send(struct sim_node *node, const struct effect *effect)
 {
     node->world->report->branches[BRANCH_NACK] += type_of(effect) == WIRE_NACK;
-    node->world->report->branches[BRANCH_PEER_NACK] += type_of(effect) == WIRE_PEER_NACK;
+    node->world->report->branches[BRANCH_NACK] += type_of(effect) == WIRE_PEER_NACK;
     CHECK(effect->send.connection < SIM_CONNECTIONS);
     struct handle handle = node->connections[effect->send.connection];
     network_send(node->world, handle, 1, effect->send.parts, effect->send.parts_count);
@@ -380,7 +380,7 @@ void sim_node_emit(void *ctx, const struct effect *effect)
         dial(node, effect->send.slot);
         break;
     case EFFECT_PEER_SEND:
-        world->report->branches[BRANCH_PEER_NACK] += type_of(effect) == WIRE_PEER_NACK;
+        world->report->branches[BRANCH_NACK] += type_of(effect) == WIRE_PEER_NACK;
         invariants_peer_send(node, effect);
         network_send(world, node->peers[effect->send.slot], 0, effect->send.parts,
                      effect->send.parts_count);
