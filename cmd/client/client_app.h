@@ -51,6 +51,7 @@ struct client_setup {
 struct app {
     struct client_setup *setup;
     struct client *client;
+    void *client_memory; /* where it lives */
     struct client_state *state;
     struct loop *loop;
     struct channels *channels;

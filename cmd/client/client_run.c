@@ -372,7 +372,7 @@ static void start(struct app *app)
 {
     const struct client_setup *setup = app->setup;
     size_t size = client_memory(&client_limits_default);
-    void *memory = malloc(size);
+    void *memory = app->client_memory = malloc(size);
     CHECK(memory != NULL);
     uint64_t seed;
     randombytes_buf(&seed, sizeof seed);
@@ -435,7 +435,9 @@ int client_run(struct client_setup *setup)
         pthread_join(app->worker, NULL);
     io_stop(app);
     channels_destroy(app->channels);
+    loop_destroy(app->loop);
     state_close(app->state);
+    free(app->client_memory);
     sodium_memzero(app, sizeof *app);
     free(app);
     return status;
