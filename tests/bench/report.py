@@ -74,7 +74,8 @@ def sizes(found):
          "16 MiB", "etcd 486, NATS 26"),
         ("with %s posts, started again" % thousands(found["posts"]),
          "%.1f MiB" % found["restarted_mib"], "16 MiB", ""),
-        ("memory for a logged-in, idle, encrypted connection (%d)" % found["idle"],
+        ("memory of a node for each of %d logged-in, idle, encrypted connections, their accounts "
+         "included" % (found["idle"] // 3),
          "%.1f KiB" % (found["connection_bytes"] / 1024), "1.5 KiB",
          "etcd 69, NATS 19, ngircd 2.7 (plain text)"),
         ("cold start of all three nodes to the first acknowledgement",
