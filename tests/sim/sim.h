@@ -266,6 +266,7 @@ struct sim_node {
     uint64_t seen_commit;
     uint64_t seen_term;
     uint64_t seen_applied;
+    uint64_t led_term; /* it led this term at the end of its last turn; 0: none */
     uint64_t recovered_last;
     uint64_t seen_last;
     uint64_t seen_last_tag;
