@@ -256,7 +256,9 @@ static void check_durable(struct sim_node *node, const struct raft *raft, uint64
                           uint64_t tag)
 {
     struct world *world = node->world;
-    const struct raft_config *config = raft_latest_config(raft);
+    /* Committed first, a voter added after it in the same turn: the majority was that of the configuration before. */
+    const struct raft_config *config =
+        raft->config.index > index ? &raft->previous : raft_latest_config(raft);
     unsigned voters = 0;
     unsigned durable = 0;
     for (unsigned i = 0; i < config->count; i++) {
