@@ -161,7 +161,6 @@ def sizes(folder, posts, idle):
             cluster.form()
             time.sleep(1)
             found["idle_mib"] = rss_mib(cluster)
-            found["connection_bytes"] = idle_connections(cluster, idle)
             load = bench("--live", "--config", cluster.ini, "--posts", posts, folder=place)
             found["posts_per_s"] = load["posts_per_s"]
             cluster.wait_healthy()
@@ -172,6 +171,7 @@ def sizes(folder, posts, idle):
             found["cold_start_s"] = [cold_start(cluster, person) for _ in range(3)]
             cluster.wait_healthy()
             found["restarted_mib"] = rss_mib(cluster)
+            found["connection_bytes"] = idle_connections(cluster, idle)
         finally:
             if person:
                 person.close()

@@ -97,7 +97,7 @@ def text(found):
              "Three nodes, the load and the measuring share these cores, over loopback. Other work "
              "on the machine while it ran: load", "average %.1f before, %.1f after (the bench itself "
              "is in the second). %s" % (found["load_before"], found["load_after"], found["remark"]),
-             "", "The machine itself, in the same minutes: fdatasync of 4 KiB over a zero-written "
+             "", "The machine itself (the best of three takings, between the others): fdatasync of 4 KiB over a zero-written "
              "file p50 **%.0f us**, p99 %.0f us; a" % (limits["fdatasync_4k_p50_us"],
                                                      limits["fdatasync_4k_p99_us"]),
              "loopback round trip of 128 bytes that wakes a sleeper on another core p50 **%.0f us**,"
