@@ -117,8 +117,12 @@ static void completed(struct server *server, const struct store_completion *done
             server_log(server, "warn", "event=checkpoint_failed");
         return;
     case STORE_DONE_PREPARE:
-        server_log(server, done->error ? "alarm" : "info",
-                   done->error ? "event=disk_full" : "event=disk_has_space");
+        if (done->error == FT_ERROR_SPACE)
+            server_log(server, "alarm", "event=disk_full");
+        else if (done->error)
+            server_log(server, "warn", "event=segment_not_prepared why=\"it is tried again\"");
+        else
+            server_log(server, "info", "event=disk_has_space");
         return;
     }
     server_step(server, &event);
