@@ -35,6 +35,10 @@ def test_clients_and_leader_killed_at_random(make_cluster, make_person):
         cluster.start(leader)
     talk.end()
     lost = sum(person.settle("#ops") for person in people)
+    posts = sum(len(person.sent) for person in people)
+    for person in people:  # the others' last posts may still be on their way
+        wait_for("the whole stream of " + person.user,
+                 lambda: max(m["seq"] for m in person.messages("#ops")) == posts)
     for person in people:
         assert person.quit()[0] == 0
     oracle = Oracle(cluster, people, ["#ops"])
