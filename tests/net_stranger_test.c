@@ -409,7 +409,7 @@ static void write_that_fails_leaves_reading(void **state)
 static void lingering_ends(void **state)
 {
     (void)state;
-    reopen(&(struct channels_config) { .linger_us = 1000 });
+    reopen(&(struct channels_config) { .linger_us = 100000 });
     for (int kind = 0; kind < 3; kind++) {
         struct stranger stranger;
         uint8_t frame[64], byte[128];

@@ -195,6 +195,8 @@ static void the_log_thread_has_files_of_its_own(void **state)
 static void a_second_process_is_locked_out(void **state)
 {
     (void)state;
+    if (getenv("UNDER_VALGRIND"))
+        skip(); /* in the child it would call leaks what only the parent can free */
     struct real real = { 0 };
     real_start(&real);
     fflush(NULL);
