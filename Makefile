@@ -182,7 +182,7 @@ e2e: deps
 # (Possibly lost: the thread-local block of a detached worker that is still there at the end.)
 valgrind: deps
 	@$(MAKE) --no-print-directory $(tests:%=build/native/test/%)
-	@for test in $(tests); do echo "valgrind: $$test"; UNDER_VALGRIND=1 timeout 300 valgrind -q --error-exitcode=9 --leak-check=full \
+	@for test in $(tests); do echo "valgrind: $$test"; UNDER_VALGRIND=1 timeout 1800 valgrind -q --error-exitcode=9 --leak-check=full \
 	    --show-leak-kinds=definite,indirect --errors-for-leak-kinds=definite,indirect \
 	    build/native/test/$$test >build/valgrind.log 2>&1 || { tail -30 build/valgrind.log; exit 1; }; done
 .PHONY: e2e valgrind
