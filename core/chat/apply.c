@@ -128,6 +128,7 @@ static void apply_of_device(struct step *step)
     if (!device)
         return;
     uint64_t digest = command_digest(command, chat->crypto);
+    applied->digest = digest;
     applied->device = command->device;
     applied->account = step->account = device->shown.account;
     applied->result = look_up(chat, device, command->seq, digest, &applied->answer);

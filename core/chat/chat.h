@@ -59,6 +59,7 @@ struct chat_applied {
     enum chat_result result;
     struct command command; /* decoded; borrowed from the body */
     struct chat_answer answer;
+    uint64_t digest;  /* of a device command: command_digest */
     uint32_t account; /* who did it (ENROL: the account) */
     uint32_t device;  /* ENROL: the device that resulted */
     /* A post or a room event took place (first time only): remember its place, tell the members. */

@@ -16,7 +16,7 @@ static void answer_device(struct node *node, const struct chat_applied *applied,
         return;
     struct chat_answer answer = applied->answer;
     /* Another content under the same seq: a conflict, or given up, which the chat knows. */
-    if (item.digest != command_digest(&applied->command, node->options.crypto) &&
+    if (item.digest != applied->digest &&
         chat_look_up_answer(node->chat, item.device, item.seq, item.digest, &answer) !=
             CHAT_REPEATED)
         answer = (struct chat_answer) { .code = CODE_CONFLICT };

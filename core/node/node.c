@@ -35,9 +35,8 @@ static struct raft_options raft_options_of(const struct node_options *options)
 }
 
 /* A checkpoint holds the chat's state and raft's, which is mostly one term start per leadership. */
-static size_t checkpoint_room(const struct node_options *options, size_t chat_bytes)
+static size_t checkpoint_room(size_t chat_bytes)
 {
-    (void)options;
     return chat_bytes + (size_t)LIMIT_LOG_TERMS * 16 + 4096;
 }
 
@@ -86,7 +85,7 @@ size_t node_memory(const struct node_options *options)
 {
     struct arena arena = { NULL, 0 };
     (void)lay_out(&arena, options);
-    return arena.used + checkpoint_room(options, chat_memory(&options->chat));
+    return arena.used + checkpoint_room(chat_memory(&options->chat));
 }
 
 struct node *node_init(void *memory, const struct node_options *options,
@@ -97,7 +96,7 @@ struct node *node_init(void *memory, const struct node_options *options,
     CHECK(options->recent_bytes >= 4 * LIMIT_COMMAND_BYTES);
     struct arena arena = { memory, 0 };
     struct node *node = lay_out(&arena, options);
-    node->checkpoint_bytes = checkpoint_room(options, chat_memory(&options->chat));
+    node->checkpoint_bytes = checkpoint_room(chat_memory(&options->chat));
     node->checkpoint = arena.memory + arena.used;
     random_seed(&node->random, options->seed);
     node->nonce = random_u64(&node->random);

@@ -71,7 +71,6 @@ struct session {
     uint32_t device;
     uint32_t next_of_account; /* session number + 1; 0: end */
     uint8_t slot;             /* nodes: whose, after HELLO */
-    bool sent_something;      /* since the last DRAINED */
     bool deadline_moved;      /* a stranger's, once */
     uint8_t attempts;         /* messages before the login */
     uint16_t pages;           /* history that it waits for */
