@@ -129,6 +129,86 @@ static void commands_of_no_device_are_bounded(void **state)
     nodes_free(nodes);
 }
 
+static void enrol_by_invite(struct nodes *nodes, uint32_t connection, uint64_t number)
+{
+    static const uint8_t signature[SIGNATURE_BYTES];
+    uint8_t key[PUBLIC_KEY_BYTES] = { 0 };
+    uint8_t name[] = "user00";
+    bytes_put_u64(key, number);
+    name[4] = (uint8_t)('0' + number / 10 % 10);
+    name[5] = (uint8_t)('0' + number % 10);
+    struct wire_enrol in = { .is_register = true,
+                             .name = { name, 6 },
+                             .account_key = key,
+                             .device_key = key,
+                             .signature = signature,
+                             .token = { key, 16 } };
+    uint8_t message[512];
+    size_t len = wire_encode_enrol(&in, message, sizeof message);
+    assert_int_not_equal(len, 0);
+    nodes_open(nodes, connection, CONNECTION_CLIENT);
+    nodes_message(nodes, connection, message, len);
+    nodes_run(nodes, 20000);
+    if (!nodes->closed[connection])
+        nodes_closed(nodes, connection);
+}
+
+/* Who makes tokens up fills neither the log nor the way of those who were invited. */
+static void made_up_invites_cost_little_and_nobody_else(void **state)
+{
+    (void)state;
+    struct nodes *nodes = nodes_new(1, 65536);
+    nodes->node->options.registration_open = false;
+    nodes_form(nodes);
+    uint8_t token[16], hash[HASH_BYTES];
+    uint8_t key[PUBLIC_KEY_BYTES] = { 0 };
+    bytes_put_u64(key, 1);
+    memcpy(token, key, sizeof token);
+    nodes->crypto.hash(hash, NULL, 0, token, sizeof token);
+    struct command invite = {
+        .kind = COMMAND_INVITE, .token_hash = hash, .uses = 1, .expires_us = UINT64_MAX
+    };
+    assert_true(forward_command(nodes->node, &invite, NULL));
+    nodes_run(nodes, 50000);
+    uint64_t before = node_applied(nodes->node);
+    for (uint64_t number = 2; number < 2 + 2 * NODE_UNKNOWN_INVITES; number++)
+        enrol_by_invite(nodes, 1, number);
+    assert_in_range(node_applied(nodes->node) - before, 1, NODE_UNKNOWN_INVITES + 2);
+    assert_int_equal(chat_accounts(nodes->node->chat), 0);
+    enrol_by_invite(nodes, 2, 1);
+    assert_int_equal(chat_accounts(nodes->node->chat), 1);
+    nodes_free(nodes);
+}
+
+/* A page that does not hold all rooms is not passed off as all of them. */
+static void a_list_longer_than_a_page_says_so(void **state)
+{
+    (void)state;
+    static uint8_t topic[LIMIT_TOPIC_BYTES];
+    struct nodes *nodes = nodes_new(1, 65536);
+    nodes_form(nodes);
+    uint32_t device = nodes_user(nodes, 1, "alice");
+    memset(topic, 't', sizeof topic);
+    uint64_t rooms = 0;
+    do {
+        uint8_t name[] = "#room000";
+        rooms++;
+        for (unsigned i = 0, rest = (unsigned)rooms; i < 3; i++, rest /= 10)
+            name[7 - i] = (uint8_t)('0' + rest % 10);
+        struct command create = { .kind = COMMAND_CREATE,
+                                  .room = { name, 8 },
+                                  .text = { topic, sizeof topic } };
+        nodes_command(nodes, 1, device, rooms, 1, create);
+        nodes_run(nodes, 10000);
+        nodes->node->sessions[1].unsent = 0; /* it reads */
+        query(nodes, 1, rooms, QUERY_ROOMS);
+    } while (!nodes->result_flags[1] && rooms < 999);
+    assert_int_equal(chat_rooms(nodes->node->chat), rooms);
+    assert_int_equal(nodes->result_flags[1], RESULT_MORE);
+    assert_in_range(rooms * sizeof topic, NODE_PAGE_BYTES / 2, NODE_PAGE_BYTES);
+    nodes_free(nodes);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -137,6 +217,8 @@ int main(void)
         cmocka_unit_test(one_client_leaves_room_for_the_pages_of_others),
         cmocka_unit_test(a_skip_told_again_takes_the_place_of_the_first),
         cmocka_unit_test(commands_of_no_device_are_bounded),
+        cmocka_unit_test(made_up_invites_cost_little_and_nobody_else),
+        cmocka_unit_test(a_list_longer_than_a_page_says_so),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -17,6 +17,11 @@ static void client_send(struct nodes *nodes, const struct effect *effect)
     CHECK(message.len > 0);
     nodes->client_sent[connection][message.data[0]]++;
     struct wire_answer answer;
+    struct wire_result result;
+    if (message.data[0] == WIRE_RESULT) {
+        CHECK(wire_decode_result(&result, message));
+        nodes->result_flags[connection] = result.flags;
+    }
     if (message.data[0] != WIRE_ANSWER)
         return;
     CHECK(wire_decode_answer(&answer, message));
@@ -75,10 +80,10 @@ struct nodes *nodes_new(uint8_t peers, size_t cache_bytes)
         .cache_entries = 256,
         .chat = { .accounts = 8,
                   .devices = 128,
-                  .rooms = 2,
-                  .memberships = 16,
+                  .rooms = 1024,
+                  .memberships = 2048,
                   .invites = 4,
-                  .answers = 512 },
+                  .answers = 2048 },
         .connections = NODES_CONNECTIONS,
         .queue_bytes = 1 << 20,
         .recent_bytes = 1 << 20,

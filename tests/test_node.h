@@ -7,7 +7,7 @@
 
 #include "core/node/state.h"
 
-enum { NODES_CONNECTIONS = 16, NODES_SEQS = 256, NODES_EFFECTS = 32 };
+enum { NODES_CONNECTIONS = 16, NODES_SEQS = 1024, NODES_EFFECTS = 32 };
 
 struct nodes {
     struct node *node;
@@ -24,6 +24,7 @@ struct nodes {
     bool closed[NODES_CONNECTIONS];               /* by the node */
     bool answered[NODES_CONNECTIONS][NODES_SEQS]; /* finally or not */
     struct wire_answer answers[NODES_CONNECTIONS][NODES_SEQS];
+    uint8_t result_flags[NODES_CONNECTIONS]; /* of the latest RESULT */
 };
 
 /* Slot 1 of a cluster whose ini names the slots in `peers`; started and blank. */

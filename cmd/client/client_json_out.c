@@ -275,7 +275,6 @@ static void write_result(struct text_out *out, const struct client_output *outpu
     switch (result->kind) {
     case QUERY_HISTORY:
         add_history(out, &rows);
-        add_bool(out, "more", result->flags & RESULT_MORE);
         break;
     case QUERY_ROOMS:
         add_rooms(out, &rows);
@@ -297,6 +296,8 @@ static void write_result(struct text_out *out, const struct client_output *outpu
             add_cluster(out, &cluster);
         }
     }
+    if (result->kind == QUERY_HISTORY || result->flags & RESULT_MORE)
+        add_bool(out, "more", result->flags & RESULT_MORE);
     if (result->flags & RESULT_STALE)
         add_bool(out, "stale", true);
     text_word(out, "}\n");

@@ -147,6 +147,8 @@ struct chat_genesis {
 };
 const struct chat_genesis *chat_genesis(const struct chat *chat);
 uint32_t chat_find_account(const struct chat *chat, struct slice name); /* case folded */
+/* Was it ever made, and not forgotten since? Spent and expired ones are known too. */
+bool chat_knows_invite(const struct chat *chat, const uint8_t token_hash[HASH_BYTES]);
 /* An account's devices, by number: 0 begins, 0 ends. */
 uint32_t chat_next_device(const struct chat *chat, uint32_t account, uint32_t previous);
 uint32_t chat_find_device(const struct chat *chat, const uint8_t key[PUBLIC_KEY_BYTES]);

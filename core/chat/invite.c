@@ -13,6 +13,11 @@ uint32_t invite_find(const struct chat *chat, const uint8_t *token_hash)
     return 0;
 }
 
+bool chat_knows_invite(const struct chat *chat, const uint8_t token_hash[HASH_BYTES])
+{
+    return invite_find(chat, token_hash) != 0;
+}
+
 static void put(struct chat *chat, uint32_t position, const struct invite_record *invite)
 {
     chat->invites[position] = *invite;

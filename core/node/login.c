@@ -45,20 +45,32 @@ void session_enrolled(struct node *node, struct session *session, enum chat_code
     session_send(node, session, (struct slice) { message, sizeof(message) }, out);
 }
 
-/* A bucket that fills at registrations_per_min and holds a minute's worth. */
-static bool may_register(struct node *node)
+/* A bucket that fills at `per_minute` and holds a minute's worth, in microseconds of credit. */
+static bool take_token(struct node *node, struct node_bucket *bucket, uint32_t per_minute)
 {
-    uint64_t minute = 60000000;
-    uint64_t cost = minute / node->options.registrations_per_min;
-    uint64_t passed = node->now.mono_us - node->register_at_us;
-    node->register_tokens_us += passed;
-    if (node->register_tokens_us > minute || !node->register_at_us)
-        node->register_tokens_us = minute;
-    node->register_at_us = node->now.mono_us;
-    if (node->register_tokens_us < cost)
+    const uint64_t minute = 60000000;
+    uint64_t cost = minute / per_minute;
+    bucket->credit_us += node->now.mono_us - bucket->counted_at_us;
+    if (bucket->credit_us > minute || !bucket->counted_at_us)
+        bucket->credit_us = minute;
+    bucket->counted_at_us = node->now.mono_us;
+    if (bucket->credit_us < cost)
         return false;
-    node->register_tokens_us -= cost;
+    bucket->credit_us -= cost;
     return true;
+}
+
+/* An invite that is not known here is either made up or newer than what is applied here. Few of
+ * those go to the log, and they take nothing from the newcomers whose invite is good. */
+static bool may_register(struct node *node, const struct wire_enrol *enrol)
+{
+    uint8_t hash[HASH_BYTES];
+    if (!node->options.registration_open) {
+        node->options.crypto->hash(hash, NULL, 0, enrol->token.data, enrol->token.len);
+        if (!chat_knows_invite(node->chat, hash))
+            return take_token(node, &node->unknown_invites, NODE_UNKNOWN_INVITES);
+    }
+    return take_token(node, &node->registrations, node->options.registrations_per_min);
 }
 
 /* A node that hears no leader may be behind: only what it is sure of is a final answer. */
@@ -77,7 +89,7 @@ static enum chat_code registration_code(struct node *node, const struct wire_enr
         return CODE_REGISTRATION_CLOSED;
     if (!node->options.registration_open && !enrol->token.len)
         return CODE_REGISTRATION_CLOSED;
-    return may_register(node) ? CODE_OK : CODE_RATE_LIMITED;
+    return may_register(node, enrol) ? CODE_OK : CODE_RATE_LIMITED;
 }
 
 static bool signed_right(struct node *node, const struct session *session, const char *label,

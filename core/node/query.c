@@ -35,9 +35,16 @@ static void refuse(struct node *node, struct session *session, const struct wire
 
 /* --- Lists ----------------------------------------------------------------------------------- */
 
+/* Where a result's flags stand, after its type and id and code. */
+enum { RESULT_FLAGS_AT = 1 + 8 + 1 };
+
+/* A list that fills its page ends there and says that there is more. */
 static bool page_full(const struct writer *writer)
 {
-    return writer_used(writer) >= NODE_PAGE_BYTES;
+    if (writer_used(writer) < NODE_PAGE_BYTES)
+        return false;
+    writer->start[RESULT_FLAGS_AT] |= RESULT_MORE;
+    return true;
 }
 
 static void write_room_row(struct node *node, const struct session *session, uint32_t number,
@@ -62,8 +69,11 @@ static void query_rooms(struct node *node, struct session *session, const struct
                         const struct effects *out)
 {
     struct writer writer = begin_result(node, query, CODE_OK, 0);
-    for (uint32_t room = 1; room <= chat_rooms(node->chat) && !page_full(&writer); room++)
+    for (uint32_t room = 1; room <= chat_rooms(node->chat); room++) {
+        if (page_full(&writer))
+            break;
         write_room_row(node, session, room, &writer);
+    }
     end_result(node, session, &writer, out);
 }
 

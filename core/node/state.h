@@ -37,6 +37,7 @@ enum {
     NODE_LOGIN_US = 60000000,
     NODE_LOGIN_MESSAGES = 16, /* of one connection before its login: each costs a signature check */
     NODE_ANSWERS_BYTES = 1 << 20, /* unread by a client that goes on asking: it is told to wait */
+    NODE_UNKNOWN_INVITES = 30,    /* a minute: registrations by an invite that is not known here */
     NODE_SKIPS_TOLD = 2,
     NODE_RECORD_OVERHEAD = 320, /* a record's bytes beyond its command's, at most */
     NODE_READS = 64,            /* catch-up reads under way at once */
@@ -113,6 +114,12 @@ struct pending_query {
     bool stale; /* the node was behind the client when the page was chosen */
 };
 
+/* A token bucket (login.c). */
+struct node_bucket {
+    uint64_t credit_us;
+    uint64_t counted_at_us;
+};
+
 struct waiter {
     bool used;
     uint32_t connection;
@@ -176,8 +183,8 @@ struct node {
     uint32_t behind_turn; /* whose turn it is among them */
     uint32_t queries_used;
     uint32_t query_reads;
-    uint64_t register_tokens_us; /* token bucket in microseconds of credit */
-    uint64_t register_at_us;
+    struct node_bucket registrations;
+    struct node_bucket unknown_invites;
 
     bool stopping;
     bool stop_told;
