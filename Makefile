@@ -174,8 +174,12 @@ bench: deps
 mutants: deps
 	@$(tools)/mutants.sh $(SEEDS) $(MUTANTS)
 
-# More ways to run the same tests: end-to-end with another variant's binary, units in valgrind.
+# More ways to run the same tests: units and end-to-end as another variant, units in valgrind.
 VARIANT ?= native-asan
+units: deps
+	@$(MAKE) --no-print-directory $(tests:%=build/$(VARIANT)/test/%)
+	@for test in $(tests); do echo "$(VARIANT): $$test"; \
+	    build/$(VARIANT)/test/$$test >build/units.log 2>&1 || { tail -30 build/units.log; exit 1; }; done
 e2e: deps
 	@$(MAKE) --no-print-directory build/$(VARIANT)/ftchat
 	@FTCHAT_BINARY=build/$(VARIANT)/ftchat tests/run e2e
@@ -185,7 +189,7 @@ valgrind: deps
 	@for test in $(tests); do echo "valgrind: $$test"; UNDER_VALGRIND=1 timeout 1800 valgrind -q --error-exitcode=9 --leak-check=full \
 	    --show-leak-kinds=definite,indirect --errors-for-leak-kinds=definite,indirect \
 	    build/native/test/$$test >build/valgrind.log 2>&1 || { tail -30 build/valgrind.log; exit 1; }; done
-.PHONY: e2e valgrind
+.PHONY: units e2e valgrind
 
 format:
 	@git ls-files '*.c' '*.h' | xargs clang-format -i

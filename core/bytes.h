@@ -60,9 +60,11 @@ struct reader {
     bool bad; /* more was asked for than there was */
 };
 
+/* `data` may be NULL when there is nothing to read (C has no NULL + 0). */
 static inline struct reader reader_of(const void *data, size_t len)
 {
-    return (struct reader) { data, (const uint8_t *)data + len, false };
+    const uint8_t *at = data ? data : (const uint8_t *)"";
+    return (struct reader) { at, at + len, false };
 }
 
 static inline size_t reader_left(const struct reader *reader)

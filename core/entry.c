@@ -40,7 +40,8 @@ size_t entry_build(uint8_t *out, size_t capacity, const struct entry_draft *draf
         bytes_put_u32(head, draft->sizes[i]);
         bytes_put_u64(head + 4, crypto->digest(key, body, draft->sizes[i]));
         head += ENTRY_HEAD_BYTES;
-        body += draft->sizes[i];
+        if (draft->sizes[i])
+            body += draft->sizes[i];
     }
     if (bodies)
         memcpy(head, draft->bodies, (size_t)bodies);

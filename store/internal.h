@@ -76,9 +76,10 @@ struct vote_record {
     bool distrusted;        /* a vote was lost under this identity: never votes again */
 };
 
-enum vote_state { VOTE_VALID, VOTE_ZERO, VOTE_BROKEN };
+enum vote_state { VOTE_VALID, VOTE_BROKEN };
 
 enum {
+    VOTE_PAIRS = 2,
     VOTE_COPIES = 4, /* pair 0: copies 0 and 1; pair 1: copies 2 and 3 */
     VOTE_SECTOR_BYTES = 4096,
     VOTE_FILE_BYTES = VOTE_COPIES * VOTE_SECTOR_BYTES,

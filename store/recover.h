@@ -45,7 +45,6 @@ const struct recover_row *recover_decide(enum damage_place place, enum damage_pa
  * newest valid generation: a save that was promised may have gone there. */
 enum vote_other {
     VOTE_OTHER_VALID,  /* at least one copy holds the generation before */
-    VOTE_OTHER_UNUSED, /* all zeros, and the newest generation is the first */
     VOTE_OTHER_BROKEN, /* neither copy can be read */
 };
 
@@ -56,7 +55,7 @@ struct vote_row {
     const char *why;
 };
 
-enum { VOTE_ROWS = 6 };
+enum { VOTE_ROWS = 3 };
 extern const struct vote_row vote_rows[VOTE_ROWS];
 const struct vote_row *vote_decide(bool found, enum vote_other other);
 

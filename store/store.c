@@ -28,7 +28,7 @@ static enum ft_error make_folder(const struct disk *disk, const char *path)
 static enum ft_error set_up(const struct store_options *options, struct vote_record *vote)
 {
     const struct disk *disk = options->disk;
-    *vote = (struct vote_record) { .generation = 1 };
+    *vote = (struct vote_record) { .generation = VOTE_PAIRS };
     memcpy(vote->identity, options->fresh_identity, IDENTITY_BYTES);
     struct identity_file identity = { .segment_bytes = options->segment_bytes };
     memcpy(identity.identity, options->fresh_identity, IDENTITY_BYTES);
@@ -51,7 +51,7 @@ static enum ft_error really_blank(const struct store_options *options,
     enum ft_error error = vote_file_load(options->disk, options->crypto, &vote, &any);
     if (error && error != FT_ERROR_MISSING)
         return refuse(why, why_len, error, "vote");
-    bool lost = !error && (!any || vote.generation > 1);
+    bool lost = !error && (!any || vote.generation > VOTE_PAIRS);
     if (lost || names->segments_count || names->checkpoints_count)
         return refuse(why, why_len, FT_ERROR_CORRUPT, "identity is missing; the folder");
     return FT_OK;

@@ -57,26 +57,17 @@ static enum ft_error verify_vote(struct verify *verify)
         return is_damage(error) ? FT_OK : error;
     if (len != VOTE_FILE_BYTES)
         tell(verify, "vote", len, 0, "the file has the wrong size");
-    uint64_t newest = 0;
-    enum vote_state states[VOTE_COPIES];
     for (size_t i = 0; i < VOTE_COPIES; i++) {
-        struct vote_record record = { 0 };
+        struct vote_record record;
         const uint8_t *at = data + i * VOTE_SECTOR_BYTES;
-        states[i] = len < (i + 1) * VOTE_SECTOR_BYTES
-                        ? VOTE_BROKEN
-                        : vote_file_parse(at, verify->crypto, &record);
-        if (states[i] == VOTE_VALID && record.generation > newest)
-            newest = record.generation;
-        if (states[i] == VOTE_VALID && record.generation % 2 != i / 2)
-            states[i] = VOTE_BROKEN;
-        if (states[i] != VOTE_BROKEN &&
-            !all_zero(at + VOTE_RECORD_BYTES, VOTE_SECTOR_BYTES - VOTE_RECORD_BYTES))
+        if (len < (i + 1) * VOTE_SECTOR_BYTES ||
+            vote_file_parse(at, verify->crypto, &record) != VOTE_VALID ||
+            record.generation % VOTE_PAIRS != i / 2)
+            tell(verify, "vote", i * VOTE_SECTOR_BYTES, 0, "a copy of the vote is damaged");
+        else if (!all_zero(at + VOTE_RECORD_BYTES, VOTE_SECTOR_BYTES - VOTE_RECORD_BYTES))
             tell(verify, "vote", i * VOTE_SECTOR_BYTES + VOTE_RECORD_BYTES, 0,
                  "bytes that must be zero are not");
     }
-    for (size_t i = 0; i < VOTE_COPIES; i++)
-        if (states[i] == VOTE_BROKEN || (states[i] == VOTE_ZERO && (newest > 3 || i >= 2)))
-            tell(verify, "vote", i * VOTE_SECTOR_BYTES, 0, "a copy of the vote is damaged");
     free(data);
     return FT_OK;
 }

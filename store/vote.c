@@ -1,7 +1,7 @@
 /* data/N/vote: the term and the vote, which must never be forgotten or go back.
  *
  * Four sectors of 4 KiB hold copies of one record. Generation g is written to both copies of pair
- * g % 2, and one sync makes the promise. A crash leaves each copy old or new (a record is one
+ * g % 2, and one sync makes the promise. The file begins with generations 1 and 2 of the same. A crash leaves each copy old or new (a record is one
  * 512-byte sector), so the newest valid copy is the newest promise or a save that was not promised
  * yet; both are safe. A pair that cannot be read at all was not torn by a crash: a promise may be
  * lost in it, and this identity does not vote again.
@@ -35,10 +35,7 @@ enum {
 
 const struct vote_row vote_rows[VOTE_ROWS] = {
     { true, VOTE_OTHER_VALID, true, "the newest valid copy counts" },
-    { true, VOTE_OTHER_UNUSED, true, "the first vote; nothing was written after it" },
     { true, VOTE_OTHER_BROKEN, false, "a newer vote may have been in the pair that is damaged" },
-    { false, VOTE_OTHER_VALID, false, "no copy of the vote is left" },
-    { false, VOTE_OTHER_UNUSED, false, "no copy of the vote is left" },
     { false, VOTE_OTHER_BROKEN, false, "no copy of the vote is left" },
 };
 
@@ -69,11 +66,6 @@ static void vote_format(uint8_t out[VOTE_RECORD_BYTES], const struct crypto *cry
 enum vote_state vote_file_parse(const uint8_t *data, const struct crypto *crypto,
                                 struct vote_record *record)
 {
-    bool zero = true;
-    for (size_t i = 0; i < VOTE_RECORD_BYTES && zero; i++)
-        zero = data[i] == 0;
-    if (zero)
-        return VOTE_ZERO;
     if (file_prologue_check(data, VOTE_RECORD_BYTES, FILE_VOTE, crypto) != FT_OK)
         return VOTE_BROKEN;
     record->generation = bytes_get_u64(data + AT_GENERATION);
@@ -91,12 +83,15 @@ enum vote_state vote_file_parse(const uint8_t *data, const struct crypto *crypto
 enum ft_error vote_file_create(const struct disk *disk, const struct crypto *crypto,
                                const struct vote_record *record)
 {
-    CHECK(record->generation == 1);
+    CHECK(record->generation == VOTE_PAIRS);
     uint8_t *data = calloc(1, VOTE_FILE_BYTES);
     if (!data)
         return FT_ERROR_LIMIT;
-    vote_format(data + 2 * VOTE_SECTOR_BYTES, crypto, record);
-    vote_format(data + 3 * VOTE_SECTOR_BYTES, crypto, record);
+    struct vote_record each = *record;
+    for (uint64_t copy = 0; copy < VOTE_COPIES; copy++) {
+        each.generation = copy < 2 ? 2 : 1;
+        vote_format(data + copy * VOTE_SECTOR_BYTES, crypto, &each);
+    }
     enum ft_error error =
         file_replace(disk, "", "vote.tmp", "vote", &(struct slice) { data, VOTE_FILE_BYTES }, 1);
     free(data);
@@ -124,8 +119,6 @@ static enum vote_other other_pair(const enum vote_state states[VOTE_COPIES], uin
     size_t pair = newest % 2 ? 0 : 2;
     if (states[pair] == VOTE_VALID || states[pair + 1] == VOTE_VALID)
         return VOTE_OTHER_VALID;
-    if (newest <= 1 && states[pair] == VOTE_ZERO && states[pair + 1] == VOTE_ZERO)
-        return VOTE_OTHER_UNUSED;
     return VOTE_OTHER_BROKEN;
 }
 

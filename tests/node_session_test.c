@@ -185,7 +185,7 @@ static void a_list_longer_than_a_page_says_so(void **state)
 {
     (void)state;
     static uint8_t topic[LIMIT_TOPIC_BYTES];
-    struct nodes *nodes = nodes_new(1, 65536);
+    struct nodes *nodes = nodes_new_with_rooms(1, 65536, 1024);
     nodes_form(nodes);
     uint32_t device = nodes_user(nodes, 1, "alice");
     memset(topic, 't', sizeof topic);

@@ -58,7 +58,7 @@ static void emit(void *ctx, const struct effect *effect)
     }
 }
 
-struct nodes *nodes_new(uint8_t peers, size_t cache_bytes)
+struct nodes *nodes_new_with_rooms(uint8_t peers, size_t cache_bytes, uint32_t rooms)
 {
     CHECK(crypto_start());
     struct nodes *nodes = calloc(1, sizeof *nodes);
@@ -80,7 +80,7 @@ struct nodes *nodes_new(uint8_t peers, size_t cache_bytes)
         .cache_entries = 256,
         .chat = { .accounts = 8,
                   .devices = 128,
-                  .rooms = 1024,
+                  .rooms = rooms,
                   .memberships = 2048,
                   .invites = 4,
                   .answers = 2048 },
@@ -102,6 +102,11 @@ struct nodes *nodes_new(uint8_t peers, size_t cache_bytes)
     nodes_event(nodes, EVENT_START);
     nodes_turn_end(nodes);
     return nodes;
+}
+
+struct nodes *nodes_new(uint8_t peers, size_t cache_bytes)
+{
+    return nodes_new_with_rooms(peers, cache_bytes, 2);
 }
 
 void nodes_free(struct nodes *nodes)

@@ -27,8 +27,10 @@ struct nodes {
     uint8_t result_flags[NODES_CONNECTIONS]; /* of the latest RESULT */
 };
 
-/* Slot 1 of a cluster whose ini names the slots in `peers`; started and blank. */
+/* Slot 1 of a cluster whose ini names the slots in `peers`; started and blank. Two rooms fill the
+ * table, but in the second form. */
 struct nodes *nodes_new(uint8_t peers, size_t cache_bytes);
+struct nodes *nodes_new_with_rooms(uint8_t peers, size_t cache_bytes, uint32_t rooms);
 void nodes_free(struct nodes *nodes);
 void nodes_event(struct nodes *nodes, enum node_event_kind kind);
 void nodes_turn_end(struct nodes *nodes);
