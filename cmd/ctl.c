@@ -3,7 +3,6 @@
 #include "cmd/commands.h"
 #include "cmd/say.h"
 #include "cmd/suggest.h"
-#include "core/limits.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -43,16 +42,6 @@ static int print_help(void)
     printf("\n  -h, --help     print this page; `ftchat ctl SUBCOMMAND --help` says more\n"
            "  -V, --version  print the version\n");
     return say_flushed("ctl");
-}
-
-bool ctl_slot(const char *command, const char *text, uint64_t *slot)
-{
-    bool good = text[0] >= '1' && text[0] <= '0' + LIMIT_NODES && !text[1];
-    if (good)
-        *slot = (uint64_t)(text[0] - '0');
-    else
-        say_error(EXIT_USAGE, command, "%s: expected a node's number, 1 to %d", text, LIMIT_NODES);
-    return good;
 }
 
 int cmd_ctl(int argc, char **argv)

@@ -3,12 +3,6 @@
 #ifndef FTCHAT_CMD_CTL_H
 #define FTCHAT_CMD_CTL_H
 
-#include <stdbool.h>
-#include <stdint.h>
-
-/* A node's number as an operand; false: no such number, and that is said. */
-bool ctl_slot(const char *command, const char *text, uint64_t *slot);
-
 int ctl_init(int argc, char **argv);
 int ctl_check(int argc, char **argv);
 int ctl_form(int argc, char **argv);

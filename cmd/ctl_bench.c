@@ -5,9 +5,10 @@
 #include "cmd/commands.h"
 #include "cmd/ctl.h"
 #include "cmd/ctl_ask.h"
+#include "cmd/ctl_options.h"
 #include "cmd/keys.h"
-#include "cmd/options.h"
 #include "cmd/say.h"
+#include "core/check.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -30,7 +31,6 @@ enum {
     OPTION_JSON,
     OPTION_DIR,
     OPTION_LIVE,
-    OPTION_CONFIG,
 };
 static const struct option_row rows[] = {
     [OPTION_CONNECTIONS] = { "connections", 0, "N", "clients that post (default 16)" },
@@ -46,7 +46,7 @@ static const struct option_row rows[] = {
     [OPTION_DIR] = { "dir", 0, "DIR",
                      "make the cluster's folder here (default $TMPDIR, /var/tmp)" },
     [OPTION_LIVE] = { "live", 0, NULL, "write into the running cluster (its limits count)" },
-    [OPTION_CONFIG] = { "config", 0, "FILE", "of the running cluster (default: ./ftchat.ini)" },
+    CTL_ROW_CONFIG,
     { 0 },
 };
 static const struct command_page page = {
@@ -335,15 +335,10 @@ static bool take_option(struct bench *bench, struct options *options, int option
     case OPTION_DIR:
         bench->dir = options->value;
         return true;
-    case OPTION_LIVE:
+    default:
+        CHECK(option == OPTION_LIVE);
         bench->live = true;
         return true;
-    case OPTION_CONFIG:
-        bench->config = options->value;
-        return true;
-    default:
-        say_error(EXIT_USAGE, command, "%s: not an option", options->value);
-        return false;
     }
 }
 
@@ -356,9 +351,11 @@ int ctl_bench(int argc, char **argv)
     const char *temporary = getenv("TMPDIR");
     bench.dir = temporary && *temporary ? temporary : "/var/tmp";
     struct options options = options_begin(&page, argc, argv);
-    for (int option; (option = options_next(&options)) != OPTIONS_END;)
+    struct ctl_given given = { 0 };
+    for (int option; (option = ctl_next(&options, &given)) != OPTIONS_END;)
         if (option == OPTIONS_EXIT || !take_option(&bench, &options, option))
             return options.status;
+    bench.config = given.config;
     const struct load_settings *settings = &bench.settings;
     if (!settings->writers && (settings->readers || bench.posts || !settings->idle))
         return say_error(EXIT_USAGE, command, "--connections: 0: only --idle needs nobody to post");

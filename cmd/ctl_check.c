@@ -5,9 +5,9 @@
 #include "cmd/config_load.h"
 #include "cmd/crypto_sodium.h"
 #include "cmd/ctl.h"
+#include "cmd/ctl_options.h"
 #include "cmd/ini_text.h"
 #include "cmd/keys.h"
-#include "cmd/options.h"
 #include "cmd/say.h"
 
 #include <stdio.h>
@@ -16,12 +16,11 @@
 
 static const char command[] = "ctl check";
 
-enum { OPTION_CONFIG, OPTION_KEYS };
+enum { OPTION_KEYS };
 
 static const struct option_row rows[] = {
-    [OPTION_CONFIG] = { "config", 'c', "FILE",
-                        "the configuration (else $FTCHAT_CONFIG, ./ftchat.ini, ...)" },
     [OPTION_KEYS] = { "keys", 0, NULL, "print every key of the configuration, and be done" },
+    CTL_ROW_CONFIG,
     { 0 },
 };
 
@@ -108,26 +107,17 @@ static int check_keys(const struct config_file *file)
 int ctl_check(int argc, char **argv)
 {
     static struct config_file file;
-    const char *given = NULL;
+    struct ctl_given given = { 0 };
     struct options options = options_begin(&page, argc, argv);
-    for (int option; (option = options_next(&options)) != OPTIONS_END;) {
-        switch (option) {
-        case OPTION_CONFIG:
-            given = options.value;
-            break;
-        case OPTION_KEYS:
-            ini_print_keys();
-            return say_flushed(command);
-        case OPTIONS_OPERAND:
-            return say_error(EXIT_USAGE, command, "%s: expected no operand (see --help)",
-                             options.value);
-        default:
+    for (int option; (option = ctl_next(&options, &given)) != OPTIONS_END;) {
+        if (option != OPTION_KEYS)
             return options.status;
-        }
+        ini_print_keys();
+        return say_flushed(command);
     }
     if (!crypto_start())
         return say_error(EXIT_FAILED, command, "the system gives no random numbers");
-    int status = config_load(&file, command, given);
+    int status = config_load(&file, command, given.config);
     if (status != EXIT_DONE)
         return status;
     warn_of_open_doors(&file);

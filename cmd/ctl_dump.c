@@ -5,7 +5,7 @@
 #include "cmd/crypto_sodium.h"
 #include "cmd/ctl.h"
 #include "cmd/ctl_folder.h"
-#include "cmd/options.h"
+#include "cmd/ctl_options.h"
 #include "cmd/say.h"
 #include "core/chat/command.h"
 #include "core/entry.h"
@@ -14,11 +14,11 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-enum { OPTION_FROM, OPTION_TO, OPTION_CONFIG };
+enum { OPTION_FROM, OPTION_TO };
 static const struct option_row rows[] = {
     [OPTION_FROM] = { "from", 0, "INDEX", "begin here (default 1)" },
     [OPTION_TO] = { "to", 0, "INDEX", "end here (default: the log's end)" },
-    [OPTION_CONFIG] = { "config", 0, "FILE", "the configuration (default: ./ftchat.ini)" },
+    CTL_ROW_CONFIG,
     { 0 },
 };
 static const struct command_page page = {
@@ -210,40 +210,26 @@ int ctl_dump(int argc, char **argv)
 {
     static struct config_file file;
     struct dumping dumping = { .from = 1, .to = UINT64_MAX };
-    const char *config = NULL;
-    uint64_t slot = 0;
+    struct ctl_given given = { .takes = CTL_SLOT };
     struct options options = options_begin(&page, argc, argv);
-    for (int option; (option = options_next(&options)) != OPTIONS_END;) {
-        switch (option) {
-        case OPTION_FROM:
-            if (!options_number(&options, "from", 1, INT64_MAX, &dumping.from))
-                return EXIT_USAGE;
-            break;
-        case OPTION_TO:
-            if (!options_number(&options, "to", 1, INT64_MAX, &dumping.to))
-                return EXIT_USAGE;
-            break;
-        case OPTION_CONFIG:
-            config = options.value;
-            break;
-        case OPTIONS_OPERAND:
-            if (!ctl_slot("ctl dump", options.value, &slot))
-                return EXIT_USAGE;
-            break;
-        default:
+    for (int option; (option = ctl_next(&options, &given)) != OPTIONS_END;) {
+        if (option == OPTIONS_EXIT)
             return options.status;
-        }
+        uint64_t *bound = option == OPTION_FROM ? &dumping.from : &dumping.to;
+        if (!options_number(&options, rows[option].name, 1, INT64_MAX, bound))
+            return EXIT_USAGE;
     }
-    int status = config_load(&file, "ctl dump", config);
+    int status = config_load(&file, "ctl dump", given.config);
     if (status)
         return status;
     if (!crypto_start())
         return say_error(EXIT_FAILED, "ctl dump", "the system gives no randomness");
-    for (unsigned first = 1; first <= LIMIT_NODES && !slot; first++)
+    uint8_t slot = given.slot;
+    for (uint8_t first = 1; first <= LIMIT_NODES && !slot; first++)
         if (file.config.nodes[first].present && ctl_folder_exists(&file, first))
             slot = first;
     if (!slot)
         return say_error(EXIT_FAILED, "ctl dump", "no node of %s has its folder on this host",
                          file.path);
-    return dump(&file, (unsigned)slot, &dumping);
+    return dump(&file, slot, &dumping);
 }

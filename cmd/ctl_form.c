@@ -2,18 +2,18 @@
 #include "cmd/commands.h"
 #include "cmd/ctl.h"
 #include "cmd/ctl_ask.h"
-#include "cmd/options.h"
+#include "cmd/ctl_options.h"
 #include "cmd/say.h"
 
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { OPTION_NODES, OPTION_WAIT, OPTION_CONFIG };
+enum { OPTION_NODES };
 static const struct option_row rows[] = {
     [OPTION_NODES] = { "nodes", 0, "LIST", "form with these now, such as 1,2 (default: all)" },
-    [OPTION_WAIT] = { "wait", 0, "S", "give up after this many seconds (default 30)" },
-    [OPTION_CONFIG] = { "config", 0, "FILE", "the configuration (default: ./ftchat.ini)" },
+    CTL_ROW_WAIT("30"),
+    CTL_ROW_CONFIG,
     { 0 },
 };
 static const struct command_page page = {
@@ -171,43 +171,40 @@ static int form(struct forming *forming)
                      "not all nodes vote yet (they go on by themselves: ftchat ctl status)");
 }
 
+/* All that the ini has, or those that --nodes lists; 0: it lists others. */
+static uint8_t wanted_slots(const struct config *config, const char *nodes)
+{
+    uint8_t all = 0;
+    uint8_t some;
+    for (uint8_t slot = 1; slot <= LIMIT_NODES; slot++)
+        if (config->nodes[slot].present)
+            all |= (uint8_t)(1u << (slot - 1));
+    if (!nodes)
+        return all;
+    return parse_nodes(nodes, &some) && !(some & ~all) ? some : 0;
+}
+
 int ctl_form(int argc, char **argv)
 {
     static struct forming forming;
-    const char *config = NULL;
+    struct ctl_given given = { .wait_s = 30 };
     const char *nodes = NULL;
-    uint64_t wait_s = 30;
     struct options options = options_begin(&page, argc, argv);
-    for (int option; (option = options_next(&options)) != OPTIONS_END;) {
-        switch (option) {
-        case OPTION_NODES:
-            nodes = options.value;
-            break;
-        case OPTION_WAIT:
-            if (!options_number(&options, "wait", 0, 86400, &wait_s))
-                return EXIT_USAGE;
-            break;
-        case OPTION_CONFIG:
-            config = options.value;
-            break;
-        case OPTIONS_OPERAND:
-            return say_error(EXIT_USAGE, "ctl form", "%s: not an option", options.value);
-        default:
+    for (int option; (option = ctl_next(&options, &given)) != OPTIONS_END;) {
+        if (option != OPTION_NODES)
             return options.status;
-        }
+        nodes = options.value;
     }
-    int status = ask_open(&forming.ask, "ctl form", config);
+    int status = ask_open(&forming.ask, "ctl form", given.config);
     if (status)
         return status;
-    for (uint8_t slot = 1; slot <= LIMIT_NODES; slot++)
-        if (forming.ask.file.config.nodes[slot].present)
-            forming.slots |= (uint8_t)(1u << (slot - 1));
-    uint8_t all = forming.slots;
-    if (nodes && (!parse_nodes(nodes, &forming.slots) || (forming.slots & ~all)))
-        return say_error(EXIT_USAGE, "ctl form",
-                         "--nodes: %s: expected nodes of the ini, such as 1,2", nodes);
-    forming.until_us = loop_clock_us() + wait_s * 1000000;
-    status = form(&forming);
+    forming.slots = wanted_slots(&forming.ask.file.config, nodes);
+    forming.until_us = loop_clock_us() + given.wait_s * 1000000;
+    if (!forming.slots)
+        status = say_error(EXIT_USAGE, "ctl form",
+                           "--nodes: %s: expected nodes of the ini, such as 1,2", nodes);
+    else
+        status = form(&forming);
     ask_close(&forming.ask);
     return status;
 }

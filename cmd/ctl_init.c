@@ -7,10 +7,10 @@
 #include "cmd/config_load.h"
 #include "cmd/crypto_sodium.h"
 #include "cmd/ctl.h"
+#include "cmd/ctl_options.h"
 #include "cmd/file_new.h"
 #include "cmd/ini_text.h"
 #include "cmd/keys.h"
-#include "cmd/options.h"
 #include "cmd/say.h"
 
 #include <errno.h>
@@ -20,13 +20,12 @@
 
 static const char command[] = "ctl init";
 
-enum { OPTION_CONFIG, OPTION_NAME };
+enum { OPTION_NAME };
 
 static const struct option_row rows[] = {
-    [OPTION_CONFIG] = { "config", 'c', "FILE",
-                        "the configuration (else $FTCHAT_CONFIG, ./ftchat.ini)" },
     [OPTION_NAME] = { "name", 0, "NAME",
                       "of the cluster, for a new configuration (default ftchat)" },
+    CTL_ROW_CONFIG,
     { 0 },
 };
 
@@ -229,30 +228,22 @@ static int make_all(struct init *init)
 int ctl_init(int argc, char **argv)
 {
     static struct init init;
-    const char *given = NULL;
+    struct ctl_given given = { .takes = CTL_WORDS };
     const char *name = NULL;
     char *hosts[LIMIT_NODES + 1];
     int host_count = 0;
     struct options options = options_begin(&page, argc, argv);
-    for (int option; (option = options_next(&options)) != OPTIONS_END;) {
-        switch (option) {
-        case OPTION_CONFIG:
-            given = options.value;
-            break;
-        case OPTION_NAME:
-            name = options.value;
-            break;
-        case OPTIONS_OPERAND:
-            if (host_count <= LIMIT_NODES)
-                hosts[host_count++] = (char *)options.value;
-            break;
-        default:
+    for (int option; (option = ctl_next(&options, &given)) != OPTIONS_END;) {
+        if (option == OPTIONS_EXIT)
             return options.status;
-        }
+        if (option == OPTION_NAME)
+            name = options.value;
+        else if (host_count <= LIMIT_NODES)
+            hosts[host_count++] = (char *)options.value;
     }
     if (!crypto_start())
         return say_error(EXIT_FAILED, command, "the system gives no random numbers");
-    int status = look_at_ini(&init, given, name, hosts, host_count);
+    int status = look_at_ini(&init, given.config, name, hosts, host_count);
     if (status == EXIT_DONE)
         status = look_at_keys(&init);
     return status == EXIT_DONE ? make_all(&init) : status;

@@ -2,20 +2,20 @@
 #include "cmd/commands.h"
 #include "cmd/ctl.h"
 #include "cmd/ctl_ask.h"
+#include "cmd/ctl_options.h"
 #include "cmd/invite_link.h"
-#include "cmd/options.h"
 #include "cmd/say.h"
 
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { OPTION_USES, OPTION_FOR, OPTION_WAIT, OPTION_CONFIG };
+enum { OPTION_USES, OPTION_FOR };
 static const struct option_row rows[] = {
     [OPTION_USES] = { "uses", 0, "N", "good for this many accounts (default 1)" },
     [OPTION_FOR] = { "for", 0, "TIME", "good for so long, such as 7d, 12h, 30m (default 7d)" },
-    [OPTION_WAIT] = { "wait", 0, "S", "give up after this many seconds (default 5)" },
-    [OPTION_CONFIG] = { "config", 0, "FILE", "the configuration (default: ./ftchat.ini)" },
+    CTL_ROW_WAIT("5"),
+    CTL_ROW_CONFIG,
     { 0 },
 };
 static const struct command_page page = {
@@ -104,45 +104,29 @@ static int commit(struct ask *ask, uint32_t uses, uint64_t lifetime_s, uint64_t 
 int ctl_invite(int argc, char **argv)
 {
     static struct ask ask;
-    const char *config = NULL;
+    struct ctl_given given = { .wait_s = 5 };
     uint64_t uses = 1;
-    uint64_t wait_s = 5;
     uint64_t lifetime_s = 7 * 86400;
     struct options options = options_begin(&page, argc, argv);
-    for (int option; (option = options_next(&options)) != OPTIONS_END;) {
-        switch (option) {
-        case OPTION_USES:
-            if (!options_number(&options, "uses", 1, USES_MAX, &uses))
-                return EXIT_USAGE;
-            break;
-        case OPTION_FOR:
-            if (!parse_time(options.value, &lifetime_s))
-                return say_error(EXIT_USAGE, "ctl invite",
-                                 "--for: %s: expected 1s to 3660d, such as 7d, 12h, 30m",
-                                 options.value);
-            break;
-        case OPTION_WAIT:
-            if (!options_number(&options, "wait", 0, 86400, &wait_s))
-                return EXIT_USAGE;
-            break;
-        case OPTION_CONFIG:
-            config = options.value;
-            break;
-        case OPTIONS_OPERAND:
-            return say_error(EXIT_USAGE, "ctl invite", "%s: not an option", options.value);
-        default:
+    for (int option; (option = ctl_next(&options, &given)) != OPTIONS_END;) {
+        if (option == OPTIONS_EXIT)
             return options.status;
-        }
+        if (option == OPTION_USES && !options_number(&options, "uses", 1, USES_MAX, &uses))
+            return EXIT_USAGE;
+        if (option == OPTION_FOR && !parse_time(options.value, &lifetime_s))
+            return say_error(EXIT_USAGE, "ctl invite",
+                             "--for: %s: expected 1s to 3660d, such as 7d, 12h, 30m",
+                             options.value);
     }
     struct cluster_public key;
     uint8_t token[WIRE_TOKEN_BYTES];
-    int status = ask_open(&ask, "ctl invite", config);
+    int status = ask_open(&ask, "ctl invite", given.config);
     if (status)
         return status;
     status = config_load_public(&ask.file, "ctl invite", &key);
     if (!status)
-        status =
-            commit(&ask, (uint32_t)uses, lifetime_s, loop_clock_us() + wait_s * 1000000, token);
+        status = commit(&ask, (uint32_t)uses, lifetime_s, loop_clock_us() + given.wait_s * 1000000,
+                        token);
     if (!status)
         status = print_link(&ask, &key, token);
     if (!status && ask.file.config.accounts_registration == REGISTRATION_CLOSED)

@@ -2,18 +2,18 @@
 #include "cmd/commands.h"
 #include "cmd/ctl.h"
 #include "cmd/ctl_ask.h"
-#include "cmd/options.h"
+#include "cmd/ctl_options.h"
 #include "cmd/say.h"
 
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { OPTION_JSON, OPTION_WATCH, OPTION_CONFIG };
+enum { OPTION_JSON, OPTION_WATCH };
 static const struct option_row rows[] = {
     [OPTION_JSON] = { "json", 0, NULL, "one JSON object" },
     [OPTION_WATCH] = { "watch", 'w', NULL, "again every second, until interrupted" },
-    [OPTION_CONFIG] = { "config", 0, "FILE", "the configuration (default: ./ftchat.ini)" },
+    CTL_ROW_CONFIG,
     { 0 },
 };
 static const struct command_page page = {
@@ -221,28 +221,17 @@ static void wait_a_second(struct ask *ask)
 int ctl_status(int argc, char **argv)
 {
     static struct ask ask;
-    const char *config = NULL;
+    struct ctl_given given = { 0 };
     bool json = false;
     bool watch = false;
     struct options options = options_begin(&page, argc, argv);
-    for (int option; (option = options_next(&options)) != OPTIONS_END;) {
-        switch (option) {
-        case OPTION_JSON:
-            json = true;
-            break;
-        case OPTION_WATCH:
-            watch = true;
-            break;
-        case OPTION_CONFIG:
-            config = options.value;
-            break;
-        case OPTIONS_OPERAND:
-            return say_error(EXIT_USAGE, "ctl status", "%s: not an option", options.value);
-        default:
+    for (int option; (option = ctl_next(&options, &given)) != OPTIONS_END;) {
+        if (option == OPTIONS_EXIT)
             return options.status;
-        }
+        json |= option == OPTION_JSON;
+        watch |= option == OPTION_WATCH;
     }
-    int status = ask_open(&ask, "ctl status", config);
+    int status = ask_open(&ask, "ctl status", given.config);
     if (status)
         return status;
     for (;;) {

@@ -2,15 +2,14 @@
 #include "cmd/commands.h"
 #include "cmd/ctl.h"
 #include "cmd/ctl_ask.h"
-#include "cmd/options.h"
+#include "cmd/ctl_options.h"
 #include "cmd/say.h"
 
 #include <stdio.h>
 
-enum { OPTION_WAIT, OPTION_CONFIG };
 static const struct option_row rows[] = {
-    [OPTION_WAIT] = { "wait", 0, "S", "give up after this many seconds (default 5)" },
-    [OPTION_CONFIG] = { "config", 0, "FILE", "the configuration (default: ./ftchat.ini)" },
+    CTL_ROW_WAIT("5"),
+    CTL_ROW_CONFIG,
     { 0 },
 };
 static const struct command_page page = {
@@ -46,35 +45,18 @@ static int transfer(struct ask *ask, uint8_t slot, uint64_t until_us)
 int ctl_transfer(int argc, char **argv)
 {
     static struct ask ask;
-    const char *config = NULL;
-    uint64_t wait_s = 5;
-    uint64_t slot = 0;
-    struct options options = options_begin(&page, argc, argv);
-    for (int option; (option = options_next(&options)) != OPTIONS_END;) {
-        switch (option) {
-        case OPTION_WAIT:
-            if (!options_number(&options, "wait", 0, 86400, &wait_s))
-                return EXIT_USAGE;
-            break;
-        case OPTION_CONFIG:
-            config = options.value;
-            break;
-        case OPTIONS_OPERAND:
-            if (!ctl_slot("ctl transfer", options.value, &slot))
-                return EXIT_USAGE;
-            break;
-        default:
-            return options.status;
-        }
-    }
-    int status = ask_open(&ask, "ctl transfer", config);
+    struct ctl_given given = { .takes = CTL_SLOT, .wait_s = 5 };
+    int status;
+    if (!ctl_read(&page, argc, argv, &given, &status))
+        return status;
+    status = ask_open(&ask, "ctl transfer", given.config);
     if (status)
         return status;
-    if (slot && !ask.file.config.nodes[slot].present)
-        status = say_error(EXIT_USAGE, "ctl transfer", "%llu: no [node.%llu] in %s",
-                           (unsigned long long)slot, (unsigned long long)slot, ask.file.path);
+    if (given.slot && !ask.file.config.nodes[given.slot].present)
+        status = say_error(EXIT_USAGE, "ctl transfer", "%u: no [node.%u] in %s", given.slot,
+                           given.slot, ask.file.path);
     else
-        status = transfer(&ask, (uint8_t)slot, loop_clock_us() + wait_s * 1000000);
+        status = transfer(&ask, given.slot, loop_clock_us() + given.wait_s * 1000000);
     ask_close(&ask);
     return status;
 }

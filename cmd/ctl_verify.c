@@ -4,15 +4,15 @@
 #include "cmd/crypto_sodium.h"
 #include "cmd/ctl.h"
 #include "cmd/ctl_folder.h"
-#include "cmd/options.h"
+#include "cmd/ctl_options.h"
 #include "cmd/say.h"
 
 #include <stdio.h>
 
-enum { OPTION_LIVE, OPTION_CONFIG };
+enum { OPTION_LIVE };
 static const struct option_row rows[] = {
     [OPTION_LIVE] = { "live", 0, NULL, "of running nodes (not in this build yet)" },
-    [OPTION_CONFIG] = { "config", 0, "FILE", "the configuration (default: ./ftchat.ini)" },
+    CTL_ROW_CONFIG,
     { 0 },
 };
 static const struct command_page page = {
@@ -84,32 +84,21 @@ static int verify_all(const struct config_file *file)
 int ctl_verify(int argc, char **argv)
 {
     static struct config_file file;
-    const char *config = NULL;
-    uint64_t slot = 0;
+    struct ctl_given given = { .takes = CTL_SLOT };
     struct options options = options_begin(&page, argc, argv);
-    for (int option; (option = options_next(&options)) != OPTIONS_END;) {
-        switch (option) {
-        case OPTION_LIVE:
-            return say_error(EXIT_FAILED, "ctl verify",
-                             "--live: not in this build yet (stop one node at a time and verify it "
-                             "offline: the others go on)");
-        case OPTION_CONFIG:
-            config = options.value;
-            break;
-        case OPTIONS_OPERAND:
-            if (!ctl_slot("ctl verify", options.value, &slot))
-                return EXIT_USAGE;
-            break;
-        default:
+    for (int option; (option = ctl_next(&options, &given)) != OPTIONS_END;) {
+        if (option != OPTION_LIVE)
             return options.status;
-        }
+        return say_error(EXIT_FAILED, "ctl verify",
+                         "--live: not in this build yet (stop one node at a time and verify it "
+                         "offline: the others go on)");
     }
-    int status = config_load(&file, "ctl verify", config);
+    int status = config_load(&file, "ctl verify", given.config);
     if (status)
         return status;
     if (!crypto_start())
         return say_error(EXIT_FAILED, "ctl verify", "the system gives no randomness");
-    status = slot ? verify_node(&file, (unsigned)slot) : verify_all(&file);
+    status = given.slot ? verify_node(&file, given.slot) : verify_all(&file);
     int flushed = say_flushed("ctl verify");
     return status ? status : flushed;
 }
