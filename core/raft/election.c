@@ -12,10 +12,11 @@
 static uint64_t slowest_link_us(const struct raft *raft)
 {
     uint64_t slowest = 0;
-    for (uint8_t slot = 1; slot <= LIMIT_NODES; slot++) {
-        const struct raft_member *member = raft_linked_member(raft, slot);
-        if (member && member->voter && raft->peers[slot].rtt_us > slowest)
-            slowest = raft->peers[slot].rtt_us;
+    for (unsigned i = 0; i < raft->config.count; i++) {
+        const struct raft_member *member = &raft->config.members[i];
+        const struct raft_peer *peer = &raft->peers[member->slot];
+        if (member->voter && peer->rtt_us > slowest && raft_linked_member(raft, member->slot))
+            slowest = peer->rtt_us;
     }
     return slowest;
 }

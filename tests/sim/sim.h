@@ -29,6 +29,7 @@ enum {
     SIM_HOST_CLIENTS = 1 + SIM_NODES,
     SIM_HOST_CTL = SIM_HOSTS - 1,
     SIM_SEGMENT_BYTES = 64 << 10,
+    SIM_ELECTION_MIN_US = 150000,
     SIM_INDEXES = 1 << 16, /* commands of one seed at most */
     SIM_TERMS = 1 << 13,
 };
@@ -224,6 +225,7 @@ struct sim_node {
     struct store *store;
     struct node *node;
     void *memory;
+    size_t memory_bytes;
     uint8_t identity[IDENTITY_BYTES];
     uint64_t wall_offset_us; /* wrapping: may be before the world's */
     int64_t drift_ppm;

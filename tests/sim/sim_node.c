@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "core/check.h"
 #include "tests/sim/sim.h"
@@ -65,7 +66,8 @@ static void forget_process(struct sim_node *node)
     sim_node_jobs_free(node);
     if (node->store)
         store_close(node->store);
-    free(node->memory);
+    if (node->memory)
+        CHECK(munmap(node->memory, node->memory_bytes) == 0);
     node->store = NULL;
     node->node = NULL;
     node->memory = NULL;
@@ -97,7 +99,7 @@ static struct node_options options_of(const struct sim_node *node)
         .crypto = &crypto_sim,
         .seed = random_u64(&world->random),
         .heartbeat_us = 50000,
-        .election_min_us = 150000,
+        .election_min_us = SIM_ELECTION_MIN_US,
         .election_max_us = 1500000,
         .cache_bytes = 1 << 20,
         .cache_entries = 4096,
@@ -166,7 +168,11 @@ static void start(struct sim_node *node, const struct store_recovery *recovery)
     from.raft.flush = recovery->flush;
     from.raft.commit = recovery->commit;
     from.raft.checkpoint_index = recovery->checkpoint_index;
-    node->memory = sim_must(calloc(1, node_memory(&options)));
+    /* From the kernel, so that zeros cost only where they are touched. */
+    node->memory_bytes = node_memory(&options);
+    node->memory = mmap(NULL, node->memory_bytes, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(node->memory != MAP_FAILED);
     node->node = node_init(node->memory, &options, &from);
     if (!node->node)
         sim_fail(world, "node %u: its checkpoint at %" PRIu64 " cannot be read", node->slot,

@@ -228,7 +228,8 @@ void sim_node_turn(struct sim_node *node)
         return;
     uint64_t late = node->due_at < world->now ? world->now - node->due_at : 0;
     node->due_at = SIM_NEVER;
-    if (late > raft_view(node_raft(node->node)).election_timeout_us / 2) {
+    if (late > SIM_ELECTION_MIN_US / 2 && /* no time-out is shorter */
+        late > raft_view(node_raft(node->node)).election_timeout_us / 2) {
         world->report->branches[BRANCH_LATE]++;
         give(node, EVENT_LATE);
     }
