@@ -218,7 +218,7 @@ help:
 	@echo "make bench      measure (writes, latency, failover, memory)"
 	@echo "make sim        run the simulator: SEEDS=$(SEEDS) FROM=$(FROM)"
 	@echo "make fuzz       fuzz every parser: FUZZ_SECONDS=$(FUZZ_SECONDS) each"
-	@echo "make mutants    plant bugs and see that the simulator finds them (MUTANTS=name ...)"
+	@echo "make mutants    plant bugs and see that the tests find them (MUTANTS=name ..., SEEDS=n)"
 	@echo "make e2e        the end-to-end tests with another build: VARIANT=$(VARIANT)"
 	@echo "make valgrind   the unit tests in valgrind"
 	@echo "make variants   compile all with gcc and clang, and with sanitizers"

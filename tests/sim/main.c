@@ -1,40 +1,45 @@
 /* sim: runs seeds of the simulator.
  *
  *   sim --seeds N --from S      N seeds from S on; the first failing one ends it with status 1
- *   sim --seed S [--transcript] one seed, told line by line
+ *   sim --seed S                one seed
+ *       --transcript            told line by line
+ *       --ndjson FILE           the same as one JSON object a line
+ *       --minimise              looks for the least that fails alike, and prints its command
+ *       --faults LIST --clients N --ops N --load SECONDS
+ *                               only these faults, and no more than so much (choices.h)
  *   sim --determinism           each seed runs twice and must have equal hashes of its effects
  *
  * From 1,000 seeds on, a kind of fault or a rare branch that was never reached is a failure, too. */
 #include <inttypes.h>
 #include <malloc.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
 #include "core/check.h"
+#include "tests/sim/choices.h"
 #include "tests/sim/sim.h"
 
 enum { COMPLETE_SEEDS = 1000, DETERMINISM_EVERY = 50 };
 
-static uint64_t running;
+struct options {
+    uint64_t seeds;
+    uint64_t from;
+    uint64_t twice_every; /* 0: never */
+    bool minimise;
+};
 
-_Noreturn void check_failed(const char *file, int line, const char *condition)
+static _Noreturn void refuse(const char *what, const char *text)
 {
-    fflush(stdout);
-    fprintf(stderr, "FAILED seed %" PRIu64 ": %s:%d: CHECK(%s)\n", running, file, line, condition);
-    fprintf(stderr, "replay: build/sim/sim --seed %" PRIu64 " --transcript\n", running);
-    abort();
+    fprintf(stderr, "sim: '%s' is not %s\n", text, what);
+    exit(2);
 }
 
 static uint64_t number_of(const char *text)
 {
     char *end;
     uint64_t value = strtoull(text, &end, 10);
-    if (!*text || *end) {
-        fprintf(stderr, "sim: '%s' is not a number\n", text);
-        exit(2);
-    }
+    if (!*text || *end)
+        refuse("a number", text);
     return value;
 }
 
@@ -49,49 +54,79 @@ static void check_determinism(uint64_t seed, uint64_t hash)
     exit(1);
 }
 
+static bool read_flag(struct options *options, const char *name)
+{
+    if (strcmp(name, "--transcript") == 0)
+        sim_told = sim_transcript = true;
+    else if (strcmp(name, "--determinism") == 0)
+        options->twice_every = 1;
+    else if (strcmp(name, "--minimise") == 0)
+        options->minimise = true;
+    else
+        return false;
+    return true;
+}
+
+static void read_value(struct options *options, const char *name, const char *value)
+{
+    if (strcmp(name, "--seeds") == 0) {
+        options->seeds = number_of(value);
+    } else if (strcmp(name, "--from") == 0) {
+        options->from = number_of(value);
+    } else if (strcmp(name, "--seed") == 0) {
+        options->from = number_of(value);
+        options->seeds = 1;
+        options->twice_every = 0;
+    } else if (strcmp(name, "--clients") == 0) {
+        choices.clients = (uint32_t)number_of(value);
+    } else if (strcmp(name, "--ops") == 0) {
+        choices.ops = (uint32_t)number_of(value);
+    } else if (strcmp(name, "--load") == 0) {
+        choices.load_s = (uint32_t)number_of(value);
+    } else if (strcmp(name, "--faults") == 0) {
+        if (!choices_read_faults(value))
+            refuse("a list of faults (3,17-20, or none)", value);
+    } else if (strcmp(name, "--ndjson") == 0) {
+        sim_ndjson = fopen(value, "w");
+        if (!sim_ndjson)
+            refuse("a file that can be written", value);
+        sim_told = true;
+    } else {
+        refuse("an option", name);
+    }
+}
+
 int main(int argc, char **argv)
 {
-    uint64_t seeds = 100;
-    uint64_t from = 1;
-    uint64_t every = DETERMINISM_EVERY;
+    struct options options = { .seeds = 100, .from = 1, .twice_every = DETERMINISM_EVERY };
     for (int i = 1; i < argc; i++) {
-        const char *value = i + 1 < argc ? argv[i + 1] : "";
-        if (strcmp(argv[i], "--seeds") == 0) {
-            seeds = number_of(value);
-            i++;
-        } else if (strcmp(argv[i], "--from") == 0) {
-            from = number_of(value);
-            i++;
-        } else if (strcmp(argv[i], "--seed") == 0) {
-            from = number_of(value);
-            seeds = 1;
-            every = 0;
-            i++;
-        } else if (strcmp(argv[i], "--transcript") == 0) {
-            sim_transcript = true;
-        } else if (strcmp(argv[i], "--determinism") == 0) {
-            every = 1;
-        } else {
-            fprintf(stderr, "sim: unknown argument '%s'\n", argv[i]);
-            return 2;
-        }
+        if (read_flag(&options, argv[i]))
+            continue;
+        read_value(&options, argv[i], i + 1 < argc ? argv[i + 1] : "");
+        i++;
     }
-    /* A node's memory comes zeroed and costs what is touched; all else stays with the process. */
-    mallopt(M_MMAP_THRESHOLD, 3 << 20);
+    mallopt(M_MMAP_THRESHOLD, 3 << 20); /* all memory stays with the process */
     mallopt(M_TRIM_THRESHOLD, 1 << 30);
     setvbuf(stdout, NULL, _IOFBF, 1 << 16);
+    if (options.minimise) {
+        if (minimise(options.from))
+            return 1;
+        printf("seed %" PRIu64 " does not fail\n", options.from);
+        return 0;
+    }
     static struct report report;
     struct timespec begin;
     struct timespec end;
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &begin);
-    for (uint64_t seed = from; seed < from + seeds; seed++) {
-        running = seed;
+    for (uint64_t seed = options.from; seed < options.from + options.seeds; seed++) {
         uint64_t hash = world_run(seed, &report);
-        if (every && seed % every == 0)
+        if (options.twice_every && seed % options.twice_every == 0)
             check_determinism(seed, hash);
     }
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &end);
     report_print(&report,
                  (double)(end.tv_sec - begin.tv_sec) + (double)(end.tv_nsec - begin.tv_nsec) / 1e9);
-    return seeds >= COMPLETE_SEEDS && !report_complete(&report);
+    if (sim_ndjson)
+        fclose(sim_ndjson);
+    return options.seeds >= COMPLETE_SEEDS && !report_complete(&report);
 }

@@ -26,6 +26,11 @@
     X(CLIENT_CUT, "client cut off from a node")                                                    \
     X(RESET_PEER, "connection of nodes reset")                                                     \
     X(RESET_CLIENT, "client's connection reset")                                                   \
+    X(RING, "majorities in a ring")                                                                \
+    X(BRIDGE, "cluster split but for a bridge")                                                    \
+    X(FLAP, "link between nodes flapping")                                                         \
+    X(SLOW_LINK, "link between nodes slow")                                                        \
+    X(LOSS, "packets lost")                                                                        \
     X(SLOW_NETWORK, "network slow")                                                                \
     X(SLOW_DISK, "disk slow")                                                                      \
     X(FULL_DISK, "disk full")                                                                      \

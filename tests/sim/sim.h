@@ -3,7 +3,8 @@
  *
  * Reading order: world.c (time, the heap of what comes next, one seed from start to end),
  * network.c, sim_node.c, sim_turn.c and sim_effect.c (a server's process), sim_client.c (a
- * client's), workload.c (what the clients do), faults.c, then the judges: invariants.c after each
+ * client's), workload.c (what the clients do), faults.c and faults_network.c, choices.c (which part
+ * of a seed runs) and minimise.c, then the judges: invariants.c after each
  * turn of a node, oracle.c and verdict.c from the clients' side; report.c counts.
  *
  * Nothing here looks at a clock or at the system's randomness: the same seed gives the same run, and
@@ -11,6 +12,9 @@
  * finds something wrong calls sim_fail, which names the seed and ends the program. */
 #ifndef FTCHAT_TESTS_SIM_SIM_H
 #define FTCHAT_TESTS_SIM_SIM_H
+
+#include <stdio.h>
+#include <string.h>
 
 #include "core/chat/command.h"
 #include "core/client/client.h"
@@ -140,6 +144,8 @@ struct network {
     uint64_t latency_us;                   /* one way, typical */
     uint64_t latency_spread_us;
     uint32_t slow; /* a factor, 1: none */
+    uint32_t slow_link[SIM_HOSTS][SIM_HOSTS];
+    uint32_t loss_permille;
 };
 
 struct handle network_dial(struct world *world, struct end from, uint8_t slot,
@@ -160,12 +166,12 @@ void network_process_gone(struct world *world, enum end_kind kind, uint8_t who, 
 /* A host has power again: what others still hold of its old links is reset. */
 void network_host_back(struct world *world, uint8_t host);
 void network_block(struct world *world, uint8_t from, uint8_t to, bool block);
-void network_unblock_all(struct world *world);
+void network_start(struct network *network);
+void network_heal(struct world *world); /* nothing is blocked, slow or lost any more */
 void network_arrive(struct world *world, const struct happening *happening);
 void network_dial_arrives(struct world *world, const struct happening *happening);
 void network_dial_late(struct world *world, const struct happening *happening);
 void network_free(struct network *network);
-uint64_t network_latency(struct world *world);
 
 /* --- sim_node.c, sim_turn.c, sim_effect.c ------------------------------------------------------------------*/
 
@@ -433,6 +439,9 @@ struct open_fault {
 
 struct faults {
     bool over;
+    struct random random;
+    uint32_t number; /* of the next one, from 0 */
+    uint32_t happened[FAULT_KINDS];
     uint32_t counted;              /* in this seed */
     uint64_t mean_us[FAULT_KINDS]; /* 0: not in this seed */
     struct open_fault open[FAULTS_OPEN];
@@ -443,6 +452,13 @@ void faults_start(struct world *world);
 void faults_happen(struct world *world, const struct happening *happening);
 void faults_end(struct world *world, const struct happening *happening);
 void faults_restart_later(struct world *world, uint8_t slot);
+struct sim_node *faults_leader(struct world *world);
+/* Notes a fault that ends after a time between the two. */
+void faults_open(struct world *world, enum report_fault kind, uint8_t a, uint8_t b, uint64_t value,
+                 uint64_t least_us, uint64_t most_us);
+/* faults_network.c */
+bool faults_on_network(struct world *world, enum report_fault kind);
+void faults_network_ends(struct world *world, const struct open_fault *open);
 void faults_stop(struct world *world); /* everything is healed and started again */
 
 /* --- invariants.c ------------------------------------------------------------------------------*/
@@ -609,7 +625,11 @@ struct world {
     uint8_t *buffer; /* LIMIT_ENTRY_BYTES, for reads */
 };
 
-extern bool sim_transcript;
+extern bool sim_told;       /* somebody wants to know what happens: one of these */
+extern bool sim_transcript; /* on standard output, for people */
+extern FILE *sim_ndjson;    /* one JSON object a line */
+/* Whose world a failed CHECK is in. */
+void sim_running(struct world *world);
 
 /* Runs one seed; returns the hash of all its effects. */
 uint64_t world_run(uint64_t seed, struct report *report);
@@ -624,7 +644,7 @@ __attribute__((format(printf, 2, 3))) void sim_say(struct world *world, const ch
 /* The arguments are not looked at without a transcript. */
 #define SAY(world, ...)                                                                            \
     do {                                                                                           \
-        if (sim_transcript)                                                                        \
+        if (sim_told)                                                                              \
             sim_say((world), __VA_ARGS__);                                                         \
     } while (0)
 

@@ -170,8 +170,8 @@ static void start(struct sim_node *node, const struct store_recovery *recovery)
     from.raft.checkpoint_index = recovery->checkpoint_index;
     /* From the kernel, so that zeros cost only where they are touched. */
     node->memory_bytes = node_memory(&options);
-    node->memory = mmap(NULL, node->memory_bytes, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    node->memory =
+        mmap(NULL, node->memory_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     CHECK(node->memory != MAP_FAILED);
     node->node = node_init(node->memory, &options, &from);
     if (!node->node)
@@ -216,7 +216,7 @@ void sim_node_boot(struct sim_node *node)
         world_plan(world, HAPPEN_BOOT, world->now + BOOT_AGAIN_US, node->slot, 0, node->epoch);
         return;
     }
-    if (error && sim_transcript)
+    if (error && sim_told)
         for (size_t i = 0; sim_disk_name(node->disk, i); i++) {
             uint8_t head[32] = { 0 };
             const char *name = sim_disk_name(node->disk, i);

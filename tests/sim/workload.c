@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/check.h"
+#include "tests/sim/choices.h"
 #include "tests/sim/sim.h"
 
 enum { TEXT_MAX = 3000, CTL_AGAIN_US = 2000000 };
@@ -155,7 +156,8 @@ void workload_work(struct sim_client *client)
         struct client_view view = client_view(client->client);
         if (!client_has_room(client->client) || view.queued >= 100 || view.queries >= 12)
             break;
-        if (world->oracle.ops_count + 1 >= ORACLE_OPS)
+        if (world->oracle.ops_count + 1 >= ORACLE_OPS ||
+            (choices.ops && world->oracle.ops_count >= choices.ops))
             break;
         do_something(client);
     }
