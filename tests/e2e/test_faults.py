@@ -19,10 +19,11 @@ POSTS = 30000 if FULL else 0   # ... until so many were sent
 RATE = 170 if FULL else 60     # posts a second of each of the three people
 
 class Talk:
-    """Each person posts to one room at a steady rate, from a thread of its own."""
+    """Each person posts to one room at a steady rate, from a thread of its own; each post is up to
+    `longest` bytes longer than its number."""
 
-    def __init__(self, people, room, rate=RATE):
-        self.people, self.room, self.rate = people, room, rate
+    def __init__(self, people, room, rate=RATE, longest=0):
+        self.people, self.room, self.rate, self.longest = people, room, rate, longest
         self.ending = threading.Event()
         self.threads = [threading.Thread(target=self._talk, args=(person,), daemon=True)
                         for person in people]
@@ -33,7 +34,8 @@ class Talk:
         number, due = 0, time.monotonic()
         while not self.ending.is_set():
             number += 1
-            person.send(self.room, "%s says %d" % (person.user, number))
+            person.send(self.room, "%s says %d%s" % (person.user, number,
+                                                     "." * random.randrange(self.longest + 1)))
             due += 1 / self.rate
             self.ending.wait(max(0, due - time.monotonic()))
 

@@ -13,7 +13,7 @@ set -euo pipefail
 
 build_packages="musl-tools libinih-dev libc6-dev dpkg-dev autoconf automake libtool xz-utils patch"
 test_packages="git python3 python3-pytest libcmocka-dev libsodium-dev clang libclang-rt-dev
-    binutils strace iproute2 procps valgrind"
+    binutils strace iproute2 procps valgrind nftables e2fsprogs xfsprogs"
 
 say() { echo "deps: $*" >&2; }
 fail() { say "$*"; exit 1; }
