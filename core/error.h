@@ -7,7 +7,8 @@
 
 enum ft_error {
     FT_OK = 0,
-    FT_ERROR_IO,      /* the device or the kernel failed: EIO, a failed fsync */
+    FT_ERROR_IO, /* the device or the kernel failed: EIO */
+    FT_ERROR_SYNC, /* a sync failed, whatever the reason: what it was to keep may be lost, the process must end */
     FT_ERROR_SPACE,   /* no space left on the device, or over a quota */
     FT_ERROR_MISSING, /* no such file or record */
     FT_ERROR_EXISTS,  /* it is there already */

@@ -45,6 +45,7 @@ struct disk {
     /* All of it, or an error. Grows the file when needed; only then SPACE can be the answer. */
     enum ft_error (*write)(void *ctx, struct disk_file *file, uint64_t offset, const void *data,
                            size_t len);
+    /* SYNC when it fails: never to be tried again. sync_dir likewise. */
     enum ft_error (*sync)(void *ctx, struct disk_file *file);
     enum ft_error (*resize)(void *ctx, struct disk_file *file, uint64_t size);
     enum ft_error (*size)(void *ctx, struct disk_file *file, uint64_t *size);

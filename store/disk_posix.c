@@ -131,7 +131,7 @@ static enum ft_error file_write(void *ctx, struct disk_file *file, uint64_t offs
 static enum ft_error file_sync(void *ctx, struct disk_file *file)
 {
     (void)ctx;
-    return fdatasync(file->fd) == 0 ? FT_OK : error_of(errno);
+    return fdatasync(file->fd) == 0 ? FT_OK : FT_ERROR_SYNC;
 }
 
 static enum ft_error file_resize(void *ctx, struct disk_file *file, uint64_t size)
@@ -177,7 +177,7 @@ static enum ft_error folder_sync(void *ctx, const char *path)
     int fd = openat(folder_fd(ctx), path_or_dot(path), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return error_of(errno);
-    enum ft_error error = fsync(fd) == 0 ? FT_OK : error_of(errno);
+    enum ft_error error = fsync(fd) == 0 ? FT_OK : FT_ERROR_SYNC;
     close(fd);
     return error;
 }

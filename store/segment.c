@@ -153,6 +153,11 @@ enum ft_error spare_make(struct store *store, uint64_t *number)
     *number = ++store->next_spare;
     store_unlock(store);
     spare_path(path, *number);
+    uint64_t left = SEGMENT_HEADER_BYTES + store->segment_bytes + LIMIT_ENTRY_BYTES;
+    uint64_t space;
+    /* Not by filling what is left, each time that it is tried. */
+    if (disk->space(disk->ctx, &space) == FT_OK && space < left)
+        return FT_ERROR_SPACE;
     uint8_t *zeros = calloc(1, FILL_BYTES);
     if (!zeros)
         return FT_ERROR_LIMIT;
@@ -161,7 +166,6 @@ enum ft_error spare_make(struct store *store, uint64_t *number)
         free(zeros);
         return error;
     }
-    uint64_t left = SEGMENT_HEADER_BYTES + store->segment_bytes + LIMIT_ENTRY_BYTES;
     for (uint64_t offset = 0; left && !error;) {
         size_t part = left < FILL_BYTES ? (size_t)left : FILL_BYTES;
         error = disk->write(disk->ctx, file, offset, zeros, part);

@@ -18,9 +18,10 @@
  * segment_bytes or beyond, so a file holds up to segment_bytes + LIMIT_ENTRY_BYTES. Checkpoints are
  * taken exactly at a segment's end: a restart replays what came after the newest one.
  *
- * Errors: FT_ERROR_SPACE from store_flush wrote nothing that counts and may be tried again. Every
- * other error of store_flush is final: the process must end (a failed fsync is never retried).
- * Reads may fail alone. */
+ * Errors: FT_ERROR_SPACE from store_flush wrote nothing that counts and may be tried again: what
+ * goes without entries (a vote, a truncation) is written in place and needs no space. Every other
+ * error of store_flush is final, and so is FT_ERROR_SYNC from anything: the process must end (a
+ * failed fsync is never retried). Reads may fail alone. */
 #ifndef FTCHAT_STORE_STORE_H
 #define FTCHAT_STORE_STORE_H
 

@@ -337,59 +337,6 @@ static void answers_of_another_session_do_not_count(void **state)
     rafts_free(world);
 }
 
-/* --- disks -------------------------------------------------------------------------------------*/
-
-static void a_full_disk_is_tried_again(void **state)
-{
-    (void)state;
-    uint8_t leader;
-    struct rafts *world = elected(3, &leader);
-    struct raft *raft = rafts_raft(world, leader);
-    uint64_t index = rafts_propose(world, leader, 20);
-    uint64_t ticket = world->nodes[leader].flush.ticket;
-    rafts_flush(world, leader, RAFT_FLUSH_NO_SPACE);
-    assert_true(raft_view(raft).disk_full);
-    assert_false(raft_can_propose(raft));
-    assert_false(world->nodes[leader].flushing);
-    rafts_advance(world, 500000);
-    raft_restart_timers(raft, world->now);
-    rafts_tick(world, leader);
-    assert_false(world->nodes[leader].flushing);
-    rafts_advance(world, 500000);
-    raft_restart_timers(raft, world->now);
-    rafts_tick(world, leader);
-    assert_true(world->nodes[leader].flushing);
-    assert_true(world->nodes[leader].flush.ticket > ticket);
-    rafts_flush(world, leader, RAFT_FLUSHED);
-    assert_false(raft_view(raft).disk_full);
-    assert_int_equal(raft->durable, index);
-    rafts_free(world);
-}
-
-static void a_leader_whose_write_is_stuck_falls_silent(void **state)
-{
-    (void)state;
-    uint8_t leader;
-    struct rafts *world = elected(3, &leader);
-    struct raft *raft = rafts_raft(world, leader);
-    rafts_propose(world, leader, 20);
-    for (int ms = 0; ms < 3000 && rafts_leader(world) == leader; ms++) {
-        rafts_advance(world, 1000);
-        rafts_deliver_all(world, 0, 0);
-        for (uint8_t slot = 1; slot <= 3; slot++) {
-            if (world->nodes[slot].flushing && slot != leader)
-                rafts_flush(world, slot, RAFT_FLUSHED);
-            rafts_tick(world, slot);
-        }
-        if (ms < 900)
-            assert_int_equal(rafts_leader(world), leader);
-    }
-    assert_int_not_equal(rafts_leader(world), leader);
-    assert_true(world->nodes[leader].flushing);
-    assert_false(raft_can_propose(raft));
-    rafts_free(world);
-}
-
 /* --- reads -------------------------------------------------------------------------------------*/
 
 static void a_read_needs_a_majority_after_it(void **state)
@@ -768,8 +715,6 @@ int main(void)
         cmocka_unit_test(another_history_under_the_same_term_halts),
         cmocka_unit_test(spoilt_entries_are_refused),
         cmocka_unit_test(answers_of_another_session_do_not_count),
-        cmocka_unit_test(a_full_disk_is_tried_again),
-        cmocka_unit_test(a_leader_whose_write_is_stuck_falls_silent),
         cmocka_unit_test(a_read_needs_a_majority_after_it),
         cmocka_unit_test(a_deposed_leader_confirms_nothing),
         cmocka_unit_test(forming_that_died_begins_anew),

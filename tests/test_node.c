@@ -9,6 +9,24 @@ static bool always_right(const uint8_t *signature, const void *data, size_t len,
     return signature && data && len && key;
 }
 
+static void note_page(struct nodes *nodes, uint32_t connection, const struct wire_result *result)
+{
+    uint64_t *seqs = nodes->result_seqs[connection];
+    struct reader reader = reader_of(result->rows.data, result->rows.len);
+    nodes->result_rows[connection] = 0;
+    seqs[0] = seqs[1] = 0;
+    while (result->kind == QUERY_HISTORY && reader_left(&reader)) {
+        struct wire_record record;
+        CHECK(wire_decode_record(&record, read_slice32(&reader)));
+        CHECK(seqs[1] == 0 || record.seq == seqs[1] + 1); /* oldest first, without a hole */
+        if (!seqs[0])
+            seqs[0] = record.seq;
+        seqs[1] = record.seq;
+        nodes->result_rows[connection]++;
+    }
+    CHECK(!reader.bad);
+}
+
 static void client_send(struct nodes *nodes, const struct effect *effect)
 {
     uint32_t connection = (uint32_t)effect->send.connection;
@@ -21,6 +39,7 @@ static void client_send(struct nodes *nodes, const struct effect *effect)
     if (message.data[0] == WIRE_RESULT) {
         CHECK(wire_decode_result(&result, message));
         nodes->result_flags[connection] = result.flags;
+        note_page(nodes, connection, &result);
     }
     if (message.data[0] != WIRE_ANSWER)
         return;
@@ -43,6 +62,11 @@ static void emit(void *ctx, const struct effect *effect)
         break;
     case EFFECT_CLIENT_SEND:
         client_send(nodes, effect);
+        break;
+    case EFFECT_READ_POSTS:
+        nodes->read_id = effect->read.id;
+        nodes->read_from = effect->read.posts.seq_from;
+        nodes->read_to = effect->read.posts.seq_to;
         break;
     case EFFECT_CLIENT_CLOSE:
         nodes->closed[effect->close.connection] = true;

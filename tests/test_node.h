@@ -24,7 +24,12 @@ struct nodes {
     bool closed[NODES_CONNECTIONS];               /* by the node */
     bool answered[NODES_CONNECTIONS][NODES_SEQS]; /* finally or not */
     struct wire_answer answers[NODES_CONNECTIONS][NODES_SEQS];
-    uint8_t result_flags[NODES_CONNECTIONS]; /* of the latest RESULT */
+    uint8_t result_flags[NODES_CONNECTIONS];    /* of the latest RESULT */
+    uint64_t result_seqs[NODES_CONNECTIONS][2]; /* a page of history's first and last; 0: empty */
+    uint32_t result_rows[NODES_CONNECTIONS];
+    uint64_t read_id; /* of the latest READ_POSTS */
+    uint64_t read_from;
+    uint64_t read_to;
 };
 
 /* Slot 1 of a cluster whose ini names the slots in `peers`; started and blank. Two rooms fill the

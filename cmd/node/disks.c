@@ -84,6 +84,18 @@ bool server_restore(struct server *server, const struct store_recovery *recovery
     return !server->halted;
 }
 
+/* At once: nothing that was done since can be told to anybody any more. */
+static void end_on_failure(const struct server *server, const char *what)
+{
+    char line[SERVER_LOG_BYTES];
+    snprintf(line, sizeof line,
+             "event=disk_failed what=%s why=\"a write or fsync failed: nothing after it can be "
+             "promised, so this process ends (look at the kernel's log for the disk)\"",
+             what);
+    server_log(server, "alarm", line);
+    _Exit(EXIT_FAILED);
+}
+
 static void completed(struct server *server, const struct store_completion *done)
 {
     struct node_event event = { .kind = EVENT_READ_DONE,
@@ -94,12 +106,8 @@ static void completed(struct server *server, const struct store_completion *done
                                           .last_index = done->answer.last_index } };
     switch (done->kind) {
     case STORE_DONE_FLUSH:
-        if (done->error && done->error != FT_ERROR_SPACE) {
-            server_log(server, "alarm",
-                       "event=disk_failed why=\"a write or fsync failed: nothing after it can be "
-                       "promised, so this process ends\"");
-            _Exit(EXIT_FAILED);
-        }
+        if (done->error && done->error != FT_ERROR_SPACE)
+            end_on_failure(server, "log");
         server_note_flush(server, done->duration_us);
         event.kind = EVENT_FLUSHED;
         event.flushed.ticket = done->id;
@@ -113,17 +121,28 @@ static void completed(struct server *server, const struct store_completion *done
     case STORE_DONE_READ_POSTS:
         break;
     case STORE_DONE_CHECKPOINT:
+        if (done->error == FT_ERROR_SYNC)
+            end_on_failure(server, "checkpoint");
         if (done->error)
-            server_log(server, "warn", "event=checkpoint_failed");
+            server_log(
+                server, "warn",
+                done->error == FT_ERROR_SPACE
+                    ? "event=checkpoint_failed why=\"the disk is full: the next one will do\""
+                    : "event=checkpoint_failed");
         return;
     case STORE_DONE_PREPARE:
+        if (done->error == FT_ERROR_SYNC)
+            end_on_failure(server, "segment");
         if (done->error == FT_ERROR_SPACE)
-            server_log(server, "alarm", "event=disk_full");
+            server_log(server, "alarm",
+                       "event=disk_full why=\"the next segment cannot be made: make room\"");
         else if (done->error)
             server_log(server, "warn", "event=segment_not_prepared why=\"it is tried again\"");
         else
             server_log(server, "info", "event=disk_has_space");
-        return;
+        event.kind = EVENT_DISK;
+        event.space = done->error != FT_ERROR_SPACE;
+        break;
     }
     server_step(server, &event);
 }

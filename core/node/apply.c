@@ -186,7 +186,11 @@ static size_t apply_run(struct node *node, struct slice entries, const struct ef
         enum entry_state state = entry_parse(&entry, node->options.crypto, NULL,
                                              entries.data + done, entries.len - done);
         CHECK(state == ENTRY_WHOLE);
-        if (last_of(&entry) > commit || must_wait(node, &entry))
+        if (last_of(&entry) > commit)
+            break;
+        bool waits = must_wait(node, &entry);
+        node->apply_stalled = waits && raft_view(node->raft).disk_full;
+        if (waits)
             break;
         if (last_of(&entry) > node->applied)
             apply_entry(node, &entry, out);

@@ -169,7 +169,7 @@ static void become_client(struct node *node, struct session *session, uint32_t n
     const struct chat_account *account = chat_account(node->chat, device->account);
     struct wire_ready ready = { .node = node->options.slot,
                                 .leader = view.leader,
-                                .quorum = view.quorum,
+                                .quorum = node_has_quorum(node),
                                 .stale = node->applied < login->floor_index,
                                 .device = number,
                                 .last = device->last,

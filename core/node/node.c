@@ -168,7 +168,7 @@ static void stop_turn(struct node *node, const struct effects *out)
 static void notice_changes(struct node *node, const struct effects *out)
 {
     struct raft_view view = raft_view(node->raft);
-    bool changed = view.leader != node->seen_leader || view.quorum != node->seen_quorum;
+    bool changed = view.leader != node->seen_leader || node_has_quorum(node) != node->seen_quorum;
     if (view.term != node->seen_term) {
         node->elections += view.term > node->seen_term && node->seen_term;
         changed |= view.leader != 0;
@@ -181,13 +181,13 @@ static void notice_changes(struct node *node, const struct effects *out)
         struct line line = line_begin("leader");
         line_pair(&line, "leader", view.leader);
         line_pair(&line, "term", view.term);
-        line_pair(&line, "quorum", view.quorum);
+        line_pair(&line, "quorum", node_has_quorum(node));
         line_emit(&line, LOG_INFO, out);
         session_tell_cluster(node, out);
     }
     node->seen_term = view.term;
     node->seen_leader = view.leader;
-    node->seen_quorum = view.quorum;
+    node->seen_quorum = node_has_quorum(node);
 }
 
 /* The one place where what came in during the turn turns into log entries, appends and answers. */
@@ -230,7 +230,7 @@ static void read_done(struct node *node, const struct node_event *event, const s
         stream_read_done(node, number, generation, event, out);
         break;
     case READ_FOR_QUERY:
-        query_read_done(node, number, event, out);
+        history_read_done(node, number, event, out);
         break;
     }
 }
@@ -239,7 +239,6 @@ static void flushed(struct node *node, const struct node_event *event, const str
 {
     raft_flushed(node->raft, event->flushed.ticket,
                  event->flushed.no_space ? RAFT_FLUSH_NO_SPACE : RAFT_FLUSHED, node->now, out);
-    query_flushed(node, out);
 }
 
 void node_step(struct node *node, const struct node_event *event, const struct effects *out)
@@ -289,6 +288,9 @@ void node_step(struct node *node, const struct node_event *event, const struct e
         break;
     case EVENT_READ_DONE:
         read_done(node, event, out);
+        break;
+    case EVENT_DISK:
+        raft_disk_space(node->raft, event->space, node->now);
         break;
     case EVENT_LATE:
         raft_restart_timers(node->raft, node->now);

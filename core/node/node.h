@@ -62,6 +62,7 @@ enum node_event_kind {
     EVENT_PEER_MESSAGE,
     EVENT_FLUSHED,
     EVENT_READ_DONE,
+    EVENT_DISK, /* whether the store can make its next segment: told at each change */
     EVENT_LATE, /* the loop was late: time-outs start anew. Comes first in its turn */
     EVENT_STOP, /* hand leadership over, then HALT with 0 */
 };
@@ -94,6 +95,7 @@ struct node_event {
             bool more;
             uint64_t last_index;
         } read;
+        bool space; /* DISK */
     };
 };
 

@@ -59,7 +59,7 @@ static void forget(struct node *node, struct session *session)
         stream_closed(node, session);
         node->clients--;
     }
-    query_closed(node, session_number(node, session));
+    history_closed(node, session_number(node, session));
     *session = (struct session) { .state = SESSION_FREE };
 }
 
@@ -158,7 +158,7 @@ static enum chat_code may_take(struct node *node, const struct session *session,
 {
     if (!chat_genesis(node->chat)->formed)
         return CODE_FORMING;
-    if (raft_view(node->raft).disk_full)
+    if (raft_view(node->raft).leader_full || node->apply_stalled)
         return CODE_DISK_FULL;
     if (node->stopping)
         return CODE_UNAVAILABLE;
@@ -319,12 +319,17 @@ void session_message(struct node *node, uint32_t connection, struct slice messag
     }
 }
 
+bool node_has_quorum(const struct node *node)
+{
+    return raft_view(node->raft).quorum && !node->apply_stalled;
+}
+
 struct wire_cluster node_cluster(const struct node *node)
 {
     struct raft_view view = raft_view(node->raft);
     return (struct wire_cluster) { .node = node->options.slot,
                                    .leader = view.leader,
-                                   .quorum = view.quorum,
+                                   .quorum = node_has_quorum(node),
                                    .healthy = peers_healthy(node),
                                    .term = view.term };
 }

@@ -5,7 +5,7 @@
  *   queue.c      the queue itself;  forward.c: from the queue to the leader, and the leader's
  * admission apply.c      committed entries into the chat, answers, checkpoints recent.c     the
  * ring of newest records;  stream.c: live and catch-up delivery session.c    clients: salt,
- * enrolling, login, commands;  query.c: history and lists control.c    ctl: status, form, invite,
+ * enrolling, login, commands;  query.c: lists;  history.c control.c    ctl: status, form, invite,
  * health, transfer */
 #ifndef FTCHAT_CORE_NODE_STATE_H
 #define FTCHAT_CORE_NODE_STATE_H
@@ -109,7 +109,8 @@ struct pending_query {
     uint32_t room;
     uint64_t seq_from;
     uint64_t seq_to;
-    uint64_t needs_durable;
+    uint64_t ring_after; /* this index and all before it are durable; what follows is in the ring */
+    uint64_t ring_seq;   /* from here on the page comes from the ring */
     bool more;
     bool stale; /* the node was behind the client when the page was chosen */
 };
@@ -172,6 +173,7 @@ struct node {
     /* applying */
     uint64_t applied;
     bool apply_reading;
+    bool apply_stalled;    /* its disk is full, and it may not run ahead of that any more */
     uint64_t segment_used; /* bytes of entries applied since the last segment's end */
 
     /* sessions */
@@ -294,14 +296,29 @@ void session_device_ended(struct node *node, uint32_t account, uint32_t device,
                           const struct effects *out);
 void session_tell_cluster(struct node *node, const struct effects *out);
 struct wire_cluster node_cluster(const struct node *node);
+/* Whether its clients are well served here: not without a quorum, and not where a full disk keeps
+ * the answers back. */
+bool node_has_quorum(const struct node *node);
 
 /* query.c */
 void query_received(struct node *node, struct session *session, struct slice message,
                     const struct effects *out);
-void query_read_done(struct node *node, uint32_t number, const struct node_event *event,
-                     const struct effects *out);
-void query_flushed(struct node *node, const struct effects *out);
-void query_closed(struct node *node, uint32_t connection);
+struct writer query_begin_result(struct node *node, const struct wire_query *query,
+                                 enum chat_code code, uint8_t flags);
+void query_end_result(struct node *node, struct session *session, const struct writer *writer,
+                      const struct effects *out);
+void query_refuse(struct node *node, struct session *session, const struct wire_query *query,
+                  enum chat_code code, const struct effects *out);
+
+/* Where a result's flags stand, after its type and id and code. */
+enum { RESULT_FLAGS_AT = 1 + 8 + 1 };
+
+/* history.c */
+void history_query(struct node *node, struct session *session, const struct wire_query *query,
+                   uint32_t room, const struct effects *out);
+void history_read_done(struct node *node, uint32_t number, const struct node_event *event,
+                       const struct effects *out);
+void history_closed(struct node *node, uint32_t connection);
 
 /* control.c */
 bool control_message(struct node *node, struct session *session, struct slice message,

@@ -1,10 +1,36 @@
 /* The one flush that is out: cluster, vote, truncation and entries, durable in this order, then the
- * promises that wait for it. What gathers meanwhile goes into the next (group commit). */
+ * promises that wait for it. What gathers meanwhile goes into the next (group commit).
+ *
+ * A full disk refuses a flush whole, before anything of it was written: entries need a segment that
+ * cannot be made. They stay in memory and are tried again once a second; the vote and a truncation,
+ * which are written in place, go without them at once, so that a node whose disk is full still
+ * votes. */
 #include "core/raft/state.h"
 
 bool raft_cluster_durable(const struct raft *raft)
 {
     return !raft->save_cluster && !(raft->flush_out && raft->flushing_cluster);
+}
+
+uint32_t raft_flush_time(const struct raft *raft)
+{
+    uint64_t out_us = raft->flush_out ? raft->now_us - raft->flush_began_us : 0;
+    if (out_us <= raft->flush_us)
+        return raft->flush_us;
+    return out_us < UINT32_MAX ? (uint32_t)out_us : UINT32_MAX;
+}
+
+bool raft_disk_short(const struct raft *raft)
+{
+    return raft->disk_full || raft->no_spare;
+}
+
+void raft_disk_space(struct raft *raft, bool space, struct now now)
+{
+    raft->now_us = now.mono_us;
+    raft->no_spare = !space;
+    if (space && raft->disk_full)
+        raft->disk_retry_us = now.mono_us;
 }
 
 /* Fills in the local part of the entries of this flush, just before the log thread reads them. */
@@ -43,11 +69,12 @@ static void gather_entries(struct raft *raft, struct effect_flush *flush)
 
 void raft_flush_start(struct raft *raft, struct now now, const struct effects *out)
 {
-    if (raft->flush_out || (raft->disk_full && now.mono_us < raft->disk_retry_us))
-        return;
+    bool waits = raft->disk_full && now.mono_us < raft->disk_retry_us;
     CHECK(raft->durable <= raft->log.last);
-    if (!raft->save_cluster && !raft->save_vote && !raft->truncate_from &&
-        raft->durable == raft->log.last)
+    if (raft->flush_out || (waits && raft->save_cluster))
+        return;
+    bool entries = !waits && raft->durable < raft->log.last;
+    if (!raft->save_cluster && !raft->save_vote && !raft->truncate_from && !entries)
         return;
     struct effect effect = { .kind = EFFECT_FLUSH };
     struct effect_flush *flush = &effect.flush;
@@ -58,7 +85,10 @@ void raft_flush_start(struct raft *raft, struct now now, const struct effects *o
     flush->term = raft->term;
     memcpy(flush->vote, raft->vote, IDENTITY_BYTES);
     flush->truncate_from = raft->flushing_truncate = raft->truncate_from;
-    gather_entries(raft, flush);
+    raft->flushing_last = raft->flushing_end = raft->durable;
+    raft->flushing_short = waits;
+    if (entries)
+        gather_entries(raft, flush);
     raft->save_cluster = raft->save_vote = false;
     raft->truncate_from = 0;
     raft->flush_out = true;
@@ -117,7 +147,8 @@ void raft_flushed(struct raft *raft, uint64_t ticket, enum raft_flush_result res
     }
     if (now.mono_us > raft->flush_began_us)
         raft->flush_us = raft_smooth(raft->flush_us, now.mono_us - raft->flush_began_us);
-    raft->disk_full = false;
+    if (!raft->flushing_short)
+        raft->disk_full = false;
     bool entries = raft->flushing_last > raft->durable;
     CHECK(raft->flushing_last >= raft->durable);
     raft->durable = raft->flushing_last;

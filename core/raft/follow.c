@@ -19,7 +19,7 @@ void raft_acknowledge(struct raft *raft, bool at_once, struct now now, const str
         .term = raft->term,
         .append_reply = {
             .flags = (uint8_t)((at_once ? REPLY_AT_ONCE : 0) |
-                               (raft->disk_full ? REPLY_DISK_FULL : 0)),
+                               (raft_disk_short(raft) ? REPLY_DISK_FULL : 0)),
             .session = raft->append_session,
             .round = raft->append_round,
             .sent_us = raft->append_sent_us,
@@ -27,7 +27,7 @@ void raft_acknowledge(struct raft *raft, bool at_once, struct now now, const str
             .accepted = raft->verified,
             .wall_us = now.wall_us,
             .room = room < UINT32_MAX ? (uint32_t)room : UINT32_MAX,
-            .flush_us = raft->flush_us,
+            .flush_us = raft_flush_time(raft),
         },
     };
     raft_send(raft, raft->leader, &message, (struct slice) { NULL, 0 }, out);
@@ -54,7 +54,7 @@ static void reject(struct raft *raft, uint8_t slot, const struct raft_append *ap
         .term = raft->term ? raft->term : 1,
         .append_reply = {
             .flags = (uint8_t)(REPLY_REJECTED | REPLY_AT_ONCE |
-                               (raft->disk_full ? REPLY_DISK_FULL : 0)),
+                               (raft_disk_short(raft) ? REPLY_DISK_FULL : 0)),
             .session = append->session,
             .round = append->round,
             .sent_us = append->sent_us,
@@ -65,7 +65,7 @@ static void reject(struct raft *raft, uint8_t slot, const struct raft_append *ap
             .conflict_term = raft_log_term(&raft->log, hint),
             .wall_us = now.wall_us,
             .room = room < UINT32_MAX ? (uint32_t)room : UINT32_MAX,
-            .flush_us = raft->flush_us,
+            .flush_us = raft_flush_time(raft),
         },
     };
     raft_send(raft, slot, &message, (struct slice) { NULL, 0 }, out);
@@ -155,6 +155,7 @@ static void heard_from_leader(struct raft *raft, uint8_t slot, const struct raft
     if (message->term > raft->term || raft->role != RAFT_FOLLOWER)
         raft_become_follower(raft, message->term, slot, now);
     raft_set_leader(raft, slot, now);
+    raft->leader_full = append->flags & APPEND_DISK_FULL;
     raft->leader_heard_us = now.mono_us;
     raft->campaign_at_us = 0;
     raft->retries = 0;

@@ -81,7 +81,7 @@ static bool decode_append(struct reader *reader, struct raft_append *append)
     append->timeout_us = read_u32(reader);
     append->chain = append->flags & APPEND_HAS_CHAIN ? read_bytes(reader, HASH_BYTES) : NULL;
     append->entries = read_slice(reader, reader_left(reader));
-    if (append->flags & ~(APPEND_WANTS_REPLY | APPEND_HAS_CHAIN))
+    if (append->flags & ~(APPEND_WANTS_REPLY | APPEND_HAS_CHAIN | APPEND_DISK_FULL))
         return false;
     return (append->prev_index == 0) == (append->prev_term == 0);
 }

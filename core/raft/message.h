@@ -26,7 +26,11 @@ enum raft_message_kind {
 
 enum { RAFT_HEAD_BYTES = 160 }; /* no head is longer, PEER_RAFT included */
 
-enum { APPEND_WANTS_REPLY = 1, APPEND_HAS_CHAIN = 2 };
+enum {
+    APPEND_WANTS_REPLY = 1,
+    APPEND_HAS_CHAIN = 2,
+    APPEND_DISK_FULL = 4, /* the leader takes no commands: its disk is full */
+};
 struct raft_append {
     uint8_t flags;
     uint64_t session;
@@ -58,7 +62,7 @@ struct raft_append_reply {
     uint64_t conflict_term;
     uint64_t wall_us;
     uint32_t room;     /* bytes of entries that can be taken now */
-    uint32_t flush_us; /* how long a flush takes here */
+    uint32_t flush_us; /* how long a flush takes here, or the one that is out has taken */
 };
 
 enum { VOTE_PRE = 1, VOTE_TRANSFER = 2 };

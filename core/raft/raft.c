@@ -89,6 +89,7 @@ void raft_set_leader(struct raft *raft, uint8_t slot, struct now now)
         return;
     raft->leader = slot;
     raft->leader_since_us = now.mono_us;
+    raft->leader_full = false;
 }
 
 void raft_become_follower(struct raft *raft, uint64_t term, uint8_t leader, struct now now)
@@ -309,6 +310,7 @@ void raft_end_turn(struct raft *raft, struct now now, const struct effects *out)
     if (raft->halted)
         return;
     if (raft->role == RAFT_LEADER) {
+        raft_hand_over(raft, now, out);
         raft_replicate(raft, now, out);
         raft_transfer_step(raft, out);
     }
@@ -342,7 +344,8 @@ struct raft_view raft_view(const struct raft *raft)
         .last_index = raft->log.last,
         .durable = raft->durable,
         .first_of_term = raft->role == RAFT_LEADER ? raft->first_of_term : 0,
-        .disk_full = raft->disk_full,
+        .disk_full = raft_disk_short(raft),
+        .leader_full = raft->role == RAFT_LEADER ? raft->disk_full : raft->leader_full,
         .blank = raft_identity_equal(raft->cluster, blank),
         .election_timeout_us = timeout,
         .heartbeat_us = raft->options.heartbeat_us,

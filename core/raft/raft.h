@@ -111,6 +111,8 @@ bool raft_receive(struct raft *raft, uint8_t slot, const uint8_t identity[IDENTI
 enum raft_flush_result { RAFT_FLUSHED, RAFT_FLUSH_NO_SPACE };
 void raft_flushed(struct raft *raft, uint64_t ticket, enum raft_flush_result result, struct now now,
                   const struct effects *out);
+/* Whether the store could make the next segment ahead of need; told at each change. */
+void raft_disk_space(struct raft *raft, bool space, struct now now);
 /* The answer to a READ_ENTRIES whose id raft_owns_read. */
 bool raft_owns_read(const struct raft *raft, uint64_t id);
 void raft_read_done(struct raft *raft, uint64_t id, bool ok, struct slice entries, struct now now,
@@ -150,9 +152,10 @@ struct raft_view {
     uint64_t last_index;
     uint64_t durable;       /* own log, by finished flushes */
     uint64_t first_of_term; /* leader: the index of its no-op; 0 else */
-    bool quorum; /* leader: a majority answered within the election time-out; follower: hears its
+    bool quorum;    /* leader: a majority answered within the election time-out; follower: hears its
                     leader */
-    bool disk_full;
+    bool disk_full; /* its own: refuses what is flushed, or will soon */
+    bool leader_full; /* the leader takes no commands, for its disk is full */
     bool blank;
     uint32_t election_timeout_us; /* now in force, before randomization */
     uint32_t heartbeat_us;

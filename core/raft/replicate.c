@@ -118,8 +118,8 @@ bool raft_leader_stuck(const struct raft *raft)
     if (raft->role != RAFT_LEADER || !raft->flush_out)
         return false;
     uint64_t limit = 2 * (uint64_t)raft_election_timeout(raft);
-    if (limit < RAFT_SLOW_FLUSH_US)
-        limit = RAFT_SLOW_FLUSH_US;
+    if (limit < RAFT_STUCK_US)
+        limit = RAFT_STUCK_US;
     if (raft->now_us < raft->flush_began_us + limit)
         return false;
     /* Without this node, and everything that it cannot write. */
@@ -163,7 +163,8 @@ static bool send_append(struct raft *raft, uint8_t slot, uint64_t prev, struct s
         .term = raft->term,
         .append = {
             .flags = (uint8_t)((wants_reply ? APPEND_WANTS_REPLY : 0) |
-                               (chain ? APPEND_HAS_CHAIN : 0)),
+                               (chain ? APPEND_HAS_CHAIN : 0) |
+                               (raft->disk_full ? APPEND_DISK_FULL : 0)),
             .session = peer->session,
             .round = raft->round,
             .sent_us = raft->now_us,

@@ -18,8 +18,10 @@ enum {
     RAFT_JITTER_US = 10 * 1000, /* least jitter of an election on connection loss */
     RAFT_RETRY_US = 4 * 1000,   /* between tries after a denial */
     RAFT_RETRIES = 5,
-    RAFT_DISK_RETRY_US = 1000 * 1000, /* a full disk is tried again */
-    RAFT_SLOW_FLUSH_US = 1000 * 1000, /* a leader's write out for longer is stuck */
+    RAFT_DISK_RETRY_US = 1000 * 1000,     /* a full disk is tried again */
+    RAFT_SLOW_US = 500 * 1000,            /* a disk whose flushes take so long is slow */
+    RAFT_STUCK_US = 1000 * 1000,          /* a leader's write out for longer is stuck */
+    RAFT_HAND_OVER_US = 60 * 1000 * 1000, /* between two hand-overs for the disk's sake */
 };
 
 /* How a leader sends to a peer (etcd's names). */
@@ -117,6 +119,7 @@ struct raft {
     uint64_t append_session;
     uint64_t append_round;
     uint64_t append_sent_us;
+    bool leader_full; /* its disk, as its newest append said */
 
     /* A leader's. */
     uint64_t first_of_term;
@@ -129,6 +132,7 @@ struct raft {
     uint8_t transfer_to;
     bool transfer_told;
     uint64_t transfer_until_us;
+    uint64_t handed_over_us; /* when it last tried to, for its disk's sake; 0: never */
     struct log_clock clock;
 
     /* The flush. */
@@ -146,7 +150,9 @@ struct raft {
     bool save_cluster;
     uint64_t truncate_from; /* 0: nothing */
     uint32_t flush_us;      /* smoothed */
-    bool disk_full;
+    bool disk_full;         /* a flush was refused: entries are not written before disk_retry_us */
+    bool flushing_short;    /* the flush that is out leaves the entries out for that reason */
+    bool no_spare;          /* the store cannot make the next segment: soon it will be refused */
     uint64_t disk_retry_us;
 };
 
@@ -218,9 +224,15 @@ void raft_acknowledge(struct raft *raft, bool at_once, struct now now, const str
 void raft_flush_start(struct raft *raft, struct now now, const struct effects *out);
 /* Everything after `last` leaves the log, in memory now and on disk with the next flush. */
 void raft_truncate(struct raft *raft, uint64_t last);
+/* How long a flush takes here: the average, or the one that is out when it has taken longer. */
+uint32_t raft_flush_time(const struct raft *raft);
+/* The disk is full or about to be. */
+bool raft_disk_short(const struct raft *raft);
 
 /* transfer.c */
 void raft_transfer_tick(struct raft *raft, struct now now);
 void raft_transfer_step(struct raft *raft, const struct effects *out);
+/* A leader whose disk is full or slow hands over, if there is a better one (transfer.c). */
+void raft_hand_over(struct raft *raft, struct now now, const struct effects *out);
 
 #endif

@@ -1,5 +1,11 @@
 /* Leadership transfer (thesis 3.10): no more proposals, the target gets everything, then it is told
- * to campaign at once. Given up after one election time-out. */
+ * to campaign at once. Given up after one election time-out.
+ *
+ * And the hand-over by which a leader whose disk is in trouble steps aside (architecture.md): full,
+ * to a voter that reports space; slow, only to one whose flushes take less than a quarter of its own
+ * time. Two disks of a kind never change places by that, and an attempt a minute is the most: so
+ * leadership does not go to and fro. Else it stays, and refuses what it cannot write. */
+#include "core/line.h"
 #include "core/raft/state.h"
 
 static bool suitable(const struct raft *raft, uint8_t slot)
@@ -11,6 +17,16 @@ static bool suitable(const struct raft *raft, uint8_t slot)
     return peer->answered_us + raft_election_timeout(raft) > raft->now_us;
 }
 
+static void begin(struct raft *raft, uint8_t slot, struct now now, const struct effects *out)
+{
+    CHECK(slot != 0 && slot != raft->options.slot);
+    CHECK(raft->transfer_to == 0);
+    raft->transfer_to = slot;
+    raft->transfer_told = false;
+    raft->transfer_until_us = now.mono_us + raft_election_timeout(raft);
+    raft_transfer_step(raft, out);
+}
+
 bool raft_transfer(struct raft *raft, uint8_t slot, struct now now, const struct effects *out)
 {
     raft->now_us = now.mono_us;
@@ -18,21 +34,50 @@ bool raft_transfer(struct raft *raft, uint8_t slot, struct now now, const struct
         return false;
     if (slot > LIMIT_NODES || slot == raft->options.slot)
         return false;
+    uint8_t best = slot && suitable(raft, slot) ? slot : 0;
     for (uint8_t other = 1; slot == 0 && other <= LIMIT_NODES; other++) {
-        if (!suitable(raft, other))
-            continue;
-        if (!raft->transfer_to || raft->peers[other].match > raft->peers[raft->transfer_to].match)
-            raft->transfer_to = other;
+        if (suitable(raft, other) && (!best || raft->peers[other].match > raft->peers[best].match))
+            best = other;
     }
-    if (slot && suitable(raft, slot))
-        raft->transfer_to = slot;
-    if (!raft->transfer_to)
+    if (best)
+        begin(raft, best, now, out);
+    return best != 0;
+}
+
+/* --- for its disk's sake -----------------------------------------------------------------------*/
+
+static bool better(const struct raft *raft, uint8_t slot)
+{
+    uint64_t theirs = raft->peers[slot].flush_us;
+    if (!suitable(raft, slot) || theirs == 0) /* 0: not known yet */
         return false;
-    CHECK(raft->transfer_to != raft->options.slot);
-    raft->transfer_told = false;
-    raft->transfer_until_us = now.mono_us + raft_election_timeout(raft);
-    raft_transfer_step(raft, out);
-    return true;
+    if (raft_disk_short(raft) && theirs < RAFT_SLOW_US)
+        return true;
+    return theirs < raft_flush_time(raft) / 4;
+}
+
+void raft_hand_over(struct raft *raft, struct now now, const struct effects *out)
+{
+    CHECK(raft->role == RAFT_LEADER);
+    bool slow = raft_flush_time(raft) >= RAFT_SLOW_US;
+    if ((!raft_disk_short(raft) && !slow) || raft->transfer_to)
+        return;
+    if (raft->commit < raft->first_of_term ||
+        (raft->handed_over_us && now.mono_us < raft->handed_over_us + RAFT_HAND_OVER_US))
+        return;
+    uint8_t best = 0;
+    for (uint8_t slot = 1; slot <= LIMIT_NODES; slot++) {
+        if (better(raft, slot) && (!best || raft->peers[slot].match > raft->peers[best].match))
+            best = slot;
+    }
+    if (!best)
+        return;
+    raft->handed_over_us = now.mono_us;
+    struct line line = line_begin("hand_over");
+    line_pair(&line, "to", best);
+    line_add(&line, raft_disk_short(raft) ? " why=\"disk full\"" : " why=\"disk slow\"");
+    line_emit(&line, LOG_WARN, out);
+    begin(raft, best, now, out);
 }
 
 bool raft_transferring(const struct raft *raft)

@@ -248,13 +248,19 @@ class Person:
         return len(lost)
 
 
-def read_history(reader, room, from_seq=0):
+class Stale(Exception):
+    """A node says of its answer that it is behind."""
+
+
+def read_history(reader, room, from_seq=0, stale_ok=True):
     """All of a room's messages as the node of `reader` has them."""
     messages = []
     while True:
         page = reader.ask("history", room=room, after=messages[-1]["seq"] if messages else from_seq,
                           limit=200)
         assert page["event"] == "result", page
+        if page.get("stale") and not stale_ok:
+            raise Stale()
         messages += page["messages"]
         if not page["more"]:
             return messages

@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from client import Oracle, read_history
+from client import Oracle, Stale, read_history
 from cluster import FULL, PATIENCE, wait_for
 from disks import LoopDisk, why_not
 from test_faults import Talk
@@ -109,9 +109,16 @@ def test_nothing_acknowledged_is_lost_when_the_power_goes(who, kind, hosts, make
 
 
 def look(person):
-    """All that this person was acknowledged up to now is where the ack said."""
+    """All that this person was acknowledged up to now is where the ack said. (A node that has just
+    started may be behind, but then it says so.)"""
     acks = {key: person.final(key) for key in list(person.sent)}
-    places = {message["seq"]: message for message in read_history(person, "#ops")}
+
+    def whole():
+        try:
+            return read_history(person, "#ops", stale_ok=False)
+        except Stale:
+            return None
+    places = {message["seq"]: message for message in wait_for("a history that is not stale", whole)}
     for key, ack in acks.items():
         if ack:
             assert ack["status"] == "committed", ack

@@ -223,10 +223,13 @@ static bool on_node(struct world *world, enum report_fault kind, struct sim_node
     case FAULT_FULL_DISK:
         SAY(world, "node %u: its disk is full", node->slot);
         sim_disk_capacity(node->disk, sim_disk_used(node->disk) + 1 + below(world, 64 << 10));
-        faults_open(world, kind, node->slot, 0, 0, SIM_S, 8 * SIM_S);
+        faults_open(world, kind, node->slot, 0, 0, SIM_S, 25 * SIM_S);
         return true;
     case FAULT_FAILED_SYNC:
-        node->fail_flush = true;
+        if (below(world, 3))
+            node->fail_flush = true;
+        else
+            node->fail_job = true;
         return true;
     default:
         CHECK(false && "not a node's fault");
@@ -327,7 +330,7 @@ void faults_stop(struct world *world)
         struct sim_node *node = &world->nodes[slot];
         sim_disk_capacity(node->disk, 0);
         node->slow_disk = 1;
-        node->fail_flush = false;
+        node->fail_flush = node->fail_job = false;
         node->crash_in = 0;
         node->die_in_flush = false;
         if (node->paused)

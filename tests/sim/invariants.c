@@ -7,6 +7,7 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "core/check.h"
 #include "core/raft/state.h"
@@ -172,6 +173,26 @@ void invariants_index(struct sim_node *node, const struct effect *effect)
                  "node %u: index %" PRIu64 " is room %u seq %" PRIu64 " here, room %u seq %" PRIu64
                  " elsewhere",
                  node->slot, index, effect->index.room, effect->index.seq, place->room, place->seq);
+}
+
+/* Leadership does not go to and fro between disks in trouble. */
+void invariants_hand_over(struct sim_node *node, const char *text)
+{
+    struct world *world = node->world;
+    bool full = strstr(text, "disk full") != NULL;
+    world->report->branches[full ? BRANCH_HAND_OVER_FULL : BRANCH_HAND_OVER_SLOW]++;
+    if (node->handed_over && world->now < node->handed_over + 60 * SIM_S)
+        sim_fail(world, "node %u: hands over for its disk's sake twice within a minute",
+                 node->slot);
+    node->handed_over = world->now;
+    const char *to = strstr(text, "to=");
+    uint8_t slot = to ? (uint8_t)(to[3] - '0') : 0;
+    CHECK(slot >= 1 && slot <= world->nodes_count && slot != node->slot);
+    const struct raft_peer *told = &node_raft(node->node)->peers[slot];
+    if (told->disk_full)
+        sim_fail(world, "node %u: hands over to node %u, whose disk is full", node->slot, slot);
+    if (!full && told->flush_us >= raft_flush_time(node_raft(node->node)) / 4)
+        sim_fail(world, "node %u: hands over to node %u, which is hardly faster", node->slot, slot);
 }
 
 void invariants_checkpoint(struct sim_node *node, const struct effect *effect)

@@ -58,6 +58,10 @@
     X(REPEATED_ACK, "ack repeated after a client's crash")                                         \
     X(REJECTED, "command refused by apply")                                                        \
     X(NO_SPACE, "flush refused by a full disk")                                                    \
+    X(HAND_OVER_FULL, "leader with a full disk handed over")                                       \
+    X(HAND_OVER_SLOW, "leader with a slow disk handed over")                                       \
+    X(SYNC_FATAL, "sync of the reading thread failed")                                             \
+    X(VOTE_WHEN_FULL, "vote saved on a full disk")                                                 \
     X(LATE, "loop was late")                                                                       \
     X(READ_ENTRIES, "entries read from disk for a peer or apply")                                  \
     X(READ_POSTS, "posts read from disk")                                                          \

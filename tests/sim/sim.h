@@ -177,6 +177,7 @@ void network_free(struct network *network);
 
 enum item_kind {
     ITEM_FLUSHED,
+    ITEM_DISK,
     ITEM_READ_DONE,
     ITEM_PEER_UP,
     ITEM_PEER_DOWN,
@@ -266,9 +267,12 @@ struct sim_node {
 
     uint64_t sync_us; /* what its disk takes */
     uint32_t slow_disk;
-    bool fail_flush; /* the next sync fails */
+    bool fail_flush; /* the next sync fails: the log thread's, the reading thread's */
+    bool fail_job;
+    enum ft_error prepare_error; /* told last */
 
     /* For invariants.c. */
+    uint64_t handed_over;      /* when its process last did so for its disk's sake; 0: never */
     bool interrupted;          /* the last process died with a flush out */
     uint64_t interrupted_from; /* which truncates from here; 0: nothing */
     uint64_t seen_commit;
@@ -305,7 +309,7 @@ void sim_node_emit(void *ctx, const struct effect *effect);
 void sim_node_flush_done(struct sim_node *node);
 void sim_node_job_done(struct sim_node *node);
 enum ft_error sim_node_flush(struct sim_node *node);
-void sim_node_job_run(struct sim_node *node, struct item **done);
+enum ft_error sim_node_job_run(struct sim_node *node, struct item **done);
 void sim_node_jobs_free(struct sim_node *node);
 void sim_node_prepare(struct sim_node *node);
 void sim_node_finish_disk(struct sim_node *node, enum death death);
@@ -508,6 +512,7 @@ void invariants_flushed(struct sim_node *node);
 void invariants_peer_send(struct sim_node *node, const struct effect *effect);
 void invariants_index(struct sim_node *node, const struct effect *effect);
 void invariants_checkpoint(struct sim_node *node, const struct effect *effect);
+void invariants_hand_over(struct sim_node *node, const char *text);
 
 /* --- oracle.c, verdict.c -----------------------------------------------------------------------*/
 

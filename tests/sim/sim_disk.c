@@ -426,7 +426,7 @@ static enum ft_error sim_sync(void *ctx, struct disk_file *file)
     if (disk->fail_sync || way == GATE_FAIL) {
         disk->fail_sync = false;
         sim_inode_sync(disk, file->inode, false);
-        return error;
+        return FT_ERROR_SYNC;
     }
     sim_inode_sync(disk, file->inode, true);
     return FT_OK;
@@ -505,7 +505,7 @@ static enum ft_error sim_sync_dir(void *ctx, const char *path)
     enum ft_error error;
     enum gate way = gate(disk, true, &error);
     if (way != GATE_GO)
-        return error;
+        return disk->dead ? error : FT_ERROR_SYNC;
     disk->latency_us += disk->sync_us;
     size_t kept = 0;
     for (size_t i = 0; i < disk->changes_count; i++) {

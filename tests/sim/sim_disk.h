@@ -35,7 +35,7 @@ bool sim_disk_dead(const struct sim_disk *disk);
  * handles go on seeing it, as a page cache does. 0: none. */
 void sim_disk_fail_call(struct sim_disk *disk, uint64_t at, enum ft_error error);
 uint64_t sim_disk_calls(const struct sim_disk *disk);
-/* The next sync, write or read fails with FT_ERROR_IO. */
+/* The next sync fails with FT_ERROR_SYNC, the next write or read with FT_ERROR_IO. */
 void sim_disk_fail_sync(struct sim_disk *disk);
 void sim_disk_fail_write(struct sim_disk *disk);
 void sim_disk_fail_read(struct sim_disk *disk);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/check.h"
+#include "core/raft/state.h"
 #include "tests/sim/sim.h"
 
 enum {
@@ -86,6 +87,8 @@ void sim_node_flush_done(struct sim_node *node)
         world->report->branches[BRANCH_NO_SPACE]++;
     else
         invariants_flushed(node);
+    if (!error && node->flush.save_vote && node_raft(node->node)->flushing_short)
+        world->report->branches[BRANCH_VOTE_WHEN_FULL]++;
     SAY(world, "node %u: flush %" PRIu64 " %s, to %" PRIu64, node->slot, node->flush.ticket,
         error ? "has no space" : "is durable", node->durable_last);
     struct item *item = sim_item(ITEM_FLUSHED, 0);
@@ -183,7 +186,7 @@ static void checkpoint_begin(struct sim_node *node, const struct effect *effect)
     job_plan(node);
 }
 
-static void job_checkpoint(struct sim_node *node, const struct job *job)
+static enum ft_error job_checkpoint(struct sim_node *node, const struct job *job)
 {
     enum ft_error error =
         store_checkpoint(node->store, job->index, (struct slice) { job->state, job->state_len });
@@ -193,21 +196,30 @@ static void job_checkpoint(struct sim_node *node, const struct job *job)
     if (!error)
         node->world->report->branches[BRANCH_CHECKPOINT]++;
     SAY(node->world, "node %u: checkpoint at %" PRIu64 ": %d", node->slot, job->index, (int)error);
+    return error;
 }
 
-/* Does the first job; *done is what to tell the core, or NULL. */
-void sim_node_job_run(struct sim_node *node, struct item **done)
+/* As the program's reading thread: told at each change. */
+static enum ft_error job_prepare(struct sim_node *node, struct item **done)
+{
+    enum ft_error error = store_prepare(node->store);
+    if (error != node->prepare_error && error != FT_ERROR_SYNC) {
+        *done = sim_item(ITEM_DISK, 0);
+        (*done)->failed = error == FT_ERROR_SPACE;
+    }
+    node->prepare_error = error;
+    return error;
+}
+
+/* Does the first job; *done is what to tell the core, or NULL. Only SYNC is an error that counts. */
+enum ft_error sim_node_job_run(struct sim_node *node, struct item **done)
 {
     const struct job *job = node->jobs;
     *done = NULL;
-    if (job->kind == JOB_PREPARE) {
-        (void)!store_prepare(node->store);
-        return;
-    }
-    if (job->kind == JOB_CHECKPOINT) {
-        job_checkpoint(node, job);
-        return;
-    }
+    if (job->kind == JOB_PREPARE)
+        return job_prepare(node, done);
+    if (job->kind == JOB_CHECKPOINT)
+        return job_checkpoint(node, job);
     struct item *item = sim_item(ITEM_READ_DONE, job->capacity);
     size_t len = 0;
     enum ft_error error;
@@ -226,19 +238,31 @@ void sim_node_job_run(struct sim_node *node, struct item **done)
     item->failed = error != FT_OK;
     item->len = error ? 0 : (uint32_t)len;
     *done = item;
+    return error;
 }
 
 void sim_node_job_done(struct sim_node *node)
 {
     CHECK(node->jobs != NULL);
     struct item *item;
-    sim_node_job_run(node, &item);
+    if (node->fail_job && node->jobs->kind >= JOB_CHECKPOINT) {
+        node->fail_job = false;
+        sim_disk_fail_sync(node->disk);
+    }
+    enum ft_error error = sim_node_job_run(node, &item);
     struct job *job = node->jobs;
     node->jobs = job->next;
     if (!node->jobs)
         node->jobs_end = &node->jobs;
     job_free(job);
     node->job_out = false;
+    if (error == FT_ERROR_SYNC) {
+        SAY(node->world, "node %u: a sync of the reading thread failed", node->slot);
+        node->world->report->branches[BRANCH_SYNC_FATAL]++;
+        sim_node_die(node, DEATH_KILL);
+        faults_restart_later(node->world, node->slot);
+        return;
+    }
     if (item)
         sim_node_put(node, item);
     job_plan(node);
@@ -283,7 +307,7 @@ void sim_node_finish_disk(struct sim_node *node, enum death death)
             sim_disk_die_at(node->disk, sim_disk_operations(node->disk) + 1 +
                                             random_below(&world->random, JOB_OPERATIONS));
         struct item *item;
-        sim_node_job_run(node, &item);
+        (void)sim_node_job_run(node, &item);
         free(item);
     }
     if (flushing && job_first)
@@ -405,6 +429,8 @@ void sim_node_emit(void *ctx, const struct effect *effect)
         SAY(world, "node %u: log: %s", node->slot, effect->log.text);
         world->report->branches[BRANCH_PROMOTED] +=
             strstr(effect->log.text, "learner_promoted") != NULL;
+        if (strstr(effect->log.text, "event=hand_over"))
+            invariants_hand_over(node, effect->log.text);
         break;
     case EFFECT_HALT:
         SAY(world, "node %u: halts, %d: %s", node->slot, effect->halt.exit_status,

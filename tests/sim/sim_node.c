@@ -74,6 +74,8 @@ static void forget_process(struct sim_node *node)
     node->flush_out = node->job_out = node->die_in_flush = false;
     node->paused = node->stopping = node->halted = node->dying = false;
     node->crash_in = 0;
+    node->prepare_error = FT_OK;
+    node->handed_over = 0;
     memset(node->peers, 0, sizeof node->peers);
     memset(node->connections, 0, sizeof node->connections);
     node->undrained = 0;

@@ -110,6 +110,11 @@ static void take(struct sim_node *node, struct item *item)
         event.flushed.duration_us = (uint32_t)item->duration_us;
         sim_node_step(node, &event);
         break;
+    case ITEM_DISK:
+        event.kind = EVENT_DISK;
+        event.space = !item->failed;
+        sim_node_step(node, &event);
+        break;
     case ITEM_READ_DONE:
         event.kind = EVENT_READ_DONE;
         event.read.id = item->id;
