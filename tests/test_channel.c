@@ -98,8 +98,9 @@ static void open_both(const struct channels_config *wanted)
     assert_non_null(loop);
     server = channels_create(loop, &config);
     assert_non_null(server);
-    dialers = channels_create(
-        loop, &(struct channels_config) { .static_public = public_key, .psk = psk });
+    dialers =
+        channels_create(loop, &(struct channels_config) {
+                                  .static_public = public_key, .psk = psk, .linger_us = DIAL_US });
     assert_non_null(dialers);
     assert_true(tcp_address_parse(&at, "127.0.0.1", 0));
     assert_int_equal(channels_listen(server, &at, on_accepted, &server), FT_OK);
