@@ -142,9 +142,12 @@ build/bench/%: build/native/tests/bench/%.o build/native/libftchat.a
 	@mkdir -p $(@D)
 	$(call say,LINK)$(call link_native,native)
 
-build/fuzz/%: build/native-fuzz/tests/fuzz/%_fuzz.o build/native-fuzz/libftchat.a
+# Of the tests' helpers a fuzzer links what it needs.
+build/native-fuzz/libtests.a: $(patsubst %.c,build/native-fuzz/%.o,$(test_support))
+	@rm -f $@ && ar rcs $@ $^
+build/fuzz/%: build/native-fuzz/tests/fuzz/%_fuzz.o build/native-fuzz/libtests.a build/native-fuzz/libftchat.a
 	@mkdir -p $(@D)
-	$(call say,LINK)$(call link_native,native-fuzz) -fsanitize=fuzzer
+	$(call say,LINK)$(call link_native,native-fuzz) -lcmocka -fsanitize=fuzzer
 
 unit_programs = $(tests:%=build/test/%)
 release_programs = $(tests:%=build/test-release/%)
@@ -191,6 +194,13 @@ valgrind: deps
 	    build/native/test/$$test >build/valgrind.log 2>&1 || { tail -30 build/valgrind.log; exit 1; }; done
 .PHONY: units e2e valgrind
 
+# Line and branch coverage (gcov): PARTS="unit sim" leaves the end-to-end tests out.
+PARTS ?= unit sim e2e
+coverage: deps
+	@$(MAKE) --no-print-directory $(tests:%=build/native-coverage/test/%) build/native-coverage/sim build/native-coverage/ftchat
+	@$(tools)/coverage.sh "$(PARTS)"
+.PHONY: coverage
+
 format:
 	@git ls-files '*.c' '*.h' | xargs clang-format -i
 
@@ -221,6 +231,7 @@ help:
 	@echo "make mutants    plant bugs and see that the tests find them (MUTANTS=name ..., SEEDS=n)"
 	@echo "make e2e        the end-to-end tests with another build: VARIANT=$(VARIANT)"
 	@echo "make valgrind   the unit tests in valgrind"
+	@echo "make coverage   which lines and branches the tests reach (PARTS=\"unit sim\": without end-to-end)"
 	@echo "make variants   compile all with gcc and clang, and with sanitizers"
 	@echo "make install    install to DESTDIR=$(DESTDIR) PREFIX=$(PREFIX), stripped"
 	@echo "make clean      remove what was built; never keys or data"

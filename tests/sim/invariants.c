@@ -273,25 +273,37 @@ static void check_leader(struct sim_node *node, const struct raft *raft)
                  node->slot, raft->term, committed);
 }
 
+/* On how many of these voters the entry is durable; returns whether that is a majority. */
+static bool is_durable(const struct world *world, const struct raft_config *config, uint64_t index,
+                       uint64_t tag, unsigned *durable, unsigned *voters)
+{
+    *voters = *durable = 0;
+    for (unsigned i = 0; i < config->count; i++) {
+        const struct sim_node *member = &world->nodes[config->members[i].slot];
+        if (!config->members[i].voter)
+            continue;
+        ++*voters;
+        *durable += member->durable[index] == tag || (member->lost && member->lost[index] == tag);
+    }
+    return *durable >= *voters / 2 + 1;
+}
+
+/* A leader counts by its newest configuration, committed or not. When that came in this very turn, it
+ * may have counted by the one before, or (four voters, one of them replaced) only by the new one. */
 static void check_durable(struct sim_node *node, const struct raft *raft, uint64_t index,
                           uint64_t tag)
 {
-    struct world *world = node->world;
-    /* Committed first, a voter added after it in the same turn: the majority was that of the configuration before. */
-    const struct raft_config *config =
-        raft->config.index > index ? &raft->previous : raft_latest_config(raft);
-    unsigned voters = 0;
-    unsigned durable = 0;
-    for (unsigned i = 0; i < config->count; i++) {
-        voters += config->members[i].voter;
-        const struct sim_node *member = &world->nodes[config->members[i].slot];
-        durable += member->durable[index] == tag || (member->lost && member->lost[index] == tag);
-    }
-    if (durable < voters / 2 + 1)
-        sim_fail(world,
-                 "node %u: commits %" PRIu64 " in term %" PRIu64
-                 ", which is durable on %u of %u voters",
-                 node->slot, index, raft->term, durable, voters);
+    unsigned durable;
+    unsigned voters;
+    if (is_durable(node->world, raft_latest_config(raft), index, tag, &durable, &voters))
+        return;
+    if (raft->config.index > index &&
+        is_durable(node->world, &raft->previous, index, tag, &durable, &voters))
+        return;
+    sim_fail(node->world,
+             "node %u: commits %" PRIu64 " in term %" PRIu64
+             ", which is durable on %u of %u voters",
+             node->slot, index, raft->term, durable, voters);
 }
 
 static void check_commit(struct sim_node *node, const struct raft *raft)
