@@ -96,7 +96,7 @@ $(foreach v,$(variants),$(eval $(call variant_rules,$(v))))
 musl = /usr/lib/$(arch)-linux-musl
 gcc_file = $(shell gcc -print-file-name=$(1))
 static_pie = gcc -nostdlib -static-pie -Wl,--no-dynamic-linker,-z,relro,-z,now,-z,noexecstack \
-    -Wl,--gc-sections,--build-id=none -o $@ $(musl)/rcrt1.o $(musl)/crti.o $(call gcc_file,crtbeginS.o) \
+    -Wl,--gc-sections,--build-id=none $(LINK_MORE) -o $@ $(musl)/rcrt1.o $(musl)/crti.o $(call gcc_file,crtbeginS.o) \
     $(filter %.o %.a,$^) $(deps)/lib/libsodium.a $(deps)/lib/libinih.a $(2) \
     -L$(musl) -lc -lgcc $(call gcc_file,crtendS.o) $(musl)/crtn.o
 
@@ -104,7 +104,7 @@ build/release/ftchat build/release-clang/ftchat: build/%/ftchat: build/%/main.o 
 	$(call say,LINK)$(static_pie)
 
 # A native program of variant V: its objects, its archive, Debian's libraries.
-link_native = $(CC_$(1)) -g $(CFLAGS_$(1)) -o $@ $(filter %.o %.a,$^) -lsodium -linih -lpthread
+link_native = $(CC_$(1)) -g $(CFLAGS_$(1)) $(LINK_MORE) -o $@ $(filter %.o %.a,$^) -lsodium -linih -lpthread
 
 define native_rules
 build/$(1)/ftchat: build/$(1)/main.o build/$(1)/libftchat.a
@@ -124,6 +124,9 @@ variants: build/release-clang/ftchat $(foreach v,native-asan native-clang native
 
 build/test/%: build/native-asan/test/%
 	@mkdir -p $(@D) && cp $< $@
+
+# Makes allocations fail.
+%/store_faults_test: LINK_MORE = -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
 
 # The unit tests once more, as built for release: musl, static, cmocka compiled from its source.
 $(deps)/lib/libcmocka.a: | $(deps)/ready

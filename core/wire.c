@@ -318,6 +318,16 @@ size_t wire_encode_status(const struct wire_status *in, uint8_t *out, size_t cap
     return finished(&writer);
 }
 
+/* It is printed as it is: in tables, and between quotes. */
+static bool is_printable(struct slice text)
+{
+    for (size_t i = 0; i < text.len; i++)
+        if (text.data[i] <= ' ' || text.data[i] >= 0x7f || text.data[i] == '"' ||
+            text.data[i] == '\\')
+            return false;
+    return true;
+}
+
 bool wire_decode_status(struct wire_status *out, struct slice message)
 {
     memset(out, 0, sizeof(*out));
@@ -338,5 +348,5 @@ bool wire_decode_status(struct wire_status *out, struct slice message)
     for (unsigned i = 0; i < STATUS_NUMBERS; i++)
         *numbers[i] = read_u64(&reader);
     out->version = read_slice8(&reader);
-    return !reader.bad && out->role <= ROLE_LEADER;
+    return !reader.bad && out->role <= ROLE_LEADER && is_printable(out->version);
 }
