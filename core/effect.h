@@ -1,7 +1,7 @@
 /* What the core asks of the world: the other half of the core contract (events: node/node.h).
  *
  * An effect is handed to `emit` at once and in order; whatever it points at is borrowed for that
- * call only, but for the entries of a FLUSH, which stay in place until its FLUSHED event. `emit`
+ * call only, but for the entries of a FLUSH or a HOLD, which stay in place until its event. `emit`
  * carries the effect out or queues it, and never calls the core from inside. The program (cmd/node)
  * and the simulator (tests/sim) are the two interpreters. Nothing that promises something is sent
  * before what makes it true is durable: the core itself waits for FLUSHED before it emits such a
@@ -13,7 +13,8 @@
 #include "core/limits.h"
 
 enum effect_kind {
-    EFFECT_FLUSH = 1,    /* to the log thread; one at a time; answered by EVENT_FLUSHED */
+    EFFECT_FLUSH = 1, /* to the log thread; one at a time; answered by EVENT_FLUSHED */
+    EFFECT_HOLD,      /* to the log thread, behind a flush; one at a time; answered by EVENT_HELD */
     EFFECT_READ_ENTRIES, /* answered by EVENT_READ_DONE with the same id */
     EFFECT_READ_POSTS,   /* likewise */
     EFFECT_INDEX,        /* a post or room event was applied: remember its place */
@@ -43,6 +44,13 @@ struct effect_flush {
     struct slice entries[2];
 };
 
+/* Mirrors store_hold. The entry stays in place until its HELD event. */
+struct effect_hold {
+    uint64_t number;
+    bool discard; /* nothing is open any more */
+    struct slice entry;
+};
+
 /* Mirrors store_query. */
 struct effect_range {
     uint32_t room;
@@ -66,6 +74,7 @@ struct effect {
     enum effect_kind kind;
     union {
         struct effect_flush flush;
+        struct effect_hold hold;
         struct {
             uint64_t id;
             uint64_t index;    /* entries: from the one that holds this index */

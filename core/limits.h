@@ -43,6 +43,8 @@ enum {
     LIMIT_CONNECTIONS = 65536,
     LIMIT_QUEUE_BYTES = 16 << 20, /* commands of a node's clients, waiting for their answer */
     LIMIT_QUEUE_COMMANDS = 131072,
+    LIMIT_HOLD_BYTES = 256 << 10, /* one append to the held log */
+    LIMIT_HELD_BYTES = 32 << 20,  /* of the held log's files; beyond, commands wait unheld */
     LIMIT_RECENT_BYTES = 4 << 20, /* newest applied records, encoded */
     LIMIT_CLIENT_UNSENT_BYTES = 256
                                 << 10, /* a reader beyond this is served from disk, at its pace */
@@ -66,6 +68,7 @@ _Static_assert(LIMIT_APPEND_BYTES >= LIMIT_ENTRY_BYTES, "an append carries at le
 _Static_assert(LIMIT_PEER_MESSAGE_BYTES > LIMIT_APPEND_BYTES, "an append fits into a message");
 _Static_assert(LIMIT_INFLIGHT_BYTES * 2 <= LIMIT_LOG_CACHE_BYTES,
                "what is in flight stays in memory");
+_Static_assert(LIMIT_COMMAND_BYTES * 2 < LIMIT_HOLD_BYTES, "one command can always be held");
 _Static_assert(LIMIT_COMMAND_BYTES < LIMIT_ENTRY_BYTES, "one command always fits into an entry");
 
 #endif

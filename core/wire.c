@@ -240,6 +240,7 @@ size_t wire_encode_record(const struct wire_record *in, uint8_t *out, size_t cap
     write_u64(&writer, in->time_us);
     write_u64(&writer, in->sent_us);
     write_u64(&writer, in->reply_to);
+    write_u64(&writer, in->reply_tag);
     write_u64(&writer, in->device_tag);
     write_u64(&writer, in->device_seq);
     write_slice8(&writer, in->room.data, in->room.len);
@@ -248,21 +249,32 @@ size_t wire_encode_record(const struct wire_record *in, uint8_t *out, size_t cap
     return finished(&writer);
 }
 
-bool wire_decode_record(struct wire_record *out, struct slice message)
+static bool decode_record(struct wire_record *out, enum wire_type type, struct slice message)
 {
-    struct reader reader = fields_of(WIRE_RECORD, message);
+    struct reader reader = fields_of(type, message);
     out->kind = read_u8(&reader);
     out->seq = read_u64(&reader);
     out->index = read_u64(&reader);
     out->time_us = read_u64(&reader);
     out->sent_us = read_u64(&reader);
     out->reply_to = read_u64(&reader);
+    out->reply_tag = read_u64(&reader);
     out->device_tag = read_u64(&reader);
     out->device_seq = read_u64(&reader);
     out->room = read_slice8(&reader);
     out->from = read_slice8(&reader);
     out->text = read_slice(&reader, reader_left(&reader));
     return reader_finished(&reader);
+}
+
+bool wire_decode_record(struct wire_record *out, struct slice message)
+{
+    return decode_record(out, WIRE_RECORD, message);
+}
+
+bool wire_decode_held_record(struct wire_record *out, struct slice message)
+{
+    return decode_record(out, WIRE_HELD_RECORD, message) && !out->index && !out->seq;
 }
 
 /* The numbers of a status, in the order in which they travel. */

@@ -40,6 +40,10 @@ enum wire_type {
     WIRE_CLUSTER = 41, /* struct wire_cluster */
     WIRE_PONG = 42,    /* token u64 */
     WIRE_GOAWAY = 43,  /* this node is stopping: use another one */
+    WIRE_HELD = 44, /* seq u64, digest u64: durable on this node until there is a leader; not final.
+                          seq 0, before READY: the enrolment is */
+    WIRE_HELD_RECORD = 45, /* struct wire_record without seq, index and time: a post held here */
+    WIRE_RETRACT = 46,     /* tag u64, seq u64: that held post will be no message */
 
     /* Ctl to node and back (role ctl of the channel: holds the cluster's secret). */
     WIRE_STATUS = 64, /* -> STATUS_IS */
@@ -55,9 +59,11 @@ enum wire_type {
     WIRE_PEER_HELLO = 128, /* struct wire_hello, the first message each way */
     WIRE_PEER_FORWARD =
         129, /* commands for the leader: { size u32, body } ... in the sender's order */
-    WIRE_PEER_NACK = 130,   /* device u32, expected u64 */
-    WIRE_PEER_PING = 132,   /* sent_us u64 -> PONG on the same link */
-    WIRE_PEER_PONG = 133,   /* the same u64 */
+    WIRE_PEER_NACK = 130, /* device u32, expected u64 */
+    WIRE_PEER_PING = 132, /* sent_us u64 -> PONG on the same link */
+    WIRE_PEER_PONG = 133, /* the same u64 */
+    WIRE_PEER_RELAY =
+        134, /* as FORWARD, from a node that does not hear the leader: goes on to it */
     WIRE_PEER_REFUSE = 131, /* nothing of a FORWARD was or will be taken now: try again */
 };
 
@@ -117,8 +123,9 @@ struct wire_record {
     uint64_t seq; /* of the post; events: of the newest post before */
     uint64_t index;
     uint64_t time_us;
-    uint64_t sent_us;    /* 0: not claimed */
-    uint64_t reply_to;   /* 0: none */
+    uint64_t sent_us;  /* 0: not claimed */
+    uint64_t reply_to; /* a seq of the room; with reply_tag a device's: a uid. 0: none */
+    uint64_t reply_tag;
     uint64_t device_tag; /* first 8 bytes of the device key; with device_seq the uid */
     uint64_t device_seq;
     struct slice room;
@@ -233,5 +240,6 @@ bool wire_decode_status(struct wire_status *out, struct slice message);
 /* With its type byte; rows of HISTORY are the same bytes with their size before. */
 size_t wire_encode_record(const struct wire_record *in, uint8_t *out, size_t capacity);
 bool wire_decode_record(struct wire_record *out, struct slice message);
+bool wire_decode_held_record(struct wire_record *out, struct slice message);
 
 #endif

@@ -34,7 +34,7 @@ enum {
 /* --- record.c: prologues, and files that are replaced whole ------------------------------------
  */
 
-enum file_kind { FILE_IDENTITY, FILE_VOTE, FILE_SEGMENT, FILE_INDEX, FILE_CHECKPOINT };
+enum file_kind { FILE_IDENTITY, FILE_VOTE, FILE_SEGMENT, FILE_INDEX, FILE_CHECKPOINT, FILE_HELD };
 
 void file_prologue_write(uint8_t *out, enum file_kind kind, const struct crypto *crypto);
 /* OK, FOREIGN (another magic), VERSION (newer), CORRUPT. */
@@ -46,6 +46,8 @@ const char *file_advice(enum ft_error error);
 /* Writes to `temporary`, syncs, renames to `path`, syncs `folder`. */
 enum ft_error file_replace(const struct disk *disk, const char *folder, const char *temporary,
                            const char *path, const struct slice *parts, size_t parts_count);
+/* What a killed process wrote and did not live to sync is made durable. OK when there is no such file. */
+enum ft_error file_settle(const struct disk *disk, const char *path);
 /* The whole file past the page cache, in memory the caller frees. */
 enum ft_error file_load(const struct disk *disk, const char *path, size_t limit, uint8_t **data,
                         size_t *len);
@@ -273,6 +275,8 @@ struct store_names {
     bool no_memory;
     bool no_log; /* there is no such folder */
 };
+/* 20 digits and then exactly `suffix`. */
+bool name_number(const char *name, const char *suffix, uint64_t *number);
 enum ft_error names_list(const struct disk *disk, struct store_names *names);
 void names_free(struct store_names *names);
 
@@ -286,6 +290,20 @@ struct log_side {
     struct disk_file *active;
     uint64_t active_id;
     uint64_t last_flush;
+};
+
+enum { HELD_FILES = 64 }; /* at once: one for each start of a node that has something open */
+
+struct held_side {
+    struct disk_file *file; /* this process's; NULL before its first append */
+    uint64_t end;           /* of what is promised in it */
+    uint64_t next;          /* the number of this process's file */
+    size_t files;
+    uint64_t rotten[HELD_FILES]; /* numbers of the files that were found so */
+    size_t rotten_count;
+    uint8_t *records; /* what recovery found, until store_checkpoint_release */
+    size_t len;
+    size_t capacity;
 };
 
 struct read_handle {
@@ -342,6 +360,7 @@ struct store {
     bool postings_lost; /* no memory for a posting: no checkpoint may be made any more */
 
     struct log_side log;
+    struct held_side held; /* the log side's, too */
     struct read_side reading;
 
     uint8_t *checkpoint_file;

@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "core/check.h"
-#include "store/internal.h"
+#include "store/held.h"
 
 /* --- where the entries go -----------------------------------------------------------------------
  */
@@ -79,6 +79,7 @@ void log_forget(struct store *store)
     if (store->log.vote_file)
         store->disk->close(store->disk->ctx, store->log.vote_file);
     store->log.vote_file = NULL;
+    held_forget(store);
 }
 
 /* A copy of the newest segment, without its marks; false when the log has none. */

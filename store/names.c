@@ -39,8 +39,7 @@ static void add_leftover(struct store_names *names, const char *folder, const ch
         names->leftovers_count++;
 }
 
-/* 20 digits and then exactly `suffix`. */
-static bool number_of(const char *name, const char *suffix, uint64_t *number)
+bool name_number(const char *name, const char *suffix, uint64_t *number)
 {
     *number = 0;
     for (int i = 0; i < 20; i++) {
@@ -63,11 +62,11 @@ static void note_name(void *ctx, const char *name)
     struct listing *listing = ctx;
     struct store_names *names = listing->names;
     uint64_t number;
-    if (listing->folder[0] == 'l' && number_of(name, ".seg", &number))
+    if (listing->folder[0] == 'l' && name_number(name, ".seg", &number))
         add_number(names, &names->segments, &names->segments_count, number);
-    else if (listing->folder[0] == 'l' && number_of(name, ".idx", &number))
+    else if (listing->folder[0] == 'l' && name_number(name, ".idx", &number))
         add_number(names, &names->indexes, &names->indexes_count, number);
-    else if (listing->folder[0] == 'c' && number_of(name, "", &number))
+    else if (listing->folder[0] == 'c' && name_number(name, "", &number))
         add_number(names, &names->checkpoints, &names->checkpoints_count, number);
     else if (ends_with(name, ".tmp") || strncmp(name, "spare-", 6) == 0)
         add_leftover(names, listing->folder, name);

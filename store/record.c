@@ -11,6 +11,7 @@ static const char magics[][8] = {
     [FILE_SEGMENT] = { 'f', 't', 'c', 'h', 'a', 't', 's', '\n' },
     [FILE_INDEX] = { 'f', 't', 'c', 'h', 'a', 't', 'x', '\n' },
     [FILE_CHECKPOINT] = { 'f', 't', 'c', 'h', 'a', 't', 'c', '\n' },
+    [FILE_HELD] = { 'f', 't', 'c', 'h', 'a', 't', 'h', '\n' },
 };
 
 static const uint8_t no_key[DIGEST_KEY_BYTES];

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/check.h"
+#include "store/held.h"
 #include "store/recovery.h"
 
 static const uint8_t nobody[IDENTITY_BYTES];
@@ -60,7 +61,7 @@ static enum ft_error really_blank(const struct store_options *options,
 /* --- what a killed process left ------------------------------------------------------------------
  */
 
-static enum ft_error settle_file(const struct disk *disk, const char *path)
+enum ft_error file_settle(const struct disk *disk, const char *path)
 {
     struct disk_file *file;
     enum ft_error error = disk->open(disk->ctx, path, DISK_WRITE, &file);
@@ -88,7 +89,7 @@ static enum ft_error settle(const struct disk *disk)
     static const char *const folders[] = { "", "log", "checkpoint" };
     enum ft_error error = FT_OK;
     for (size_t i = 0; i < sizeof files / sizeof files[0] && !error; i++)
-        error = settle_file(disk, files[i]);
+        error = file_settle(disk, files[i]);
     for (size_t i = 0; i < sizeof folders / sizeof folders[0] && !error; i++)
         error = settle_folder(disk, folders[i]);
     return error;
@@ -159,6 +160,11 @@ static enum ft_error open_all(struct store *store, const struct store_options *o
     names_free(&names);
     if (error)
         return error;
+    error = held_recover(store, recovery);
+    if (error)
+        return refuse(why, why_len, error, "the held log");
+    if (recovery->held.commit > recovery->commit && recovery->held.commit <= recovery->last_index)
+        recovery->commit = recovery->held.commit;
     const struct vote_record *vote = &store->log.vote;
     memcpy(recovery->identity, store->identity, IDENTITY_BYTES);
     memcpy(recovery->cluster, store->cluster, IDENTITY_BYTES);
@@ -209,6 +215,7 @@ void store_checkpoint_release(struct store *store)
 {
     free(store->checkpoint_file);
     store->checkpoint_file = NULL;
+    held_release(store);
 }
 
 void store_close(struct store *store)
@@ -223,6 +230,7 @@ void store_close(struct store *store)
     free(store->segments);
     postings_free(&store->postings);
     free(store->checkpoint_file);
+    held_release(store);
     pthread_mutex_destroy(&store->mutex);
     free(store);
 }

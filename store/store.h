@@ -12,6 +12,7 @@
  *   data/N/vote               term and vote, two copies in different sectors of alternating pairs
  *   data/N/log/<first>.seg    segments: preallocated, zero-written; named by their first index
  *   data/N/log/<first>.idx    a sealed segment's index: room, seq -> place
+ *   data/N/held-<number>      commands held while there is no leader; gone when none is open (held.c)
  *   data/N/checkpoint/<index> the state machine at a segment's end; the newest two are kept
  *
  * Segment boundaries are a function of content: a segment ends with the entry that fills it to
@@ -40,6 +41,18 @@ struct store_options {
     uint8_t fresh_identity[IDENTITY_BYTES]; /* taken when the directory is blank */
 };
 
+/* What earlier processes held (held.c). What is damaged is told and left out. */
+struct store_held {
+    struct slice
+        records; /* { size u32, body } each, oldest first; until store_checkpoint_release */
+    uint32_t files;
+    uint64_t last;  /* highest number of a record; 0: none ever */
+    uint64_t bytes; /* of the files */
+    uint64_t commit;
+    uint64_t rotten; /* damages found */
+    char what[160];  /* the first of them */
+};
+
 /* What a node knows after opening its directory. */
 struct store_recovery {
     uint8_t identity[IDENTITY_BYTES];
@@ -55,6 +68,7 @@ struct store_recovery {
     uint64_t flush;            /* number of the last flush found */
     uint64_t commit;           /* highest commit index that a header names */
     uint64_t cut_bytes;        /* a torn tail that was cut, for the log line */
+    struct store_held held;
 };
 
 /* Opens, locks and recovers. On an error `why` tells what to do in one line, and the directory is
@@ -79,6 +93,15 @@ struct store_flush {
                                 a ring wraps. An entry never straddles the runs. */
 };
 enum ft_error store_flush(struct store *store, const struct store_flush *flush) FT_MUST_USE;
+
+/* The held log, on the log side as store_flush: `entry` is durable when it returns FT_OK, or everything
+ * held is forgotten. SPACE: nothing of it was kept, and it may be tried again. */
+struct store_hold {
+    uint64_t number; /* of the request */
+    bool discard;
+    struct slice entry; /* whole, its local part filled in; empty with discard */
+};
+enum ft_error store_hold(struct store *store, const struct store_hold *hold) FT_MUST_USE;
 
 /* Copies whole entries from the one that holds `index` on, as many as fit into `capacity` (at least
  * one, which always fits into LIMIT_ENTRY_BYTES); never beyond what a finished flush wrote. Bodies

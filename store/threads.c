@@ -18,7 +18,7 @@
 
 enum {
     STACK_BYTES = 256 << 10,
-    COMPLETIONS_MAX = STORE_READS_MAX + 8, /* the reads, a flush, what nobody asked for */
+    COMPLETIONS_MAX = STORE_READS_MAX + 8, /* the reads, a flush, a hold, what nobody asked for */
     RETRY_S = 1,                           /* a full disk is asked again so often */
     OPEN_MAX_GUESS = 65536,
 };
@@ -49,6 +49,9 @@ struct store_threads {
     bool flush_out; /* from submission until its completion was fetched */
     bool flush_waits;
     struct store_flush flush;
+    bool hold_out; /* as flush_out */
+    bool hold_waits;
+    struct store_hold hold;
     struct job jobs[STORE_READS_MAX];
     size_t jobs_first;
     size_t jobs_count;
@@ -124,6 +127,21 @@ static bool own_files(struct store_threads *threads)
     return true;
 }
 
+/* Called and returns with the mutex. */
+static void do_hold(struct store_threads *threads)
+{
+    threads->hold_waits = false;
+    struct store_hold hold = threads->hold;
+    pthread_mutex_unlock(&threads->mutex);
+    uint64_t start = now_us();
+    enum ft_error error = store_hold(threads->store, &hold);
+    struct store_completion done = {
+        .kind = STORE_DONE_HOLD, .id = hold.number, .error = error, .duration_us = now_us() - start
+    };
+    complete(threads, &done);
+    pthread_mutex_lock(&threads->mutex);
+}
+
 static void *log_main(void *ctx)
 {
     struct store_threads *threads = ctx;
@@ -132,7 +150,11 @@ static void *log_main(void *ctx)
     threads->shares_files = !own;
     threads->log_started = true;
     pthread_cond_broadcast(&threads->reading_work);
-    while (!threads->stopping || threads->flush_waits) {
+    while (!threads->stopping || threads->flush_waits || threads->hold_waits) {
+        if (!threads->flush_waits && threads->hold_waits) {
+            do_hold(threads);
+            continue;
+        }
         if (!threads->flush_waits) {
             pthread_cond_wait(&threads->log_work, &threads->mutex);
             continue;
@@ -338,6 +360,18 @@ void store_threads_submit_flush(struct store_threads *threads, const struct stor
     pthread_mutex_unlock(&threads->mutex);
 }
 
+void store_threads_submit_hold(struct store_threads *threads, const struct store_hold *hold)
+{
+    pthread_mutex_lock(&threads->mutex);
+    CHECK(!threads->hold_out);
+    CHECK(!threads->stopping);
+    threads->hold_out = true;
+    threads->hold_waits = true;
+    threads->hold = *hold;
+    pthread_cond_signal(&threads->log_work);
+    pthread_mutex_unlock(&threads->mutex);
+}
+
 /* Takes over job->copied, also when it is refused. */
 static bool submit(struct store_threads *threads, const struct job *job)
 {
@@ -407,6 +441,8 @@ bool store_threads_next(struct store_threads *threads, struct store_completion *
         threads->completions_count--;
         if (completion->kind == STORE_DONE_FLUSH)
             threads->flush_out = false;
+        else if (completion->kind == STORE_DONE_HOLD)
+            threads->hold_out = false;
         else if (completion->kind != STORE_DONE_PREPARE)
             threads->outstanding--;
     }

@@ -24,6 +24,7 @@ enum { STORE_READS_MAX = 256 };
 
 enum store_completion_kind {
     STORE_DONE_FLUSH,        /* id: the flush's number */
+    STORE_DONE_HOLD,         /* id: its number */
     STORE_DONE_READ_ENTRIES, /* data: whole entries; len 0: not there */
     STORE_DONE_READ_POSTS,   /* data: records; answer */
     STORE_DONE_CHECKPOINT,   /* id: its index */
@@ -51,6 +52,9 @@ bool store_threads_shares_files(const struct store_threads *threads);
 
 /* At most one flush is out at a time: submitting a second one is a programmer's error. */
 void store_threads_submit_flush(struct store_threads *threads, const struct store_flush *flush);
+/* Likewise: one at a time, its entry's memory stays as it is until its completion was fetched. A flush that
+ * waits too goes first. */
+void store_threads_submit_hold(struct store_threads *threads, const struct store_hold *hold);
 /* False: the queue of STORE_READS_MAX is full, or there is no memory: try again later. */
 bool store_threads_submit_read_entries(struct store_threads *threads, uint64_t id, uint64_t index,
                                        size_t capacity) FT_MUST_USE;

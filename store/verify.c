@@ -1,10 +1,12 @@
 /* Reads everything and proves it: identity, vote, checkpoints, and each segment's header, chain,
  * digests, index file and the zeros behind its end. It only reads, past the page cache where the
  * file is not being written, and goes on after a damage with what stands by itself. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/check.h"
+#include "store/held.h"
 #include "store/index_format.h"
 #include "store/scan.h"
 
@@ -227,6 +229,52 @@ static enum ft_error verify_checkpoint(struct verify *verify, uint64_t index)
     return FT_OK;
 }
 
+/* --- the held log --------------------------------------------------------------------------------
+ */
+
+struct held_telling {
+    struct verify *verify;
+    char path[DISK_PATH_BYTES];
+};
+
+static void tell_held(void *ctx, uint64_t offset, uint64_t number, const char *what)
+{
+    struct held_telling *telling = ctx;
+    (void)number;
+    tell(telling->verify, telling->path, offset, 0, what);
+}
+
+static enum ft_error verify_held(struct verify *verify)
+{
+    struct held_names names;
+    enum ft_error error = held_names_list(verify->disk, &names);
+    for (size_t i = 0; i < names.count && !error; i++) {
+        struct held_telling telling = { .verify = verify };
+        struct held_scan scan = {
+            .crypto = verify->crypto, .key = verify->key, .on_rot = tell_held, .ctx = &telling
+        };
+        uint8_t *data;
+        snprintf(telling.path, sizeof telling.path, "held-%020llu",
+                 (unsigned long long)names.list[i]);
+        error = held_file_load(verify->disk, names.list[i], &data, &scan.len);
+        if (error == FT_ERROR_MISSING) {
+            error = FT_OK; /* resolved and gone since it was listed */
+            continue;
+        }
+        if (is_damage(error)) {
+            tell(verify, telling.path, 0, 0, "the file is longer than a held log can be");
+            error = FT_OK;
+            continue;
+        }
+        if (error)
+            continue;
+        scan.data = data;
+        held_scan(&scan);
+        free(data);
+    }
+    return error;
+}
+
 static enum ft_error verify_all(struct verify *verify, uint64_t *entries)
 {
     verify->next = 1;
@@ -241,6 +289,8 @@ static enum ft_error verify_all(struct verify *verify, uint64_t *entries)
                                    i + 1 == verify->names.segments_count);
     for (size_t i = 0; i < verify->names.checkpoints_count && !error; i++)
         error = verify_checkpoint(verify, verify->names.checkpoints[i]);
+    if (!error)
+        error = verify_held(verify);
     *entries = verify->entries;
     names_free(&verify->names);
     free(verify->window);

@@ -37,6 +37,15 @@ static const struct command samples[] = {
       .sent_us = 5,
       .reply_to = 6,
       .text = TEXT("hi") },
+    { .kind = COMMAND_POST,
+      DEVICE,
+      .room = TEXT("@bob"),
+      .salt = bytes32,
+      .flags = POST_CLOCK | POST_REPLY_UID,
+      .sent_us = 5,
+      .reply_to = 6,
+      .reply_tag = 7,
+      .text = TEXT("hi") },
     { .kind = COMMAND_CREATE, DEVICE, .room = TEXT("#ops"), .flags = 1, .text = TEXT("topic") },
     { .kind = COMMAND_JOIN, DEVICE, .room = TEXT("#ops") },
     { .kind = COMMAND_PART, DEVICE, .room = TEXT("#ops") },
@@ -79,6 +88,7 @@ static void there_and_back(void **state)
         assert_int_equal(got.flags, sample->flags);
         assert_int_equal(got.sent_us, sample->sent_us);
         assert_int_equal(got.reply_to, sample->reply_to);
+        assert_int_equal(got.reply_tag, sample->reply_tag);
         assert_int_equal(got.read_seq, sample->read_seq);
         assert_int_equal(got.nonce, sample->nonce);
         assert_int_equal(got.uses, sample->uses);
@@ -138,7 +148,9 @@ static void every_kind_and_flag(void **state)
             assert_int_equal(command_encode(&unknown, body, sizeof body), 0);
     }
     struct command post = samples[5];
-    post.flags = 8;
+    post.flags = 32;
+    assert_int_equal(command_encode(&post, body, sizeof body), 0);
+    post.flags = POST_REPLY | POST_REPLY_UID;
     assert_int_equal(command_encode(&post, body, sizeof body), 0);
     post.flags = 0;
     size_t len = command_encode(&post, body, sizeof body);

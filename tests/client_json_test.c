@@ -169,7 +169,7 @@ static void bad_fields_reject_acks_and_error_results(void **state)
         { "{\"op\":\"send\",\"id\":\"x\",\"room\":\"#a\",\"text\":\"a\",\"reply_to\":-1}",
           CODE_BAD_REQUEST },
         { "{\"op\":\"send\",\"id\":\"x\",\"room\":\"#a\",\"text\":\"a\",\"reply_to\":\"u-1\"}",
-          CODE_UNSUPPORTED },
+          CODE_BAD_REQUEST },
         { "{\"op\":\"read\",\"id\":\"x\",\"room\":\"#a\"}", CODE_BAD_REQUEST },
         { "{\"op\":\"topic\",\"id\":\"x\",\"room\":\"#a\"}", CODE_BAD_REQUEST },
         { "{\"op\":\"create\",\"id\":\"x\",\"room\":\"#a\",\"private\":1}", CODE_BAD_REQUEST },

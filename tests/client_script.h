@@ -197,6 +197,12 @@ static void script_shown(struct script *script, const struct client_output *outp
     case CLIENT_OUT_SKIPPED:
         script_note(script, "skipped %d-%d\n", (int)output->skipped.from, (int)output->skipped.to);
         break;
+    case CLIENT_OUT_HELD:
+        script_note(script, "held %d\n", (int)output->record->device_seq);
+        break;
+    case CLIENT_OUT_RETRACT:
+        script_note(script, "retract %d\n", (int)output->retract.device_seq);
+        break;
     }
     if (script->on_output)
         script->on_output(script, output);

@@ -108,6 +108,35 @@ static bool read_room(const struct json_field fields[FIELDS], uint8_t *scratch,
     return true;
 }
 
+/* A uid as text_uid writes it: 16 hex digits, '-', a number. */
+static bool read_uid(struct slice text, uint64_t *tag, uint64_t *seq)
+{
+    *tag = *seq = 0;
+    if (text.len < 18 || text.len > 16 + 1 + 20 || text.data[16] != '-' || text.data[17] == '0')
+        return false;
+    for (size_t i = 0; i < 16; i++) {
+        uint8_t digit = text.data[i];
+        bool letter = digit >= 'a' && digit <= 'f';
+        if (!letter && (digit < '0' || digit > '9'))
+            return false;
+        *tag = *tag << 4 | (uint64_t)(letter ? digit - 'a' + 10 : digit - '0');
+    }
+    for (size_t i = 17; i < text.len; i++) {
+        uint64_t digit = (uint64_t)text.data[i] - '0';
+        if (digit > 9 || *seq > (UINT64_MAX - digit) / 10)
+            return false;
+        *seq = *seq * 10 + digit;
+    }
+    return *tag != 0;
+}
+
+static bool read_reply(const struct json_field *field, struct client_op *op)
+{
+    if (field->type == JSON_STRING)
+        return read_uid(field->text, &op->reply_tag, &op->reply_to);
+    return read_seq(field, &op->reply_to);
+}
+
 /* The fields of this kind of op; else a code. */
 static enum chat_code read_fields(const struct json_field fields[FIELDS], uint8_t *scratch,
                                   struct client_op *op)
@@ -125,10 +154,7 @@ static enum chat_code read_fields(const struct json_field fields[FIELDS], uint8_
         if (type != JSON_TRUE && type != JSON_FALSE && type != JSON_NULL)
             return CODE_BAD_REQUEST;
     }
-    if (op->kind == CLIENT_SEND && fields[FIELD_REPLY_TO].type == JSON_STRING)
-        return CODE_UNSUPPORTED; /* a uid */
-    if (!read_seq(&fields[FIELD_REPLY_TO], &op->reply_to) ||
-        !read_seq(&fields[FIELD_SEQ], &op->seq))
+    if (!read_reply(&fields[FIELD_REPLY_TO], op) || !read_seq(&fields[FIELD_SEQ], &op->seq))
         return CODE_BAD_REQUEST;
     if (op->kind == CLIENT_READ && !has(&fields[FIELD_SEQ]))
         return CODE_BAD_REQUEST;

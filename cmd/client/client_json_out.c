@@ -49,9 +49,9 @@ static void add_time(struct text_out *out, const char *name, uint64_t time_us)
     text_word(out, "\"");
 }
 
-static void add_uid(struct text_out *out, uint64_t tag, uint64_t seq)
+static void add_uid(struct text_out *out, const char *name, uint64_t tag, uint64_t seq)
 {
-    add_field(out, "uid");
+    add_field(out, name);
     text_word(out, "\"");
     text_uid(out, tag, seq);
     text_word(out, "\"");
@@ -106,19 +106,27 @@ void json_write_record(struct text_out *out, const struct wire_record *record)
         write_room_event(out, record);
         return;
     }
+    bool held = record->index == 0;
     text_word(out, "{\"event\":\"message\"");
     add_text(out, "room", record->room);
-    add_count(out, "seq", record->seq);
-    add_count(out, "index", record->index);
-    add_uid(out, record->device_tag, record->device_seq);
+    if (!held) {
+        add_count(out, "seq", record->seq);
+        add_count(out, "index", record->index);
+    }
+    add_uid(out, "uid", record->device_tag, record->device_seq);
     add_text(out, "from", record->from);
     add_text(out, "text", record->text);
-    add_time(out, "ts", record->time_us);
+    if (!held)
+        add_time(out, "ts", record->time_us);
     add_words(out, "kind", record->kind == RECORD_ME ? "me" : "post");
     if (record->sent_us)
         add_time(out, "sent", record->sent_us);
-    if (record->reply_to)
+    if (record->reply_tag)
+        add_uid(out, "reply_to", record->reply_tag, record->reply_to);
+    else if (record->reply_to)
         add_count(out, "reply_to", record->reply_to);
+    if (held)
+        add_bool(out, "held", true);
     text_word(out, "}");
 }
 
@@ -142,11 +150,13 @@ static void write_ack(struct text_out *out, const struct client_output *output)
         add_time(out, "ts", output->ack.time_us);
     }
     if (output->ack.device_seq)
-        add_uid(out, output->ack.device_tag, output->ack.device_seq);
+        add_uid(out, "uid", output->ack.device_tag, output->ack.device_seq);
     if (output->ack.code != CODE_OK) {
         add_words(out, "code", code_name(output->ack.code));
         add_words(out, "message", output->ack.message);
     }
+    if (output->ack.draft.len)
+        add_text(out, "draft", output->ack.draft);
     text_word(out, "}\n");
 }
 
@@ -328,6 +338,7 @@ void json_write_output(struct text_out *out, const struct client_output *output)
         write_ack(out, output);
         break;
     case CLIENT_OUT_RECORD:
+    case CLIENT_OUT_HELD:
         json_write_record(out, output->record);
         text_word(out, "\n");
         break;
@@ -354,6 +365,11 @@ void json_write_output(struct text_out *out, const struct client_output *output)
         add_text(out, "room", output->skipped.room);
         add_count(out, "from", output->skipped.from);
         add_count(out, "to", output->skipped.to);
+        text_word(out, "}\n");
+        break;
+    case CLIENT_OUT_RETRACT:
+        text_word(out, "{\"event\":\"retract\"");
+        add_uid(out, "uid", output->retract.device_tag, output->retract.device_seq);
         text_word(out, "}\n");
         break;
     }

@@ -73,7 +73,8 @@ static void show_words(struct app *app, const char *text)
 
 static void write_record(struct text_out *out, const struct wire_record *record)
 {
-    text_time(out, record->time_us);
+    bool held = record->index == 0;
+    text_time(out, held ? record->sent_us : record->time_us);
     text_word(out, " ");
     text_visible(out, record->room, true);
     bool me = record->kind == RECORD_ME;
@@ -88,6 +89,15 @@ static void write_record(struct text_out *out, const struct wire_record *record)
     if (record->kind == RECORD_TOPIC)
         text_word(out, " set the topic: ");
     text_visible(out, record->text, true);
+    if (held) {
+        text_word(out, " [held by this node only, ");
+        text_uid(out, record->device_tag, record->device_seq);
+        text_word(out, "]");
+    } else if (record->sent_us && (post || me)) {
+        text_word(out, " [written ");
+        text_time(out, record->sent_us);
+        text_word(out, "]");
+    }
     text_word(out, "\n");
 }
 
@@ -197,6 +207,10 @@ static void show_ack(struct app *app, const struct client_output *output)
             begin_line(app);
             text_word(&app->out, "not done: ");
             text_word(&app->out, output->ack.message);
+            if (output->ack.draft.len) {
+                text_word(&app->out, ": ");
+                add_visible(app, output->ack.draft);
+            }
             text_word(&app->out, "\n");
         } else {
             say_error(EXIT_FAILED, command, "not posted: %s", output->ack.message);
@@ -235,7 +249,7 @@ static void show_status(struct app *app, const struct client_output *output)
         text_number(&app->out, output->ready.ready->node);
         text_word(&app->out, output->ready.ready->quorum ? "\n" : ", no quorum now\n");
     } else if (output->kind == CLIENT_OUT_CLUSTER && !output->cluster->quorum) {
-        show_words(app, "-- no quorum now: what you write waits");
+        show_words(app, "-- no quorum now: what you write waits, or is held by this node");
     }
 }
 
@@ -249,10 +263,25 @@ static bool is_followed(const struct app *app, const struct wire_record *record)
     return record->room.len == strlen(room) && memcmp(record->room.data, room, strlen(room)) == 0;
 }
 
+static void show_retract(struct app *app, const struct client_output *output)
+{
+    if (app->setup->mode == MODE_SEND || app->setup->mode == MODE_HISTORY)
+        return;
+    if (app->setup->json) {
+        json_write_output(&app->out, output);
+        return;
+    }
+    begin_line(app);
+    text_word(&app->out, "-- held and now refused, take it as not said: ");
+    text_uid(&app->out, output->retract.device_tag, output->retract.device_seq);
+    text_word(&app->out, "\n");
+}
+
 void lines_output(struct app *app, const struct client_output *output)
 {
     switch (output->kind) {
     case CLIENT_OUT_RECORD:
+    case CLIENT_OUT_HELD:
         if (!is_followed(app, output->record))
             break;
         if (app->setup->json) {
@@ -278,6 +307,9 @@ void lines_output(struct app *app, const struct client_output *output)
         text_word(&app->out, "-");
         text_number(&app->out, output->skipped.to);
         text_word(&app->out, "\n");
+        break;
+    case CLIENT_OUT_RETRACT:
+        show_retract(app, output);
         break;
     default:
         show_status(app, output);

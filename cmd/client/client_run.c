@@ -382,6 +382,7 @@ static void start(struct app *app)
         .token = { setup->token, setup->token_len },
         .is_register = setup->is_register,
         .stream = setup->mode != MODE_SEND && setup->mode != MODE_HISTORY,
+        .held_ok = setup->held_ok,
         .shuffle = setup->shuffle,
         .servers = setup->server_count,
         .connect_timeout_ms = setup->connect_timeout_ms,
@@ -402,7 +403,13 @@ static void say_farewell(struct app *app)
     uint64_t until = loop_clock_us() + FAREWELL_US;
     while (channels_state(app->channels).lingering && loop_clock_us() < until)
         loop_run_once(app->loop, 20 * 1000);
-    if (app->left)
+    uint64_t held = client_view(app->client).held;
+    if (app->left && held == app->left && app->setup->held_ok)
+        say_warning(
+            command,
+            "%llu held by one node: committed when a majority is back (do not send it again)",
+            (unsigned long long)held);
+    else if (app->left)
         say_warning(command,
                     "%llu not confirmed: what is in the outbox stays there, and the next run sends "
                     "it first (do not send it again)",

@@ -20,6 +20,14 @@ static void flush(struct server *server, const struct effect_flush *effect)
     store_threads_submit_flush(server->threads, &flush);
 }
 
+static void hold(struct server *server, const struct effect_hold *effect)
+{
+    struct store_hold hold = { .number = effect->number,
+                               .discard = effect->discard,
+                               .entry = effect->entry };
+    store_threads_submit_hold(server->threads, &hold);
+}
+
 /* The core has far fewer reads under way than the threads' queue takes. */
 static void read_entries(struct server *server, const struct effect *effect)
 {
@@ -90,6 +98,9 @@ void server_carry_out(void *ctx, const struct effect *effect)
     switch (effect->kind) {
     case EFFECT_FLUSH:
         flush(server, &effect->flush);
+        break;
+    case EFFECT_HOLD:
+        hold(server, &effect->hold);
         break;
     case EFFECT_READ_ENTRIES:
         read_entries(server, effect);

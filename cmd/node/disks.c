@@ -115,6 +115,16 @@ static void completed(struct server *server, const struct store_completion *done
         event.flushed.duration_us =
             done->duration_us < UINT32_MAX ? (uint32_t)done->duration_us : UINT32_MAX;
         break;
+    case STORE_DONE_HOLD:
+        if (done->error && done->error != FT_ERROR_SPACE)
+            end_on_failure(server, "held_log");
+        if (done->error)
+            server_log(server, "alarm",
+                       "event=disk_full why=\"posts without a leader cannot be held: they wait\"");
+        event.kind = EVENT_HELD;
+        event.held.number = done->id;
+        event.held.no_space = done->error == FT_ERROR_SPACE;
+        break;
     case STORE_DONE_READ_ENTRIES:
         event.read.failed |= !done->len;
         break;

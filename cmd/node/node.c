@@ -150,6 +150,9 @@ static int make_node(struct server *server, const struct store_recovery *recover
                   .commit = recovery->commit,
                   .checkpoint_index = recovery->checkpoint_index },
         .checkpoint = recovery->checkpoint,
+        .held = recovery->held.records,
+        .held_last = recovery->held.last,
+        .held_bytes = recovery->held.bytes + recovery->held.files,
     };
     memcpy(given.raft.cluster, recovery->cluster, sizeof given.raft.cluster);
     memcpy(given.raft.vote, recovery->vote, sizeof given.raft.vote);
@@ -209,6 +212,14 @@ static void told_recovery(const struct server *server, const struct store_recove
              (unsigned long long)recovery->checkpoint_index,
              (unsigned long long)recovery->cut_bytes, recovery->may_vote, recovery->may_campaign);
     server_log(server, "info", line);
+    const struct store_held *held = &recovery->held;
+    if (held->rotten) {
+        snprintf(line, sizeof line,
+                 "event=held_rotten damages=%llu first=\"%s\" why=\"what is damaged is not "
+                 "believed; who sent it still has it\"",
+                 (unsigned long long)held->rotten, held->what);
+        server_log(server, "alarm", line);
+    }
     if (blank)
         server_log(server, "info",
                    "event=blank why=\"waiting for its cluster, or for: ftchat ctl form\"");

@@ -10,7 +10,8 @@ enum {
     SALT_BYTES = 8,
     TOKEN_BYTES = HASH_BYTES,
     SECRET_BYTES = 32,
-    POST_FLAGS = POST_ME | POST_SENT | POST_REPLY,
+    REPLIES = POST_REPLY | POST_REPLY_UID,
+    POST_FLAGS = POST_ME | POST_SENT | POST_CLOCK | REPLIES,
     ENROL_FLAGS = ENROL_REGISTER | ENROL_NEEDS_TOKEN,
 };
 
@@ -33,7 +34,7 @@ static bool flags_hold(const struct command *command)
     case COMMAND_ENROL:
         return !(command->flags & ~ENROL_FLAGS);
     case COMMAND_POST:
-        return !(command->flags & ~POST_FLAGS);
+        return !(command->flags & ~POST_FLAGS) && (command->flags & REPLIES) != REPLIES;
     default:
         return command->flags <= 1;
     }
@@ -44,9 +45,11 @@ static void decode_post(struct command *command, struct reader *reader)
     command->room = read_slice8(reader);
     command->salt = read_bytes(reader, SALT_BYTES);
     command->flags = read_u8(reader);
-    if (command->flags & POST_SENT)
+    if (command->flags & (POST_SENT | POST_CLOCK))
         command->sent_us = read_u64(reader);
-    if (command->flags & POST_REPLY)
+    if (command->flags & POST_REPLY_UID)
+        command->reply_tag = read_u64(reader);
+    if (command->flags & (POST_REPLY | POST_REPLY_UID))
         command->reply_to = read_u64(reader);
     command->text = read_slice(reader, reader->bad ? 0 : reader_left(reader));
 }
@@ -133,15 +136,25 @@ bool command_decode(struct command *command, struct slice body)
            flags_hold(command);
 }
 
+struct slice command_post_text(struct slice content)
+{
+    struct command command = { .kind = COMMAND_POST };
+    struct reader reader = reader_of(content.data, content.len);
+    decode_post(&command, &reader);
+    return reader.bad ? (struct slice) { NULL, 0 } : command.text;
+}
+
 static void encode_post(const struct command *command, struct writer *writer)
 {
     CHECK(command->salt != NULL);
     write_slice8(writer, command->room.data, command->room.len);
     write_copy(writer, command->salt, SALT_BYTES);
     write_u8(writer, command->flags);
-    if (command->flags & POST_SENT)
+    if (command->flags & (POST_SENT | POST_CLOCK))
         write_u64(writer, command->sent_us);
-    if (command->flags & POST_REPLY)
+    if (command->flags & POST_REPLY_UID)
+        write_u64(writer, command->reply_tag);
+    if (command->flags & (POST_REPLY | POST_REPLY_UID))
         write_u64(writer, command->reply_to);
     write_copy(writer, command->text.data, command->text.len);
 }

@@ -26,7 +26,7 @@
  *                    device_key[32], token_hash[32]
  *     HEALTH         -
  *     POST           room string8, salt[8], flags u8 (enum post_flag), [sent u64],
- *                    [reply_to u64], text: the rest
+ *                    [reply_to u64], [reply_tag u64, reply_to u64], text: the rest
  *     CREATE         room string8, private u8, topic string16
  *     JOIN, PART     room string8
  *     TOPIC          room string8, text string16
@@ -73,9 +73,11 @@ enum enrol_flag {
 };
 
 enum post_flag {
-    POST_ME = 1,    /* kind "me" */
-    POST_SENT = 2,  /* carries the time the author's side claims */
-    POST_REPLY = 4, /* carries the seq it replies to */
+    POST_ME = 1,         /* kind "me" */
+    POST_SENT = 2,       /* carries the time the author's side claims, to be shown */
+    POST_REPLY = 4,      /* carries the seq it replies to */
+    POST_CLOCK = 8,      /* carries that time, to be shown if it took long to be committed */
+    POST_REPLY_UID = 16, /* carries the uid it replies to: a device's tag and seq */
 };
 
 /* A decoded command; slices are borrowed from its bytes. Fields beside the kind's own are zero. */
@@ -92,7 +94,8 @@ struct command {
     struct slice text; /* POST: text; CREATE, TOPIC: topic */
     uint8_t flags;     /* CREATE: 1 is private */
     uint64_t sent_us;
-    uint64_t reply_to;
+    uint64_t reply_to; /* a seq of the room; with reply_tag: of that device */
+    uint64_t reply_tag;
     uint64_t read_seq;
     uint64_t nonce;
     uint32_t uses;
@@ -112,6 +115,8 @@ bool command_decode(struct command *command, struct slice body);
 /* Bytes written, 0 when it does not fit or a field is over its limit. Reads the fields its kind
  * has. */
 size_t command_encode(const struct command *command, uint8_t *out, size_t capacity);
+/* The text of a POST's content (what follows the kind); empty when it is none. */
+struct slice command_post_text(struct slice content);
 /* A device command's 8-byte digest of kind and content (unkeyed: equal everywhere). `content` is
  * set by decoding: whoever has only encoded decodes first. */
 uint64_t command_digest(const struct command *command, const struct crypto *crypto);

@@ -105,6 +105,7 @@ static bool record(struct client *client, struct slice message, const struct cli
     if (shown.index <= client->cursor)
         return true;
     client->cursor = shown.index;
+    held_note(client, &shown);
     if (shown.index > client->floor)
         client->floor = shown.index;
     struct client_output output = { .kind = CLIENT_OUT_RECORD };
@@ -150,6 +151,10 @@ static bool online_message(struct client *client, struct slice message,
         return nack(client, message);
     case WIRE_RECORD:
         return record(client, message, out);
+    case WIRE_HELD:
+    case WIRE_HELD_RECORD:
+    case WIRE_RETRACT:
+        return held_message(client, message, out);
     case WIRE_SKIPPED:
         return skipped(message, out);
     case WIRE_RESULT:
@@ -208,6 +213,7 @@ static void start(struct client *client, const struct client_options *options,
     client->token_len = (uint8_t)options->token.len;
     client->is_register = options->is_register;
     client->stream = options->stream;
+    client->held_ok = options->held_ok;
     memcpy(client->device_key, recovered->secret_key, SECRET_KEY_BYTES);
     client->device = recovered->device;
     client->enrolled_index = recovered->enrolled_index;
@@ -257,7 +263,8 @@ static void leave_if_done(struct client *client, const struct client_effects *ou
 {
     if (!client->stopping || client->phase == PHASE_STOPPED)
         return;
-    bool open = client->waiting > 0 || client->query_count > 0;
+    CHECK(client->held <= client->waiting);
+    bool open = client->waiting > (client->held_ok ? client->held : 0) || client->query_count > 0;
     bool late = client->now.mono_us >= client->stop_until_us;
     bool seen = client->ready_told || client->device != 0;
     if (!late && (open || !seen))
@@ -365,6 +372,7 @@ struct client_view client_view(const struct client *client)
         .enrolled = client->device != 0,
         .node = client->phase == PHASE_ONLINE ? client->node : 0,
         .queued = client->waiting,
+        .held = client->held,
         .queries = client->query_count,
         .cursor = client->cursor,
         .done_seq = client->done_seq,

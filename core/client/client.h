@@ -70,8 +70,9 @@ struct client_op {
     struct slice text;
     bool is_private;
     bool has_after;
-    uint16_t limit; /* 1 .. LIMIT_HISTORY_PAGE */
-    uint64_t reply_to;
+    uint16_t limit;    /* 1 .. LIMIT_HISTORY_PAGE */
+    uint64_t reply_to; /* a seq of the room; with reply_tag: of that device (a uid) */
+    uint64_t reply_tag;
     uint64_t seq;
     uint64_t before;
     uint64_t after;
@@ -118,6 +119,7 @@ struct client_options {
     struct slice token; /* of an invite; or empty */
     bool is_register;
     bool stream;     /* wants messages; else only acks and results */
+    bool held_ok;    /* with STOP: what a node holds need not be waited for */
     bool shuffle;    /* servers in random order; else as given */
     uint8_t servers; /* how many, at least 1: named 0 .. servers - 1 in DIAL */
     uint32_t connect_timeout_ms;
@@ -170,6 +172,10 @@ enum client_output_kind {
     CLIENT_OUT_OFFLINE,
     CLIENT_OUT_CLUSTER,
     CLIENT_OUT_SKIPPED,
+    CLIENT_OUT_HELD, /* a post that only this node has: `record` without seq, index and time. At most
+                           once a connection; the committed one follows, or RETRACT, or the next
+                           OFFLINE: it belongs to that node only */
+    CLIENT_OUT_RETRACT, /* that one will be no message */
 };
 enum client_ack_status { CLIENT_QUEUED, CLIENT_HELD, CLIENT_COMMITTED, CLIENT_REJECTED };
 
@@ -187,10 +193,11 @@ struct client_output {
             const char *message; /* REJECTED and QUEUED with a code: a sentence */
             uint64_t device_tag; /* with device_seq the uid; device_seq 0: none */
             uint64_t device_seq;
-            struct slice room; /* COMMITTED; may be empty */
-            uint64_t room_seq; /* COMMITTED posts */
-            uint64_t index;    /* COMMITTED */
-            uint64_t time_us;  /* COMMITTED */
+            struct slice room;  /* COMMITTED; may be empty */
+            uint64_t room_seq;  /* COMMITTED posts */
+            uint64_t index;     /* COMMITTED */
+            uint64_t time_us;   /* COMMITTED */
+            struct slice draft; /* REJECTED, and it was held: what was written */
         } ack;
         const struct wire_record *record;
         struct {
@@ -213,6 +220,10 @@ struct client_output {
             uint64_t from;
             uint64_t to;
         } skipped;
+        struct {
+            uint64_t device_tag;
+            uint64_t device_seq;
+        } retract;
     };
 };
 
@@ -285,6 +296,7 @@ struct client_view {
     bool enrolled;   /* has a device number */
     uint8_t node;    /* while online */
     uint64_t queued; /* places not answered */
+    uint64_t held;   /* of these, what a node holds */
     uint32_t queries;
     uint64_t cursor;
     uint64_t done_seq;

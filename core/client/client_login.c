@@ -206,6 +206,13 @@ bool login_message(struct client *client, struct slice message, const struct cli
         return salt_is(client, message, out);
     if (client->phase == PHASE_ENROLLING && type == WIRE_ENROLLED)
         return enrolled(client, message, out);
+    if (client->phase == PHASE_ENROLLING && type == WIRE_HELD) {
+        client->phase_deadline = client->now.mono_us + CLIENT_HELD_ENROL_US;
+        if (!client->offline_told)
+            connect_tell_offline(client,
+                                 "no node has a quorum: this device is enrolled when one has", out);
+        return true;
+    }
     struct wire_ready ready;
     if (client->phase == PHASE_LOGIN && type == WIRE_READY && wire_decode_ready(&ready, message)) {
         connect_ready(client, &ready, out);

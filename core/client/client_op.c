@@ -103,12 +103,14 @@ enum chat_code op_encode(struct client *client, const struct client_op *op, stru
     if (op->kind == CLIENT_ME)
         command.flags |= POST_ME;
     if (kind == COMMAND_POST && op->reply_to) {
-        command.flags |= POST_REPLY;
+        command.flags |= op->reply_tag ? POST_REPLY_UID : POST_REPLY;
         command.reply_to = op->reply_to;
+        command.reply_tag = op->reply_tag;
     }
-    /* What waits for a connection says when it was written. */
-    if (kind == COMMAND_POST && client->phase != PHASE_ONLINE) {
-        command.flags |= POST_SENT;
+    /* When it was written is shown of what waits for a connection or a quorum, and of what may yet have to. */
+    if (kind == COMMAND_POST) {
+        bool waits = client->phase != PHASE_ONLINE || !client->quorum;
+        command.flags |= waits ? POST_SENT : POST_CLOCK;
         command.sent_us = client->now.wall_us;
     }
     size_t len = command_encode(&command, client->scratch, sizeof client->scratch);

@@ -110,6 +110,9 @@ static void show_ack(const struct client *client, const struct outbox_entry *ent
         output.ack.message = message ? message : code_message(code);
     output.ack.device_tag = bytes_get_u64(client->device_key + 32);
     output.ack.device_seq = entry->refused ? 0 : entry->seq;
+    struct slice body = entry_body(client, entry);
+    if (status == CLIENT_REJECTED && entry->held && body.data[0] == COMMAND_POST)
+        output.ack.draft = command_post_text((struct slice) { body.data + 1, body.len - 1 });
     if (status == CLIENT_COMMITTED) {
         CHECK(answer != NULL);
         output.ack.room = (struct slice) { answer->room, answer->room_len };
@@ -126,6 +129,7 @@ static void show_final(struct client *client, struct outbox_entry *entry,
     CHECK(!entry->acked);
     entry->acked = true;
     client->waiting--;
+    client->held -= entry->held;
     if (entry->refused) {
         show_ack(client, entry, CLIENT_REJECTED, (enum chat_code)entry->code, NULL, NULL, out);
         return;
@@ -169,8 +173,12 @@ static void settle(struct client *client, const struct client_effects *out)
 void outbox_saved(struct client *client, uint64_t seq)
 {
     CHECK(seq <= client->last_seq);
-    if (seq > client->done_seq)
-        client->done_seq = seq;
+    if (seq <= client->done_seq)
+        return;
+    client->done_seq = seq;
+    /* A node without a leader holds a command only when it knows that nothing before it is open. */
+    if (client->phase == PHASE_ONLINE && !client->quorum)
+        client->next = 0;
 }
 
 /* --- Input ----------------------------------------------------------------------------------- */
@@ -229,7 +237,7 @@ static void send_window(struct client *client, const struct client_effects *out)
 {
     while (client->next < client->count) {
         struct outbox_entry *entry = entry_at(client, client->next);
-        if (!entry->refused && !entry->finished && !entry->moving) {
+        if (!entry->refused && !entry->finished && !entry->moving && !entry->held_here) {
             if (client->renew && !entry->sent)
                 return;
             if (entry->seq - client->done_seq > LIMIT_OUTSTANDING)
@@ -270,6 +278,8 @@ void outbox_online(struct client *client, uint64_t last)
     client->retry_at = 0;
     client->retry_us_now = 0;
     client->nacked = 0;
+    for (uint32_t i = 0; i < client->count; i++)
+        entry_at(client, i)->held_here = false;
     if (last <= client->known_seq)
         return;
     client->renew = true;
@@ -377,6 +387,23 @@ bool outbox_answer(struct client *client, struct slice message, const struct cli
     return true;
 }
 
+void outbox_held(struct client *client, uint64_t seq, uint64_t digest,
+                 const struct client_effects *out)
+{
+    uint32_t position = find_open(client, seq);
+    if (position == client->count)
+        return;
+    struct outbox_entry *entry = entry_at(client, position);
+    if (entry->seq != seq || entry->digest != digest || !entry->sent)
+        return;
+    entry->held_here = true;
+    if (entry->held)
+        return;
+    entry->held = true;
+    client->held++;
+    show_ack(client, entry, CLIENT_HELD, CODE_OK, NULL, NULL, out);
+}
+
 /* The first NACK rewinds at once; its companions, sent before we heard, must not do so again. */
 void outbox_nack(struct client *client, uint64_t expected)
 {
@@ -437,6 +464,7 @@ void outbox_revoked(struct client *client, const struct client_effects *out)
         entry->acked = true;
         entry->finished = true;
         client->waiting--;
+        client->held -= entry->held;
         show_ack(client, entry, CLIENT_REJECTED, CODE_REVOKED, fate_unknown, NULL, out);
     }
     settle(client, out);
@@ -469,6 +497,8 @@ void outbox_move(struct client *client, const struct client_effects *out)
             entry->seq = ++client->last_seq;
         entry->sent = false;
         entry->moving = false;
+        client->held -= entry->held;
+        entry->held = entry->held_here = false;
         struct client_effect put = { .kind = CLIENT_OUTBOX_PUT };
         put.put.number = entry->number;
         put.put.seq = entry->refused ? 0 : entry->seq;

@@ -5,6 +5,7 @@
  *     client_login.c    from a connection to READY: salt, enrolling, login, a new device
  *     client_outbox.c   ops with acks: their places, the window, answers, NACKs, settling
  *     client_query.c    ops with results
+ *     client_held.c     what nodes hold: of ours, and what they show of others'
  *     client_ring.c     where ids and bodies lie
  *
  * `out` is handed down; nothing is kept of it. */
@@ -24,9 +25,10 @@ enum {
     CLIENT_BACKOFF_FIRST_US = 50 * CLIENT_MS,
     CLIENT_RETRY_FIRST_US = 50 * CLIENT_MS, /* of a command that was not taken */
     CLIENT_RETRY_LAST_US = CLIENT_S,
-    CLIENT_REPLY_US = 4 * CLIENT_S,  /* to a salt or login */
-    CLIENT_ENROL_US = 10 * CLIENT_S, /* it has to be committed */
-    CLIENT_QUIET_US = 2 * CLIENT_S,  /* nothing heard: PING; as long again: lost */
+    CLIENT_REPLY_US = 4 * CLIENT_S,       /* to a salt or login */
+    CLIENT_ENROL_US = 10 * CLIENT_S,      /* it has to be committed */
+    CLIENT_HELD_ENROL_US = 30 * CLIENT_S, /* then another node is asked */
+    CLIENT_QUIET_US = 2 * CLIENT_S,       /* nothing heard: PING; as long again: lost */
     CLIENT_SEARCH_DIAL_US = CLIENT_S,
     CLIENT_NO_QUORUM_US = CLIENT_S, /* an election is shorter */
     CLIENT_RESEARCH_FIRST_US = 10 * CLIENT_S,
@@ -61,10 +63,19 @@ struct outbox_entry {
     uint8_t code;      /* refused: why */
     uint8_t last_code; /* shown with `queued` */
     bool refused;
-    bool sent;     /* at any time, under this device */
-    bool finished; /* its final answer is here */
-    bool acked;    /* and was emitted */
-    bool moving;   /* goes under a new device */
+    bool sent;      /* at any time, under this device */
+    bool finished;  /* its final answer is here */
+    bool acked;     /* and was emitted */
+    bool moving;    /* goes under a new device */
+    bool held;      /* by a node, it was told */
+    bool held_here; /* by the one we are on: it need not be sent again */
+};
+
+/* The newest post of a device that was shown as committed. A node that is behind may still hold it. */
+enum { CLIENT_SENDERS = 1024, CLIENT_SENDER_WAYS = 4 };
+struct shown_sender {
+    uint64_t tag;
+    uint64_t seq;
 };
 
 /* The answers of the window, by seq modulo its size: kept until those before them are here. */
@@ -157,6 +168,7 @@ struct client {
     uint32_t count;
     uint32_t next;    /* counted from `first`: the first place to send on this connection */
     uint32_t waiting; /* places not acked */
+    uint32_t held;    /* of these: a node holds them */
     uint64_t last_number;
     uint64_t last_seq;
     uint64_t recovered_number; /* of the last place that an earlier run left */
@@ -178,6 +190,9 @@ struct client {
     uint64_t query_first_id;
     uint64_t query_retry_at;
 
+    struct shown_sender senders[CLIENT_SENDERS][CLIENT_SENDER_WAYS]; /* most recent first */
+
+    bool held_ok;
     bool stopping;
     uint64_t stop_until_us;
     uint64_t wake_armed;
@@ -220,6 +235,11 @@ void login_device_made(struct client *client, const uint8_t *secret_key,
                        const struct client_effects *out);
 void login_exit(struct client *client, enum chat_code code, const struct client_effects *out);
 
+/* client_held.c */
+void held_note(struct client *client, const struct wire_record *record);
+/* False: malformed. */
+bool held_message(struct client *client, struct slice message, const struct client_effects *out);
+
 /* client_outbox.c */
 void outbox_start(struct client *client, const struct client_recovered *recovered);
 void outbox_input(struct client *client, const struct client_op *op,
@@ -230,6 +250,9 @@ void outbox_online(struct client *client, uint64_t last);
  * again, nobody knows how far a node must be to know all that was acknowledged. */
 bool outbox_unsure(const struct client *client);
 bool outbox_answer(struct client *client, struct slice message, const struct client_effects *out);
+/* The node holds our command of this seq. */
+void outbox_held(struct client *client, uint64_t seq, uint64_t digest,
+                 const struct client_effects *out);
 void outbox_nack(struct client *client, uint64_t expected);
 void outbox_saved(struct client *client, uint64_t seq);
 /* Sends what the window allows, shows what is final, begins a new device when it is time. */

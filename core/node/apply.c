@@ -8,18 +8,17 @@
 static void answer_device(struct node *node, const struct chat_applied *applied,
                           const struct effects *out)
 {
-    uint32_t position = queue_device_first(node->queue, applied->command.device);
+    uint32_t position = forward_find(node, applied->command.device, applied->command.seq);
     if (!position)
         return;
     const struct queue_item item = *queue_at(node->queue, position);
-    if (item.device != applied->command.device || item.seq != applied->command.seq)
-        return;
     struct chat_answer answer = applied->answer;
     /* Another content under the same seq: a conflict, or given up, which the chat knows. */
     if (item.digest != applied->digest &&
         chat_look_up_answer(node->chat, item.device, item.seq, item.digest, &answer) !=
             CHAT_REPEATED)
         answer = (struct chat_answer) { .code = CODE_CONFLICT };
+    held_resolved(node, position, answer.code, out);
     forward_remove(node, position);
     struct session *session = session_of_device(node, item.device);
     if (session)
@@ -42,6 +41,10 @@ static void give_back(struct node *node, const struct chat_applied *applied,
     const struct queue_item item = *queue_at(node->queue, position);
     if (item.device != applied->command.device || item.seq != applied->command.seq)
         return;
+    if (item.hold != HOLD_NOT) {
+        forward_retry_within(node, NODE_LATE_RETRY_US);
+        return;
+    }
     forward_drop_device(node, item.device);
     struct session *session = session_of_device(node, item.device);
     if (!session)
@@ -85,8 +88,9 @@ static void tell_members(struct node *node, const struct chat_applied *applied,
         .seq = seq,
         .index = applied->answer.index,
         .time_us = applied->answer.time_us,
-        .sent_us = command->sent_us,
+        .sent_us = stream_sent_us(command, applied->answer.time_us),
         .reply_to = command->reply_to,
+        .reply_tag = command->reply_tag,
         .device_tag = command->tag,
         .device_seq = command->seq,
         .from = { account->name, account->name_len },

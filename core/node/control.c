@@ -84,6 +84,7 @@ static void status(struct node *node, struct session *session, const struct effe
         .applied = node->applied,
         .last_index = view.last_index,
         .lag = view.commit - node->applied,
+        .held = queue_held_count(node->queue),
         .clients = node->clients,
         .rtt_us = round_trip_us(node, &view),
         .fsync_p50_us = gauges->fsync_p50_us,

@@ -17,29 +17,11 @@ void forward_again(struct node *node)
     node->forwarded_at_us = node->now.mono_us;
 }
 
-static void retry_within(struct node *node, uint64_t in_us)
+void forward_retry_within(struct node *node, uint64_t in_us)
 {
     uint64_t at = node->now.mono_us + in_us;
     if (!node->retry_at_us || at < node->retry_at_us)
         node->retry_at_us = at;
-}
-
-bool forward_push(struct node *node, const struct queue_item *item, struct slice body)
-{
-    uint32_t first = queue_device_first(node->queue, item->device);
-    if (item->device && first && queue_at(node->queue, first)->device != item->device)
-        forward_drop_device(node, queue_at(node->queue, first)->device);
-    uint32_t *share = &node->account_queued[item->account];
-    if (item->account && *share + item->len > node->options.queue_bytes / NODE_QUEUE_SHARE)
-        return false;
-    if (queue_count(node->queue) >= LIMIT_QUEUE_COMMANDS || !queue_push(node->queue, item, body))
-        return false;
-    *share += item->account ? item->len : 0;
-    if (node->forward_done) {
-        node->forward_next = queue_device_last(node->queue, item->device);
-        node->forward_done = false;
-    }
-    return true;
 }
 
 static void remove_item(struct node *node, uint32_t position)
@@ -48,7 +30,10 @@ static void remove_item(struct node *node, uint32_t position)
         node->forward_next = queue_next(node->queue, position);
         node->forward_done = node->forward_next == 0;
     }
+    if (node->hold_next == position)
+        node->hold_next = queue_next(node->queue, position);
     const struct queue_item *item = queue_at(node->queue, position);
+    node->held_open -= item->hold != HOLD_NOT;
     node->nonces -= item->device == 0;
     if (item->account) {
         CHECK(node->account_queued[item->account] >= item->len);
@@ -61,24 +46,78 @@ static void remove_item(struct node *node, uint32_t position)
     queue_remove(node->queue, position);
 }
 
+bool forward_push_any(struct node *node, const struct queue_item *item, struct slice body)
+{
+    uint32_t first = queue_device_first(node->queue, item->device);
+    while (item->device && first && queue_at(node->queue, first)->device != item->device) {
+        remove_item(node, first); /* its place is another device's by now: it ended */
+        first = queue_device_first(node->queue, item->device);
+    }
+    if (queue_count(node->queue) >= LIMIT_QUEUE_COMMANDS || !queue_push(node->queue, item, body))
+        return false;
+    node->account_queued[item->account] += item->account ? item->len : 0;
+    if (!node->hold_next)
+        node->hold_next = queue_device_last(node->queue, item->device);
+    if (node->forward_done) {
+        node->forward_next = queue_device_last(node->queue, item->device);
+        node->forward_done = false;
+    }
+    return true;
+}
+
+bool forward_push(struct node *node, const struct queue_item *item, struct slice body)
+{
+    uint32_t share = node->account_queued[item->account];
+    if (item->account && share + item->len > node->options.queue_bytes / NODE_QUEUE_SHARE)
+        return false;
+    return forward_push_any(node, item, body);
+}
+
+/* Its place may be another device's by now. */
+static bool is_of(const struct node *node, uint32_t position, uint32_t device)
+{
+    return position && queue_at(node->queue, position)->device == device;
+}
+
 void forward_drop_device(struct node *node, uint32_t device)
 {
-    /* Its place may be another device's by now. */
     uint32_t position;
-    while ((position = queue_device_first(node->queue, device)) != 0 &&
-           queue_at(node->queue, position)->device == device)
+    while (is_of(node, position = queue_device_last(node->queue, device), device) &&
+           queue_at(node->queue, position)->hold == HOLD_NOT)
         remove_item(node, position);
 }
 
-/* The client has the answers up to `done`, from this node or another: nobody waits for these here any more. */
-void forward_drop_done(struct node *node, uint32_t device, uint64_t done)
+void forward_end_device(struct node *node, uint32_t device, const struct effects *out)
 {
     uint32_t position;
-    while ((position = queue_device_first(node->queue, device)) != 0) {
-        const struct queue_item *item = queue_at(node->queue, position);
-        if (item->device != device || item->seq > done)
-            return;
+    while (is_of(node, position = queue_device_first(node->queue, device), device)) {
+        held_resolved(node, position, CODE_REVOKED, out);
         remove_item(node, position);
+    }
+}
+
+uint32_t forward_find(const struct node *node, uint32_t device, uint64_t seq)
+{
+    uint32_t position = queue_device_first(node->queue, device);
+    if (!is_of(node, position, device))
+        return 0;
+    while (position && queue_at(node->queue, position)->seq < seq)
+        position = queue_device_next(node->queue, position);
+    return position && queue_at(node->queue, position)->seq == seq ? position : 0;
+}
+
+/* The client has the answers up to `done`, from this node or another: nobody waits for these here any more. But who was
+ * shown a held one waits to see what became of it. */
+void forward_drop_done(struct node *node, uint32_t device, uint64_t done)
+{
+    uint32_t position = queue_device_first(node->queue, device);
+    if (!is_of(node, position, device))
+        return;
+    while (position && queue_at(node->queue, position)->seq <= done) {
+        uint32_t next = queue_device_next(node->queue, position);
+        if (queue_at(node->queue, position)->hold == HOLD_NOT)
+            remove_item(node, position);
+        position = next;
     }
 }
 
@@ -165,7 +204,7 @@ static void take_back_batch(struct node *node, const struct effects *out)
     for (uint8_t slot = 1; slot <= LIMIT_NODES; slot++)
         if (node->batch_slots >> slot & 1)
             send_refuse(node, slot, out);
-    retry_within(node, NODE_RETRY_US);
+    forward_retry_within(node, NODE_RETRY_US);
 }
 
 /* This turn's batch becomes one entry. false: raft refuses it now, and it is forwarded again. */
@@ -216,8 +255,8 @@ static void handle_gap(struct node *node, uint32_t device, uint64_t expected,
 {
     uint32_t first = queue_device_first(node->queue, device);
     const struct queue_item *item = first ? queue_at(node->queue, first) : NULL;
-    if (item && item->device == device && item->seq <= expected) {
-        retry_within(node, NODE_RETRY_US / 10);
+    if (item && item->device == device && (item->seq <= expected || item->hold != HOLD_NOT)) {
+        forward_retry_within(node, NODE_RETRY_US / 10);
         return;
     }
     if (item && item->device == device)
@@ -272,40 +311,80 @@ bool forward_received(struct node *node, uint8_t slot, struct slice message,
 
 /* --- The follower's side --------------------------------------------------------------------- */
 
-static void send_batch(struct node *node, size_t len, uint8_t leader, const struct effects *out)
+static void send_batch(struct node *node, size_t len, uint8_t slot, const struct effects *out)
 {
     if (len <= 1)
         return;
-    node->forward_out[0] = WIRE_PEER_FORWARD;
-    (void)peers_send(node, leader, (struct slice) { node->forward_out, len },
+    node->forward_out[0] = node->relay ? WIRE_PEER_RELAY : WIRE_PEER_FORWARD;
+    (void)peers_send(node, slot, (struct slice) { node->forward_out, len },
                      (struct slice) { NULL, 0 }, out);
 }
 
-static void forward_to(struct node *node, uint8_t leader, const struct effects *out)
+static void forward_to(struct node *node, uint8_t slot, const struct effects *out)
 {
     size_t len = 1;
     while (!node->forward_done && node->forward_bytes < NODE_FORWARD_WINDOW) {
         const struct queue_item *item = queue_at(node->queue, node->forward_next);
         if (len + 4 + item->len > LIMIT_APPEND_BYTES / 4) {
-            send_batch(node, len, leader, out);
+            send_batch(node, len, slot, out);
             len = 1;
         }
         bytes_put_u32(node->forward_out + len, item->len);
         queue_copy(node->queue, node->forward_next, node->forward_out + len + 4);
         len += 4 + item->len;
         node->forward_bytes += item->len;
-        queue_set_forwarding(node->queue, node->forward_next, node->forward_round);
+        queue_edit(node->queue, node->forward_next)->forwarding = node->forward_round;
         node->forward_next = queue_next(node->queue, node->forward_next);
         node->forward_done = node->forward_next == 0;
     }
-    send_batch(node, len, leader, out);
+    send_batch(node, len, slot, out);
+}
+
+/* --- For a node that cannot hear the leader ------------------------------------------------------ */
+
+/* What a node without a leader sends goes on to the leader, once: what was relayed is not relayed again. */
+bool forward_relayed(struct node *node, uint8_t slot, struct slice message,
+                     const struct effects *out)
+{
+    uint8_t leader = raft_view(node->raft).leader;
+    if (node->admitting || leader == node->options.slot)
+        return forward_received(node, slot, message, out);
+    struct reader reader = reader_of(message.data + 1, message.len - 1);
+    while (reader_left(&reader)) {
+        struct slice body = read_slice32(&reader);
+        struct command command;
+        if (reader.bad || !command_decode(&command, body))
+            return false;
+    }
+    uint8_t type[1] = { WIRE_PEER_FORWARD };
+    if (!leader || leader == slot || !node->peers[leader].greeted ||
+        !peers_send(node, leader, (struct slice) { type, 1 },
+                    (struct slice) { message.data + 1, message.len - 1 }, out)) {
+        send_refuse(node, slot, out);
+        return true;
+    }
+    node->relayed_for |= (uint8_t)(1u << slot);
+    node->relayed_at_us = node->now.mono_us;
+    return true;
+}
+
+/* The leader's refusals go back to those whose commands went through here. */
+static void pass_on(struct node *node, struct slice message, const struct effects *out)
+{
+    if (node->now.mono_us >= node->relayed_at_us + NODE_RELAYED_US)
+        node->relayed_for = 0;
+    for (uint8_t slot = 1; slot <= LIMIT_NODES; slot++)
+        if (node->relayed_for >> slot & 1)
+            (void)peers_send(node, slot, message, (struct slice) { NULL, 0 }, out);
 }
 
 /* A NACK names a device's gap; a REFUSE says that the leader takes nothing just now. */
-bool forward_nack(struct node *node, struct slice message, const struct effects *out)
+bool forward_nack(struct node *node, uint8_t slot, struct slice message, const struct effects *out)
 {
+    if (message.len <= NACK_BYTES && slot == raft_view(node->raft).leader)
+        pass_on(node, message, out);
     if (message.data[0] == WIRE_PEER_REFUSE) {
-        retry_within(node, NODE_RETRY_US);
+        forward_retry_within(node, NODE_RETRY_US);
         return true;
     }
     struct reader reader = reader_of(message.data + 1, message.len - 1);
@@ -362,5 +441,7 @@ void forward_turn(struct node *node, const struct effects *out)
              node->peers[view.leader].link == LINK_UP && node->peers[view.leader].greeted &&
              leader_takes(node, &view, out))
         forward_to(node, view.leader, out);
+    else if (node->relay && !node->forward_done && node->peers[node->relay].greeted)
+        forward_to(node, node->relay, out);
     (void)propose_batch(node, out);
 }

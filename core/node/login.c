@@ -77,12 +77,13 @@ static bool may_register(struct node *node, const struct wire_enrol *enrol)
 static enum chat_code registration_code(struct node *node, const struct wire_enrol *enrol,
                                         uint32_t account)
 {
-    if (account)
-        return memcmp(chat_account(node->chat, account)->key, enrol->account_key, PUBLIC_KEY_BYTES)
-                   ? CODE_BAD_PASSWORD
-                   : CODE_OK;
+    if (account &&
+        !memcmp(chat_account(node->chat, account)->key, enrol->account_key, PUBLIC_KEY_BYTES))
+        return CODE_OK;
     if (!raft_view(node->raft).quorum)
         return CODE_UNAVAILABLE;
+    if (account)
+        return CODE_BAD_PASSWORD;
     if (!enrol->is_register)
         return CODE_BAD_PASSWORD;
     if (node->options.registration_closed)
@@ -118,6 +119,8 @@ static void propose_enrol(struct node *node, struct session *session, const stru
         command.flags |= ENROL_REGISTER;
     if (in->is_register && !node->options.registration_open)
         command.flags |= ENROL_NEEDS_TOKEN;
+    if (held_enrol(node, in->device_key, session))
+        return;
     if (in->token.len)
         node->options.crypto->hash(token_hash, NULL, 0, in->token.data, in->token.len);
     if (!forward_command(node, &command, session))
@@ -157,6 +160,7 @@ static void become_client(struct node *node, struct session *session, uint32_t n
         session_close(node, before, true, out); /* the client is here now */
     const struct chat_device *device = chat_device(node->chat, number);
     session->state = SESSION_CLIENT;
+    session->login_applied = node->applied;
     session->device = number;
     session->account = device->account;
     session->next_of_account = node->account_sessions[device->account];
@@ -170,7 +174,7 @@ static void become_client(struct node *node, struct session *session, uint32_t n
     struct wire_ready ready = { .node = node->options.slot,
                                 .leader = view.leader,
                                 .quorum = node_has_quorum(node),
-                                .stale = node->applied < login->floor_index,
+                                .stale = node->applied < login->floor_index || node->relay,
                                 .device = number,
                                 .last = device->last,
                                 .applied = node->applied,
@@ -183,6 +187,7 @@ static void become_client(struct node *node, struct session *session, uint32_t n
     uint64_t resume = login->resume_index ? login->resume_index : device->enrolled_index;
     if (login->stream)
         stream_begin(node, session, resume, out);
+    held_show(node, session, out);
 }
 
 static bool login(struct node *node, struct session *session, struct slice message,

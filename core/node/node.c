@@ -58,6 +58,8 @@ static struct node *lay_out(struct arena *arena, const struct node_options *opti
     void *batch_sizes = take(arena, LIMIT_ENTRY_COMMANDS * sizeof(uint32_t));
     void *batch = take(arena, LIMIT_ENTRY_BYTES);
     void *forward_out = take(arena, LIMIT_APPEND_BYTES);
+    void *hold_entry = take(arena, LIMIT_HOLD_BYTES);
+    void *hold_positions = take(arena, NODE_HOLD_COMMANDS * sizeof(uint32_t));
     void *scratch = take(arena, NODE_PAGE_BYTES + LIMIT_COMMAND_BYTES + 4096);
     if (!node)
         return NULL;
@@ -76,6 +78,8 @@ static struct node *lay_out(struct arena *arena, const struct node_options *opti
     node->batch_sizes = batch_sizes;
     node->batch = batch;
     node->forward_out = forward_out;
+    node->hold_entry = hold_entry;
+    node->hold_positions = hold_positions;
     node->scratch = scratch;
     return node;
 }
@@ -115,12 +119,14 @@ struct node *node_init(void *memory, const struct node_options *options,
     if (!raft_restore(node->raft, &raft))
         return NULL;
     recent_begin(node->recent, node->applied);
+    held_restore(node, recovery);
     return node;
 }
 
 static void start(struct node *node, const struct effects *out)
 {
     node->started_us = node->now.mono_us;
+    held_settle(node, out);
     peers_start(node);
     raft_start(node->raft, node->now, out);
     peers_tick(node, out);
@@ -146,7 +152,7 @@ static void stop_turn(struct node *node, const struct effects *out)
         }
     }
     /* The successor must be known, so that what is queued here still goes out under it. */
-    bool settled = queue_count(node->queue) == 0;
+    bool settled = queue_count(node->queue) == queue_held_count(node->queue);
     if (in_time && view.role != RAFT_LEADER &&
         raft_config_voters(raft_latest_config(node->raft)) > 1 && (!view.leader || !settled)) {
         node_wake_at(node->now.mono_us + 10000, out);
@@ -173,8 +179,10 @@ static void notice_changes(struct node *node, const struct effects *out)
         node->elections += view.term > node->seen_term && node->seen_term;
         changed |= view.leader != 0;
     }
-    if (view.term != node->seen_term || view.leader != node->seen_leader)
+    uint8_t relay = view.leader ? 0 : view.relay;
+    if (view.term != node->seen_term || view.leader != node->seen_leader || relay != node->relay)
         forward_again(node);
+    node->relay = relay;
     node->admitting = view.role == RAFT_LEADER && view.first_of_term &&
                       node->applied >= view.first_of_term && !raft_transferring(node->raft);
     if (changed) {
@@ -197,6 +205,7 @@ static void turn_end(struct node *node, const struct effects *out)
     notice_changes(node, out);
     formation_manage(node, out);
     forward_turn(node, out);
+    held_turn(node, out);
     raft_end_turn(node->raft, node->now, out);
     uint64_t applied_term = node->applied_term;
     apply_turn(node, out);
@@ -286,6 +295,9 @@ void node_step(struct node *node, const struct node_event *event, const struct e
     case EVENT_FLUSHED:
         flushed(node, event, out);
         break;
+    case EVENT_HELD:
+        held_done(node, event, out);
+        break;
     case EVENT_READ_DONE:
         read_done(node, event, out);
         break;
@@ -318,6 +330,16 @@ const struct raft *node_raft(const struct node *node)
 const struct chat *node_chat(const struct node *node)
 {
     return node->chat;
+}
+
+uint64_t node_held(const struct node *node)
+{
+    return queue_held_count(node->queue);
+}
+
+uint8_t node_relay(const struct node *node)
+{
+    return node->relay;
 }
 
 uint64_t node_applied(const struct node *node)

@@ -61,6 +61,7 @@ enum node_event_kind {
     EVENT_PEER_DOWN, /* answers PEER_DIAL, or ends an up link; not after PEER_CLOSE */
     EVENT_PEER_MESSAGE,
     EVENT_FLUSHED,
+    EVENT_HELD,
     EVENT_READ_DONE,
     EVENT_DISK, /* whether the store can make its next segment: told at each change */
     EVENT_LATE, /* the loop was late: time-outs start anew. Comes first in its turn */
@@ -89,6 +90,10 @@ struct node_event {
             uint32_t duration_us;
         } flushed;
         struct {
+            uint64_t number;
+            bool no_space; /* as with FLUSHED */
+        } held;
+        struct {
             uint64_t id;
             bool failed;
             struct slice data; /* READ_ENTRIES: whole entries; READ_POSTS: records as in store.h */
@@ -103,6 +108,10 @@ struct node_event {
 struct node_recovery {
     struct raft_recovery raft; /* its `checkpoint` is filled in here */
     struct slice checkpoint;   /* what an EFFECT_CHECKPOINT held; or empty */
+    /* What earlier processes held and nobody has resolved: { size u32, body } each, oldest first. */
+    struct slice held;
+    uint64_t held_last;  /* highest number of a held record ever given */
+    uint64_t held_bytes; /* of the held log's files; 0: there is none */
 };
 
 size_t node_memory(const struct node_options *options);
@@ -131,5 +140,7 @@ void node_set_gauges(struct node *node, const struct node_gauges *gauges);
 const struct raft *node_raft(const struct node *node);
 const struct chat *node_chat(const struct node *node);
 uint64_t node_applied(const struct node *node);
+uint64_t node_held(const struct node *node); /* durable here and not resolved */
+uint8_t node_relay(const struct node *node); /* the slot that it relays through; 0: none */
 
 #endif

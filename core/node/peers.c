@@ -259,9 +259,11 @@ bool peers_heard(struct node *node, uint32_t connection, struct slice message,
         return heard_raft(node, session, message, out);
     case WIRE_PEER_FORWARD:
         return forward_received(node, session->slot, message, out);
+    case WIRE_PEER_RELAY:
+        return forward_relayed(node, session->slot, message, out);
     case WIRE_PEER_NACK:
     case WIRE_PEER_REFUSE:
-        return forward_nack(node, message, out);
+        return forward_nack(node, session->slot, message, out);
     default:
         return false;
     }

@@ -9,7 +9,7 @@ struct writer query_begin_result(struct node *node, const struct wire_query *que
     struct wire_result head = {
         .id = query->id, .code = code, .flags = flags, .kind = query->kind
     };
-    if (node->applied < query->floor_index)
+    if (node->applied < query->floor_index || node->relay)
         head.flags |= RESULT_STALE;
     writer.at += wire_encode_result(&head, writer.at, (size_t)(writer.end - writer.at));
     CHECK(writer_used(&writer) > 0);

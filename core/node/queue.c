@@ -12,8 +12,10 @@ struct block {
     uint32_t after;
     uint32_t device_before; /* heads: among the device's */
     uint32_t device_after;
+    uint32_t held_before; /* heads: among what is held */
+    uint32_t held_after;
     struct queue_item item;
-    uint8_t body[BLOCK_BYTES - 5 * sizeof(uint32_t) - sizeof(struct queue_item)];
+    uint8_t body[BLOCK_BYTES - 7 * sizeof(uint32_t) - sizeof(struct queue_item)];
 };
 _Static_assert(sizeof(struct block) <= BLOCK_BYTES + 8, "a block is about its size");
 
@@ -29,7 +31,9 @@ struct queue {
     uint32_t free_count;
     uint32_t count;
     uint32_t devices;
+    uint32_t held_count;
     struct ends all;
+    struct ends held;
     struct ends *device;
     struct block *block;
 };
@@ -68,10 +72,15 @@ static uint32_t lane(const struct queue *queue, uint32_t device)
     return at;
 }
 
-static uint32_t blocks_for(uint32_t len)
+uint32_t queue_blocks_for(uint32_t len)
 {
     uint32_t per = sizeof(((struct block *)0)->body);
     return len <= per ? 1 : (len + per - 1) / per;
+}
+
+uint32_t queue_blocks(const struct queue *queue)
+{
+    return queue->blocks;
 }
 
 static uint32_t take_block(struct queue *queue)
@@ -108,7 +117,7 @@ static void copy_in(struct queue *queue, uint32_t position, struct slice body)
 bool queue_push(struct queue *queue, const struct queue_item *item, struct slice body)
 {
     CHECK(item->len == body.len && body.len > 0);
-    if (blocks_for(item->len) > queue->blocks - queue->used + queue->free_count)
+    if (queue_blocks_for(item->len) > queue->blocks - queue->used + queue->free_count)
         return false;
     uint32_t position = take_block(queue);
     struct block *block = &queue->block[position];
@@ -127,7 +136,7 @@ bool queue_push(struct queue *queue, const struct queue_item *item, struct slice
     if (device->last) {
         struct block *last = &queue->block[device->last];
         CHECK(!item->device || last->item.device == item->device);
-        CHECK(!item->device || last->item.seq + 1 == item->seq);
+        CHECK(!item->device || last->item.seq < item->seq);
         last->device_after = position;
     } else {
         device->first = position;
@@ -154,10 +163,15 @@ const struct queue_item *queue_at(const struct queue *queue, uint32_t position)
     return &queue->block[position].item;
 }
 
-void queue_set_forwarding(struct queue *queue, uint32_t position, uint32_t round)
+struct queue_item *queue_edit(struct queue *queue, uint32_t position)
 {
     CHECK(position && position < queue->used);
-    queue->block[position].item.forwarding = round;
+    return &queue->block[position].item;
+}
+
+bool queue_is_held(const struct queue *queue, uint32_t position, uint64_t held)
+{
+    return position && position < queue->used && held && queue->block[position].item.held == held;
 }
 
 void queue_copy(const struct queue *queue, uint32_t position, uint8_t *out)
@@ -190,6 +204,59 @@ uint32_t queue_device_next(const struct queue *queue, uint32_t position)
     return queue->block[position].device_after;
 }
 
+uint32_t queue_device_before(const struct queue *queue, uint32_t position)
+{
+    CHECK(position);
+    return queue->block[position].device_before;
+}
+
+void queue_held_add(struct queue *queue, uint32_t position)
+{
+    CHECK(position && position < queue->used);
+    struct block *block = &queue->block[position];
+    CHECK(block->item.hold != HOLD_DURABLE && block->item.held);
+    block->item.hold = HOLD_DURABLE;
+    block->held_before = queue->held.last;
+    block->held_after = 0;
+    if (queue->held.last) {
+        CHECK(queue->block[queue->held.last].item.held < block->item.held);
+        queue->block[queue->held.last].held_after = position;
+    } else {
+        queue->held.first = position;
+    }
+    queue->held.last = position;
+    queue->held_count++;
+}
+
+uint32_t queue_held_first(const struct queue *queue)
+{
+    return queue->held.first;
+}
+
+uint32_t queue_held_next(const struct queue *queue, uint32_t position)
+{
+    CHECK(position);
+    return queue->block[position].held_after;
+}
+
+uint32_t queue_held_count(const struct queue *queue)
+{
+    return queue->held_count;
+}
+
+static void held_unlink(struct queue *queue, struct block *block)
+{
+    if (block->held_before)
+        queue->block[block->held_before].held_after = block->held_after;
+    else
+        queue->held.first = block->held_after;
+    if (block->held_after)
+        queue->block[block->held_after].held_before = block->held_before;
+    else
+        queue->held.last = block->held_before;
+    queue->held_count--;
+}
+
 void queue_remove(struct queue *queue, uint32_t position)
 {
     CHECK(position && position < queue->used && queue->count);
@@ -211,6 +278,10 @@ void queue_remove(struct queue *queue, uint32_t position)
         queue->block[block->device_after].device_before = block->device_before;
     else
         device->last = block->device_before;
+    if (block->item.hold == HOLD_DURABLE)
+        held_unlink(queue, block);
+    block->item.held = 0;
+    block->item.hold = HOLD_NOT;
     while (position) {
         uint32_t more = queue->block[position].more;
         queue->block[position].more = queue->free;

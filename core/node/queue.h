@@ -2,7 +2,7 @@
  *
  * "One queue per node" (architecture.md, Exactly once): in the order of arrival, so that after a
  * leader change all of it can be forwarded again, oldest first. Commands of one device stand in the
- * order of their seqs, without gaps. What no device sends (enrolling, invites, probes) is named by
+ * order of their seqs; a gap between two of them means that the client has the answers to what lies there. What no device sends (enrolling, invites, probes) is named by
  * a nonce instead, under device 0.
  *
  * Bodies lie in fixed blocks of one pool; a position is a block's number. Everything is bounded by
@@ -28,8 +28,25 @@ struct queue_item {
     uint32_t generation;
     uint64_t since_us;
     uint32_t len;
+    uint8_t beyond;       /* device items: seq - the newest `done` that the client told */
+    uint8_t hold;         /* enum queue_hold */
+    uint64_t held;        /* its number in the held log; 0: not there */
+    uint8_t show;         /* enum queue_show: held posts */
+    uint64_t shown_index; /* what was applied when that was decided */
 };
 
+/* Decided once, so that a retract goes to those who were shown it. */
+enum queue_show { SHOW_OPEN, SHOW_YES, SHOW_NO };
+
+enum queue_hold {
+    HOLD_NOT,
+    HOLD_WRITING,
+    HOLD_DURABLE, /* on the list of what is held */
+};
+
+/* What a body of `len` bytes takes, and how much of that there is in all. */
+uint32_t queue_blocks_for(uint32_t len);
+uint32_t queue_blocks(const struct queue *queue);
 /* false: full. */
 bool queue_push(struct queue *queue, const struct queue_item *item, struct slice body);
 /* The oldest item, the one after `position`; 0: none. Positions stay good until their item is
@@ -43,7 +60,16 @@ void queue_copy(const struct queue *queue, uint32_t position, uint8_t *out);
 uint32_t queue_device_first(const struct queue *queue, uint32_t device);
 uint32_t queue_device_last(const struct queue *queue, uint32_t device);
 uint32_t queue_device_next(const struct queue *queue, uint32_t position);
-void queue_set_forwarding(struct queue *queue, uint32_t position, uint32_t round);
+uint32_t queue_device_before(const struct queue *queue, uint32_t position);
+/* For the fields that change: forwarding, beyond, hold, held, shown_index. */
+struct queue_item *queue_edit(struct queue *queue, uint32_t position);
+/* Is this position an item's that is held under this number? For a position that may be old. */
+bool queue_is_held(const struct queue *queue, uint32_t position, uint64_t held);
+/* What is durable in the held log, in the order of its numbers: shown in that order to whoever comes. */
+void queue_held_add(struct queue *queue, uint32_t position);
+uint32_t queue_held_first(const struct queue *queue);
+uint32_t queue_held_next(const struct queue *queue, uint32_t position);
+uint32_t queue_held_count(const struct queue *queue);
 void queue_remove(struct queue *queue, uint32_t position);
 uint32_t queue_count(const struct queue *queue);
 

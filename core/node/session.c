@@ -195,6 +195,7 @@ static void take_command(struct node *node, struct session *session, const struc
                                    .seq = command->seq,
                                    .digest = digest,
                                    .since_us = node->now.mono_us,
+                                   .beyond = command->beyond,
                                    .len = (uint32_t)body.len };
         if (forward_push(node, &item, (struct slice) { copy, body.len }))
             return;
@@ -220,20 +221,22 @@ static bool command_received(struct node *node, struct session *session, struct 
     session->refused_seq = 0;
     uint64_t digest = command_digest(&command, node->options.crypto);
     forward_drop_done(node, command.device, done);
-    uint32_t first = queue_device_first(node->queue, command.device);
     uint32_t last = queue_device_last(node->queue, command.device);
-    if (first && queue_at(node->queue, first)->device == command.device) {
+    if (last && queue_at(node->queue, last)->device == command.device) {
         uint64_t expected = queue_at(node->queue, last)->seq + 1;
         if (command.seq == expected) {
             take_command(node, session, &command, body, digest, out);
             return true;
         }
-        if (command.seq > expected) {
+        if (command.seq > expected && done + 1 < expected) {
             forward_nack_client(node, command.device, expected, out);
             return true;
         }
-        if (command.seq >= queue_at(node->queue, first)->seq)
-            return true; /* it is queued here: apply answers it */
+        uint32_t same = forward_find(node, command.device, command.seq);
+        if (same) {
+            held_offered(node, session, same, done, out);
+            return true; /* apply answers it */
+        }
     }
     struct chat_answer answer;
     switch (chat_look_up_answer(node->chat, command.device, command.seq, digest, &answer)) {
@@ -246,8 +249,14 @@ static bool command_received(struct node *node, struct session *session, struct 
     default:
         /* Beyond what is applied here: others may have taken what lies between; the leader knows. What is queued
          * here beyond this one lacks it, and comes again after it. */
-        if (first)
-            forward_drop_device(node, queue_at(node->queue, first)->device);
+        if (last)
+            forward_drop_device(node, queue_at(node->queue, last)->device);
+        last = queue_device_last(node->queue, command.device);
+        if (last && queue_at(node->queue, last)->device == command.device &&
+            queue_at(node->queue, last)->seq >= command.seq) {
+            forward_nack_client(node, command.device, command.seq, out); /* once that is resolved */
+            return true;
+        }
         take_command(node, session, &command, body, digest, out);
         return true;
     }
@@ -256,7 +265,7 @@ static bool command_received(struct node *node, struct session *session, struct 
 void session_device_ended(struct node *node, uint32_t account, uint32_t device,
                           const struct effects *out)
 {
-    forward_drop_device(node, device);
+    forward_end_device(node, device, out);
     for (uint32_t at = account ? node->account_sessions[account] : 0; at;) {
         struct session *session = &node->sessions[at - 1];
         at = session->next_of_account;

@@ -2,7 +2,7 @@
  *
  *   peers.c      links to the other nodes: dialling, HELLO, silence
  *   formation.c  form, learners, their promotion
- *   queue.c      the queue itself;  forward.c: from the queue to the leader, and the leader's
+ *   queue.c      the queue itself;  held.c: made durable while there is no leader;  forward.c: from the queue to the leader, and the leader's
  * admission apply.c      committed entries into the chat, answers, checkpoints recent.c     the
  * ring of newest records;  stream.c: live and catch-up delivery session.c    clients: salt,
  * enrolling, login, commands;  query.c: lists;  history.c control.c    ctl: status, form, invite,
@@ -41,6 +41,10 @@ enum {
     NODE_SKIPS_TOLD = 2,
     NODE_RECORD_OVERHEAD = 320, /* a record's bytes beyond its command's, at most */
     NODE_READS = 64,            /* catch-up reads under way at once */
+    NODE_DARK_US = 1000000,     /* or two time-outs, whichever is longer: then what waits is held */
+    NODE_HOLD_COMMANDS = 1024,  /* in one append to the held log */
+    NODE_LATE_POST_US = 2000000, /* a post that took so long shows when it was written */
+    NODE_RELAYED_US = 5000000, /* refusals of what was relayed for others are passed on this long */
 };
 _Static_assert(NODE_PAGE_BYTES > LIMIT_COMMAND_BYTES + 4096, "a page holds at least one record");
 
@@ -78,7 +82,9 @@ struct session {
     uint64_t refused_seq;     /* not taken: the client goes on from there; 0: none */
     uint64_t unsent;          /* bytes since the last DRAINED */
     uint64_t cursor;
-    uint64_t target; /* where the read under way ends */
+    uint64_t target;        /* where the read under way ends */
+    uint64_t login_applied; /* what was applied here when it logged in */
+    uint64_t held_upto;     /* held posts were shown up to this number; UINT64_MAX: all so far */
     uint32_t told_next;
     struct skip_told told[NODE_SKIPS_TOLD];
     uint8_t hash[32];
@@ -169,6 +175,27 @@ struct node {
     uint32_t batch_count;
     size_t batch_len;
     uint8_t batch_slots; /* bit n: some of it came from slot n */
+    uint8_t relay;       /* this node hears no leader, and that one does; 0: none */
+    uint8_t relayed_for; /* bit n: commands of slot n went through here */
+    uint64_t relayed_at_us;
+
+    /* holding */
+    bool dark;              /* no leader for so long that what waits is held */
+    uint64_t dark_since_us; /* without a leader; 0: there is one */
+    uint32_t hold_next;     /* the next queue position to consider; 0: all were */
+    bool hold_out;
+    bool hold_discards;     /* the one that is out */
+    uint64_t hold_number;   /* of the one that is out, or was last */
+    uint64_t hold_retry_us; /* the disk was full: not before this */
+    uint32_t hold_count;    /* items in it */
+    uint64_t hold_first;    /* number of the first */
+    uint32_t hold_entry_len;
+    uint64_t held_last;        /* number given last */
+    uint64_t held_bytes;       /* of the held log */
+    uint32_t held_open;        /* items that are written, or being written, to it */
+    uint32_t hold_blocks;      /* of held_blocks: what is out */
+    uint32_t held_blocks;      /* of the queue, that all records of the held log would take */
+    uint64_t held_looked_term; /* in this term what cannot be resolved by applying was looked for */
 
     /* applying */
     uint64_t applied;
@@ -202,8 +229,10 @@ struct node {
     struct effect_range *ranges;
     uint32_t *batch_sizes;
     uint8_t *batch;       /* LIMIT_ENTRY_BYTES: the commands of this turn */
-    uint8_t *forward_out; /* one FORWARD message */
-    uint8_t *scratch;     /* NODE_PAGE_BYTES + LIMIT_COMMAND_BYTES: a message being built */
+    uint8_t *forward_out; /* one FORWARD message; or a held command's body while it is shown */
+    uint8_t *hold_entry;  /* LIMIT_HOLD_BYTES: what is being held */
+    uint32_t *hold_positions;
+    uint8_t *scratch; /* NODE_PAGE_BYTES + LIMIT_COMMAND_BYTES: a message being built */
     uint8_t *checkpoint;
     size_t checkpoint_bytes;
 };
@@ -233,15 +262,43 @@ void formation_manage(struct node *node, const struct effects *out);
 /* forward.c */
 void forward_again(struct node *node);
 bool forward_push(struct node *node, const struct queue_item *item, struct slice body);
+/* The same, whatever share its account has of the queue. */
+bool forward_push_any(struct node *node, const struct queue_item *item, struct slice body);
 void forward_turn(struct node *node, const struct effects *out);
 bool forward_received(struct node *node, uint8_t slot, struct slice message,
                       const struct effects *out);
-bool forward_nack(struct node *node, struct slice message, const struct effects *out);
+bool forward_relayed(struct node *node, uint8_t slot, struct slice message,
+                     const struct effects *out);
+bool forward_nack(struct node *node, uint8_t slot, struct slice message, const struct effects *out);
+/* Forwards everything again no later than this from now. */
+void forward_retry_within(struct node *node, uint64_t in_us);
+/* The newest of its commands, back to one that is held: that stays until it is resolved. */
 void forward_drop_device(struct node *node, uint32_t device);
+/* The device is no more. */
+void forward_end_device(struct node *node, uint32_t device, const struct effects *out);
 void forward_drop_done(struct node *node, uint32_t device, uint64_t done);
+/* The device's item of this seq; 0: none. */
+uint32_t forward_find(const struct node *node, uint32_t device, uint64_t seq);
 void forward_nack_client(struct node *node, uint32_t device, uint64_t expected,
                          const struct effects *out);
 void forward_remove(struct node *node, uint32_t position);
+/* held.c */
+void held_restore(struct node *node, const struct node_recovery *recovery);
+void held_turn(struct node *node, const struct effects *out);
+void held_done(struct node *node, const struct node_event *event, const struct effects *out);
+/* The client offered again what is held here. */
+void held_offered(struct node *node, struct session *session, uint32_t position, uint64_t done,
+                  const struct effects *out);
+/* What became of it, just before it leaves the queue: who was shown it is told when it is not a message. */
+void held_resolved(struct node *node, uint32_t position, enum chat_code code,
+                   const struct effects *out);
+/* A reader is shown what is held, as much as it takes: at its login, and when it has taken what it got. */
+void held_show(struct node *node, struct session *session, const struct effects *out);
+/* The queued enrolment of this device, if there is one: `session` waits for it now. */
+bool held_enrol(struct node *node, const uint8_t *device_key, const struct session *session);
+/* Items whose end this node was not shown by applying: after a start or a checkpoint from elsewhere. */
+void held_settle(struct node *node, const struct effects *out);
+
 /* A command of no device, answered to `connection` once applied (or to nobody). false: busy. */
 bool forward_command(struct node *node, struct command *command, const struct session *session);
 
@@ -264,6 +321,8 @@ void stream_closed(struct node *node, struct session *session);
 /* Turns a command body into a record as `account` sees it; false: it is none. */
 bool stream_record_of(struct node *node, uint32_t room, uint64_t index, uint64_t seq,
                       uint64_t time_us, struct slice body, struct wire_record *record);
+/* The time that the author's side claims, as far as it is shown: for what was held or queued, or came late. */
+uint64_t stream_sent_us(const struct command *command, uint64_t time_us);
 /* The kind of record that a command becomes; 0: none. */
 uint8_t stream_kind_of(const struct command *command);
 size_t stream_encode_for(struct node *node, uint32_t room, uint32_t account,

@@ -21,6 +21,12 @@ uint8_t stream_kind_of(const struct command *command)
     }
 }
 
+uint64_t stream_sent_us(const struct command *command, uint64_t time_us)
+{
+    bool late = time_us > command->sent_us && time_us - command->sent_us >= NODE_LATE_POST_US;
+    return command->flags & POST_SENT || late ? command->sent_us : 0;
+}
+
 bool stream_record_of(struct node *node, uint32_t room, uint64_t index, uint64_t seq,
                       uint64_t time_us, struct slice body, struct wire_record *record)
 {
@@ -36,8 +42,9 @@ bool stream_record_of(struct node *node, uint32_t room, uint64_t index, uint64_t
         .seq = seq,
         .index = index,
         .time_us = time_us,
-        .sent_us = command.sent_us,
+        .sent_us = stream_sent_us(&command, time_us),
         .reply_to = command.reply_to,
+        .reply_tag = command.reply_tag,
         .device_tag = command.tag,
         .device_seq = command.seq,
         .from = { account->name, account->name_len },
@@ -235,6 +242,8 @@ void stream_begin(struct node *node, struct session *session, uint64_t resume,
 void stream_drained(struct node *node, struct session *session, const struct effects *out)
 {
     session->unsent = 0;
+    if (session->state == SESSION_CLIENT && session->held_upto != UINT64_MAX)
+        held_show(node, session, out);
     if (session->state == SESSION_CLIENT && session->stream == STREAM_BEHIND &&
         session->cursor <= node->applied)
         continue_stream(node, session, out);

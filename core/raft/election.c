@@ -296,6 +296,10 @@ void raft_on_vote_reply(struct raft *raft, uint8_t slot, const struct raft_messa
     const struct raft_member *member = raft_linked_member(raft, slot);
     if (!member || !member->voter)
         return;
+    if (!(reply->flags & VOTE_GRANTED) && reply->leader && reply->leader != raft->options.slot) {
+        raft->relay_slot = slot;
+        raft->relay_until_us = now.mono_us + 3 * (uint64_t)raft_election_timeout(raft);
+    }
     if (raft->role != (pre ? RAFT_PRE_CANDIDATE : RAFT_CANDIDATE))
         return;
     if (reply->asked_term != (pre ? raft->term + 1 : raft->term))

@@ -339,6 +339,7 @@ struct raft_view raft_view(const struct raft *raft)
         .role = raft->role,
         .term = raft->term,
         .leader = raft->leader,
+        .relay = !raft->leader && raft->now_us < raft->relay_until_us ? raft->relay_slot : 0,
         .leader_since_us = raft->leader_since_us,
         .commit = raft->commit,
         .last_index = raft->log.last,

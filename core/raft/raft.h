@@ -146,7 +146,9 @@ uint64_t raft_read_confirmed(const struct raft *raft);
 struct raft_view {
     enum raft_role role;
     uint64_t term;
-    uint8_t leader;           /* slot; 0: none known. Itself when it leads */
+    uint8_t leader; /* slot; 0: none known. Itself when it leads */
+    uint8_t relay;  /* no leader is known here, but this peer, which denied its vote, knows
+                                 one; 0: none */
     uint64_t leader_since_us; /* monotonic; when `leader` last changed, 0 included */
     uint64_t commit;
     uint64_t last_index;

@@ -110,6 +110,8 @@ struct raft {
     uint32_t leader_heartbeat_us;
     uint32_t leader_timeout_us;
     struct raft_denied denied;
+    uint8_t relay_slot; /* it denied a vote lately because it hears a leader */
+    uint64_t relay_until_us;
     uint8_t grant_slot; /* whose vote waits for its flush; 0: nobody's */
     uint64_t grant_sent_us;
 

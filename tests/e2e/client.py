@@ -29,7 +29,9 @@ class Person:
         self.sent = {}         # id -> (room, text), in the order of sending
         self.sent_at = {}      # id -> time
         self.acks = {}         # id -> [(time, run, ack)]
-        self.streams = []      # per run: message and room events in order
+        self.streams = []      # per run: message and room events in order; not what is held
+        self.held = []         # message events with "held", in order
+        self.retracted = []    # uids
         self.killed = set()    # runs that ended by kill -9
         self.bad_lines = []
         self.next_id = 0
@@ -89,6 +91,10 @@ class Person:
         self.events.append((now, run, event))
         if kind == "ack":
             self.acks.setdefault(event["id"], []).append((now, run, event))
+        elif kind == "message" and event.get("held"):
+            self.held.append(event)
+        elif kind == "retract":
+            self.retracted.append(event["uid"])
         elif kind in ("message", "room"):
             self.streams[run].append(event)
 

@@ -93,6 +93,8 @@ void oracle_restarted(struct sim_client *client)
     while (me->count && me->shown[me->count - 1].index > client->saved.cursor)
         me->count--;
     memset(me->queries, 0, sizeof me->queries);
+    me->life_from = me->count;
+    held_oracle_left(client);
     me->acked_op = 0;
 }
 
@@ -114,7 +116,7 @@ static uint64_t content_of(const struct wire_record *record, uint64_t room)
 {
     uint64_t hash = sim_mix(room, record->seq << 8 | record->kind);
     hash = sim_mix(hash, record->time_us);
-    hash = sim_mix(hash, record->sent_us ^ record->reply_to);
+    hash = sim_mix(hash, record->sent_us ^ record->reply_to ^ record->reply_tag);
     hash = sim_mix(hash, record->device_tag);
     hash = sim_mix(hash, record->device_seq);
     hash = sim_hash(record->from.data, record->from.len, hash);
@@ -152,11 +154,13 @@ static void record(struct sim_client *client, const struct wire_record *record)
         sim_fail(world, "client %u: its stream goes back from index %" PRIu64 " to %" PRIu64,
                  client->number, me->shown[me->count - 1].index, record->index);
     seen(client, record, room);
+    held_oracle_record(client, record, room);
     if (me->count == me->capacity) {
         me->capacity = me->capacity ? me->capacity * 2 : 1024;
         me->shown = sim_must(realloc(me->shown, me->capacity * sizeof *me->shown));
     }
     me->shown[me->count++] = (struct oracle_shown) {
+        .uid = { .tag = record->device_tag, .seq = record->device_seq },
         .index = record->index,
         .seq = record->seq,
         .room = room,
@@ -190,6 +194,15 @@ static void ack(struct sim_client *client, const struct client_output *output)
     struct oracle_op *op = &world->oracle.ops[number - 1];
     if (op->client != client->number)
         sim_fail(world, "client %u: an ack of client %u's id", client->number, op->client);
+    if (output->ack.status == CLIENT_HELD) {
+        SAY(world, "client %u: n%u is held", client->number, number - 1);
+        world->report->branches[BRANCH_HELD]++;
+        if (op->held_boots == client->boots || op->fate != FATE_OPEN)
+            if (!client->went_back && op->boots == client->boots)
+                sim_fail(world, "client %u: n%u is held again, or after its end", client->number,
+                         number - 1);
+        op->held_boots = client->boots;
+    }
     if (output->ack.status == CLIENT_QUEUED || output->ack.status == CLIENT_HELD)
         return;
     bool committed = output->ack.status == CLIENT_COMMITTED;
@@ -307,6 +320,12 @@ void oracle_output(struct sim_client *client, const struct client_output *output
     case CLIENT_OUT_SKIPPED:
         skipped(client, output);
         break;
+    case CLIENT_OUT_HELD:
+        held_oracle_shown(client, output->record);
+        break;
+    case CLIENT_OUT_RETRACT:
+        held_oracle_retract(client, output->retract.device_tag, output->retract.device_seq);
+        break;
     case CLIENT_OUT_READY:
         SAY(client->world, "client %u: ready on node %u", client->number,
             output->ready.ready->node);
@@ -314,6 +333,7 @@ void oracle_output(struct sim_client *client, const struct client_output *output
         break;
     case CLIENT_OUT_OFFLINE:
         SAY(client->world, "client %u: offline: %s", client->number, output->offline.reason);
+        held_oracle_left(client);
         break;
     case CLIENT_OUT_CLUSTER:
         break;

@@ -70,7 +70,16 @@
     X(HISTORY, "history read checked")                                                             \
     X(SKIPPED, "catch-up told as skipped")                                                         \
     X(NEW_DEVICE, "client made a new device after a conflict")                                     \
-    X(RECONNECT, "client logged in again")
+    X(RECONNECT, "client logged in again")                                                         \
+    X(HELD, "command held by a node without a leader")                                             \
+    X(HELD_SHOWN, "held post shown")                                                               \
+    X(HELD_COMMITTED, "held post committed before those it was shown to")                          \
+    X(RETRACTED, "held post retracted")                                                            \
+    X(HELD_TWICE, "same post held on two nodes")                                                   \
+    X(HELD_SURVIVED, "held posts found after a restart")                                           \
+    X(HOLD_INTERRUPTED, "died while holding")                                                      \
+    X(HELD_DISCARDED, "held log gone when nothing of it was open")                                 \
+    X(RELAYED, "commands relayed through a node that hears the leader")
 
 enum report_fault {
 #define X(name, text) FAULT_##name,

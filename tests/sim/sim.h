@@ -3,7 +3,7 @@
  *
  * Reading order: world.c (time, the heap of what comes next, one seed from start to end),
  * network.c, sim_node.c, sim_turn.c and sim_effect.c (a server's process), sim_client.c (a
- * client's), workload.c (what the clients do), faults.c and faults_network.c, choices.c (which part
+ * client's), held.c (held posts on all sides), workload.c (what the clients do), faults.c and faults_network.c, choices.c (which part
  * of a seed runs) and minimise.c, then the judges: invariants.c after each
  * turn of a node, oracle.c and verdict.c from the clients' side; report.c counts.
  *
@@ -43,12 +43,14 @@ enum {
 #define SIM_NEVER UINT64_MAX
 
 struct world;
+struct sim_client;
 
 /* --- world.c: what comes next ------------------------------------------------------------------*/
 
 enum happening_kind {
     HAPPEN_TURN = 1,  /* who: slot */
     HAPPEN_FLUSH,     /* who: slot; the log thread is done */
+    HAPPEN_HOLD,      /* who: slot; the same, with what is held */
     HAPPEN_DISK,      /* who: slot; the reading thread is done with its first job */
     HAPPEN_BOOT,      /* who: slot */
     HAPPEN_DEATH,     /* who: slot, id: enum death */
@@ -178,6 +180,7 @@ void network_free(struct network *network);
 enum item_kind {
     ITEM_FLUSHED,
     ITEM_DISK,
+    ITEM_HELD,
     ITEM_READ_DONE,
     ITEM_PEER_UP,
     ITEM_PEER_DOWN,
@@ -215,6 +218,14 @@ struct job {
     struct store_room_range *ranges;
     uint8_t *state;
     size_t state_len;
+};
+
+/* A command that a node has on its disk, or may have. */
+struct held_promise {
+    uint32_t device;
+    uint64_t seq;
+    uint64_t digest;
+    bool durable;
 };
 
 enum process_state { PROCESS_DOWN, PROCESS_UP, PROCESS_WIPED };
@@ -257,6 +268,12 @@ struct sim_node {
     uint32_t death;
     struct effect_flush flush;
     uint64_t flush_began;
+    bool hold_out;
+    struct effect_hold hold;
+    struct held_promise *promises; /* what it must not lose before it is resolved */
+    uint32_t promises_count;
+    bool interrupted_discard; /* the last process died while it discarded them */
+    bool held_files;
     struct job *jobs;
     struct job **jobs_end;
     bool job_out;
@@ -313,6 +330,22 @@ enum ft_error sim_node_job_run(struct sim_node *node, struct item **done);
 void sim_node_jobs_free(struct sim_node *node);
 void sim_node_prepare(struct sim_node *node);
 void sim_node_finish_disk(struct sim_node *node, enum death death);
+
+/* --- held.c ------------------------------------------------------------------------------------*/
+
+void held_begin(struct sim_node *node, const struct effect *effect, uint64_t time_us);
+void held_done_on_disk(struct sim_node *node);
+void held_told(struct sim_node *node, struct slice message);
+void held_recovered(struct sim_node *node, const struct store_recovery *recovery);
+void held_started(struct sim_node *node);
+void held_interrupted(struct sim_node *node, enum death death);
+void held_forget_promises(struct sim_node *node);
+void held_oracle_shown(struct sim_client *client, const struct wire_record *record);
+void held_oracle_record(struct sim_client *client, const struct wire_record *record, uint64_t room);
+void held_oracle_retract(struct sim_client *client, uint64_t tag, uint64_t seq);
+/* The connection is gone, and with it what it was shown as held. */
+void held_oracle_left(struct sim_client *client);
+void held_oracle_end(struct world *world);
 
 /* --- sim_client.c ------------------------------------------------------------------------------*/
 
@@ -516,6 +549,7 @@ void invariants_hand_over(struct sim_node *node, const char *text);
 
 /* --- oracle.c, verdict.c -----------------------------------------------------------------------*/
 
+enum { ORACLE_HELD = 4096 };
 enum { ORACLE_OPS = 1 << 14, ORACLE_QUERIES = 32, ORACLE_ROOM_BYTES = 72 };
 enum {
     ROOM_NOPE = 15,   /* nobody makes it */
@@ -536,11 +570,23 @@ struct oracle_op {
     uint64_t room_seq;
     uint64_t index;
     uint64_t time_us;
-    uint32_t boots; /* of the client when it was answered */
+    uint32_t boots;      /* of the client when it was answered */
+    uint32_t held_boots; /* of the client when it was told `held` */
+    uint8_t held_on;     /* bit per node that showed it as held */
+    bool retracted;
     uint32_t found; /* verdict: how often it stands in the history */
 };
 
+struct oracle_uid {
+    uint64_t tag;
+    uint64_t seq;
+    uint64_t room;
+    uint32_t op;
+    bool left; /* its end need not be shown: it left the room */
+};
+
 struct oracle_shown {
+    struct oracle_uid uid; /* tag and seq */
     uint64_t index;
     uint64_t seq;
     uint64_t room; /* hash of its name, the same for all who see it */
@@ -571,6 +617,11 @@ struct oracle_client {
     uint32_t next_query;
     uint64_t acked_seq[ORACLE_ROOMS]; /* newest acknowledged post per room */
     struct oracle_query queries[ORACLE_QUERIES];
+    uint32_t life_from;                  /* of `shown`: what this process was shown begins here */
+    struct oracle_uid held[ORACLE_HELD]; /* on this connection, and open */
+    uint32_t held_count;
+    struct oracle_uid retracted[ORACLE_HELD];
+    uint32_t retracted_count;
 };
 
 struct oracle {

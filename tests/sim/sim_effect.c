@@ -293,6 +293,7 @@ void sim_node_finish_disk(struct sim_node *node, enum death death)
     struct world *world = node->world;
     bool job_first = random_below(&world->random, 2);
     bool flushing = node->flush_out;
+    bool holding = node->hold_out;
     for (const struct item *item = node->inbox; item; item = item->next)
         if (item->kind == ITEM_FLUSHED) {
             flushing = false; /* it is done and was not told */
@@ -312,7 +313,9 @@ void sim_node_finish_disk(struct sim_node *node, enum death death)
     }
     if (flushing && job_first)
         finish_flush(node, death);
-    node->flush_out = false;
+    if (holding)
+        held_interrupted(node, death);
+    node->flush_out = node->hold_out = false;
 }
 
 /* --- effects -----------------------------------------------------------------------------------*/
@@ -335,6 +338,8 @@ static void connection_send(struct sim_node *node, const struct effect *effect)
 {
     node->world->report->branches[BRANCH_NACK] += type_of(effect) == WIRE_NACK;
     node->world->report->branches[BRANCH_NACK] += type_of(effect) == WIRE_PEER_NACK;
+    if (type_of(effect) == WIRE_HELD)
+        held_told(node, effect->send.parts[0]);
     CHECK(effect->send.connection < SIM_CONNECTIONS);
     struct handle handle = node->connections[effect->send.connection];
     network_send(node->world, handle, 1, effect->send.parts, effect->send.parts_count);
@@ -358,6 +363,8 @@ static void note(struct sim_node *node, const struct effect *effect)
         }
     else if (effect->kind == EFFECT_FLUSH)
         value = sim_mix(value, effect->flush.ticket + effect->flush.entries[0].len);
+    else if (effect->kind == EFFECT_HOLD)
+        value = sim_mix(value, effect->hold.number + effect->hold.entry.len);
     else if (effect->kind == EFFECT_WAKE_AT)
         value = sim_mix(value, effect->wake_at_us);
     world_note(node->world, value);
@@ -387,6 +394,9 @@ void sim_node_emit(void *ctx, const struct effect *effect)
     case EFFECT_FLUSH:
         flush_begin(node, effect);
         break;
+    case EFFECT_HOLD:
+        held_begin(node, effect, disk_time(node, node->sync_us));
+        break;
     case EFFECT_READ_ENTRIES:
     case EFFECT_READ_POSTS:
         read_begin(node, effect);
@@ -405,6 +415,7 @@ void sim_node_emit(void *ctx, const struct effect *effect)
         break;
     case EFFECT_PEER_SEND:
         world->report->branches[BRANCH_NACK] += type_of(effect) == WIRE_PEER_NACK;
+        world->report->branches[BRANCH_RELAYED] += type_of(effect) == WIRE_PEER_RELAY;
         invariants_peer_send(node, effect);
         network_send(world, node->peers[effect->send.slot], 0, effect->send.parts,
                      effect->send.parts_count);

@@ -71,6 +71,7 @@ static void forget_process(struct sim_node *node)
     node->store = NULL;
     node->node = NULL;
     node->memory = NULL;
+    node->hold_out = false;
     node->flush_out = node->job_out = node->die_in_flush = false;
     node->paused = node->stopping = node->halted = node->dying = false;
     node->crash_in = 0;
@@ -88,6 +89,7 @@ void sim_node_free(struct sim_node *node)
     sim_disk_free(node->disk);
     free(node->durable);
     free(node->lost);
+    held_forget_promises(node);
 }
 
 /* --- start -------------------------------------------------------------------------------------*/
@@ -170,6 +172,9 @@ static void start(struct sim_node *node, const struct store_recovery *recovery)
     from.raft.flush = recovery->flush;
     from.raft.commit = recovery->commit;
     from.raft.checkpoint_index = recovery->checkpoint_index;
+    from.held = recovery->held.records;
+    from.held_last = recovery->held.last;
+    from.held_bytes = recovery->held.bytes + recovery->held.files;
     /* From the kernel, so that zeros cost only where they are touched. */
     node->memory_bytes = node_memory(&options);
     node->memory =
@@ -183,11 +188,13 @@ static void start(struct sim_node *node, const struct store_recovery *recovery)
     node->wake_at = node->turn_at = node->due_at = SIM_NEVER;
     node->busy_until = 0;
     invariants_boot(node, recovery);
+    held_recovered(node, recovery);
     restore_entries(node, recovery);
     invariants_recovered_all(node, recovery);
     store_checkpoint_release(node->store);
     struct node_event event = { .kind = EVENT_START, .now = sim_node_now(node) };
     sim_node_step(node, &event);
+    held_started(node);
     sim_node_want_turn(node, world->now);
 }
 
@@ -278,6 +285,8 @@ void sim_node_wipe(struct sim_node *node)
     node->durable_last = node->durable_term = 0;
     memset(node->durable_vote, 0, IDENTITY_BYTES);
     node->interrupted = false;
+    held_forget_promises(node);
+    node->held_files = false;
     SAY(node->world, "node %u: its folder is wiped", node->slot);
 }
 

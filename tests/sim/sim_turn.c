@@ -115,6 +115,13 @@ static void take(struct sim_node *node, struct item *item)
         event.space = !item->failed;
         sim_node_step(node, &event);
         break;
+    case ITEM_HELD:
+        node->hold_out = false;
+        event.kind = EVENT_HELD;
+        event.held.number = item->id;
+        event.held.no_space = item->failed;
+        sim_node_step(node, &event);
+        break;
     case ITEM_READ_DONE:
         event.kind = EVENT_READ_DONE;
         event.read.id = item->id;

@@ -75,6 +75,8 @@ static void post(struct truth *truth, const struct chat_applied *applied)
     if (applied->answer.room_seq != ++*last)
         sim_fail(world, "room %u has a hole before seq %" PRIu64, applied->answer.room,
                  applied->answer.room_seq);
+    if (op->retracted && !went_back)
+        sim_fail(world, "n%u was retracted and stands in the history", number - 1);
     if (op->fate == FATE_REJECTED && !went_back)
         sim_fail(world, "n%u was rejected and stands in the history", number - 1);
     if (op->fate == FATE_COMMITTED && !went_back &&

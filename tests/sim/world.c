@@ -91,6 +91,9 @@ static void to_node(struct world *world, const struct happening *happening)
     case HAPPEN_FLUSH:
         sim_node_flush_done(node);
         break;
+    case HAPPEN_HOLD:
+        held_done_on_disk(node);
+        break;
     case HAPPEN_DISK:
         sim_node_job_done(node);
         break;
@@ -144,6 +147,7 @@ static void happen(struct world *world, const struct happening *happening)
     switch ((enum happening_kind)happening->kind) {
     case HAPPEN_TURN:
     case HAPPEN_FLUSH:
+    case HAPPEN_HOLD:
     case HAPPEN_DISK:
     case HAPPEN_BOOT:
     case HAPPEN_DEATH:
@@ -230,6 +234,8 @@ static const char *what_is_missing(const struct world *world)
         const struct raft_config *config = raft_latest_config(node_raft(node->node));
         if (raft_config_voters(config) != world->nodes_count)
             return "a node does not vote";
+        if (node_held(node->node) || node->held_files)
+            return "a node still holds something";
     }
     if (leaders != 1)
         return "there is not one leader";
@@ -332,6 +338,7 @@ uint64_t world_run(uint64_t seed, struct report *report)
     while (!choices.load_s && is_thin(world) && world->now < world->load_us + THIN_MORE_US)
         run_until(world, world->now + SIM_S);
     calm(world);
+    held_oracle_end(world);
     verdict(world);
     SAY(world, "clean: hash %016" PRIx64, world->effects_hash);
     report->seeds++;
