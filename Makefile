@@ -145,6 +145,11 @@ build/bench/%: build/native/tests/bench/%.o build/native/libftchat.a
 	@mkdir -p $(@D)
 	$(call say,LINK)$(call link_native,native)
 
+# Helpers of the end-to-end tests.
+build/tools/%: $(tools)/%.c
+	@mkdir -p $(@D)
+	$(call say,CC  )gcc -std=c11 -D_GNU_SOURCE -O2 $(warnings) -o $@ $<
+
 # Of the tests' helpers a fuzzer links what it needs.
 build/native-fuzz/libtests.a: $(patsubst %.c,build/native-fuzz/%.o,$(test_support))
 	@rm -f $@ && ar rcs $@ $^
@@ -163,7 +168,7 @@ test: deps
 	@$(MAKE) --no-print-directory test-programs
 	@tests/run $(TESTS)
 .PHONY: test-programs
-test-programs: ftchat $(unit_programs) $(release_programs) $(sim_programs) $(fuzz_programs)
+test-programs: ftchat $(if $(filter x86_64,$(arch)),build/tools/skew) $(unit_programs) $(release_programs) $(sim_programs) $(fuzz_programs)
 
 sim: deps
 	@$(MAKE) --no-print-directory $(sim_programs)

@@ -205,7 +205,7 @@ static void answer_vote(struct raft *raft, uint8_t slot, uint8_t flags, uint64_t
     struct raft_message message = {
         .kind = RAFT_VOTE_REPLY,
         .term = raft->term ? raft->term : 1,
-        .vote_reply = { flags, asked_term, sent_us, raft->leader, raft_flush_time(raft) },
+        .vote_reply = { flags, asked_term, sent_us, raft->leader, raft_flush_report(raft) },
     };
     raft_send(raft, slot, &message, (struct slice) { NULL, 0 }, out);
 }

@@ -20,6 +20,12 @@ uint32_t raft_flush_time(const struct raft *raft)
     return out_us < UINT32_MAX ? (uint32_t)out_us : UINT32_MAX;
 }
 
+uint32_t raft_flush_report(const struct raft *raft)
+{
+    uint32_t time = raft_flush_time(raft);
+    return time > raft->flush_last_us ? time : raft->flush_last_us;
+}
+
 bool raft_disk_short(const struct raft *raft)
 {
     return raft->disk_full || raft->no_spare;
@@ -145,8 +151,10 @@ void raft_flushed(struct raft *raft, uint64_t ticket, enum raft_flush_result res
         flush_refused(raft, now);
         return;
     }
-    if (now.mono_us > raft->flush_began_us)
-        raft->flush_us = raft_smooth(raft->flush_us, now.mono_us - raft->flush_began_us);
+    uint64_t took_us = now.mono_us - raft->flush_began_us;
+    if (took_us)
+        raft->flush_us = raft_smooth(raft->flush_us, took_us);
+    raft->flush_last_us = took_us < UINT32_MAX ? (uint32_t)took_us : UINT32_MAX;
     if (!raft->flushing_short)
         raft->disk_full = false;
     bool entries = raft->flushing_last > raft->durable;

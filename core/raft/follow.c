@@ -27,7 +27,7 @@ void raft_acknowledge(struct raft *raft, bool at_once, struct now now, const str
             .accepted = raft->verified,
             .wall_us = now.wall_us,
             .room = room < UINT32_MAX ? (uint32_t)room : UINT32_MAX,
-            .flush_us = raft_flush_time(raft),
+            .flush_us = raft_flush_report(raft),
         },
     };
     raft_send(raft, raft->leader, &message, (struct slice) { NULL, 0 }, out);
@@ -65,7 +65,7 @@ static void reject(struct raft *raft, uint8_t slot, const struct raft_append *ap
             .conflict_term = raft_log_term(&raft->log, hint),
             .wall_us = now.wall_us,
             .room = room < UINT32_MAX ? (uint32_t)room : UINT32_MAX,
-            .flush_us = raft_flush_time(raft),
+            .flush_us = raft_flush_report(raft),
         },
     };
     raft_send(raft, slot, &message, (struct slice) { NULL, 0 }, out);

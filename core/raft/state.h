@@ -152,6 +152,7 @@ struct raft {
     bool save_cluster;
     uint64_t truncate_from; /* 0: nothing */
     uint32_t flush_us;      /* smoothed */
+    uint32_t flush_last_us; /* the last one alone */
     bool disk_full;         /* a flush was refused: entries are not written before disk_retry_us */
     bool flushing_short;    /* the flush that is out leaves the entries out for that reason */
     bool no_spare;          /* the store cannot make the next segment: soon it will be refused */
@@ -228,6 +229,9 @@ void raft_flush_start(struct raft *raft, struct now now, const struct effects *o
 void raft_truncate(struct raft *raft, uint64_t last);
 /* How long a flush takes here: the average, or the one that is out when it has taken longer. */
 uint32_t raft_flush_time(const struct raft *raft);
+/* What the others are told: not less than the last one took, for an average learns slowly that a
+ * disk has become slow. */
+uint32_t raft_flush_report(const struct raft *raft);
 /* The disk is full or about to be. */
 bool raft_disk_short(const struct raft *raft);
 

@@ -29,6 +29,7 @@ class Person:
         self.sent = {}         # id -> (room, text), in the order of sending
         self.sent_at = {}      # id -> time
         self.acks = {}         # id -> [(time, run, ack)]
+        self.final_count = 0
         self.streams = []      # per run: message and room events in order; not what is held
         self.held = []         # message events with "held", in order
         self.retracted = []    # uids
@@ -44,13 +45,14 @@ class Person:
         words = [BINARY, "client", "--json", "--user", self.user, "--state-dir", self.state,
                  "--config", self.cluster.ini, *self.options]
         if self.nodes:
-            words += ["--connect", ",".join("127.0.0.1:%d" % self.cluster.ports[n]
+            words += ["--connect", ",".join("%s:%d" % (self.cluster.hosts[n],
+                                                       self.cluster.ports[n])
                                             for n in self.nodes)]
         if self.register:
             words.append("--register")
         if wait is not None:
             words += ["--wait", str(wait)]
-        self.process = subprocess.Popen([*WITH_PARENT, *words], cwd=self.cluster.folder,
+        self.process = subprocess.Popen([*WITH_PARENT, *self.cluster.enter_client, *words], cwd=self.cluster.folder,
                                         env=environment(FTCHAT_PASSWORD=self.password), bufsize=0,
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                         stderr=subprocess.PIPE)
@@ -91,6 +93,7 @@ class Person:
         self.events.append((now, run, event))
         if kind == "ack":
             self.acks.setdefault(event["id"], []).append((now, run, event))
+            self.final_count += event["status"] in FINAL
         elif kind == "message" and event.get("held"):
             self.held.append(event)
         elif kind == "retract":
@@ -172,8 +175,7 @@ class Person:
 
     def finals(self):
         """How many final acks there were."""
-        return sum(event["event"] == "ack" and event["status"] in FINAL
-                   for _, _, event in list(self.events))
+        return self.final_count
 
     def final_at(self, key):
         for at, _, ack in self.acks.get(key, ()):

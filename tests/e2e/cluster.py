@@ -62,13 +62,17 @@ def free_ports(count):
 
 
 class Cluster:
-    """`settings` is {"section": {"key": value}}, over those of a demo on localhost."""
+    """`settings` is {"section": {"key": value}}, over those of a demo on localhost. `network`: the
+    hosts that the nodes and the clients are on (hosts.py); None: all on this one."""
 
-    def __init__(self, folder, nodes=3, settings=None):
+    def __init__(self, folder, nodes=3, settings=None, network=None):
         self.folder = str(folder)
         os.makedirs(self.folder, exist_ok=True)
         self.ids = list(range(1, nodes + 1))
         self.ports = dict(zip(self.ids, free_ports(nodes)))
+        self.hosts = {node: network.address(node) if network else "127.0.0.1" for node in self.ids}
+        self.enter = {node: network.enter(node) if network else [] for node in self.ids}
+        self.enter_client = network.enter_client() if network else []
         self.processes = {}  # id -> Popen of the node that runs, or ran last
         self.ini = os.path.join(self.folder, "ftchat.ini")
         self.write_ini(settings or {})
@@ -86,7 +90,7 @@ class Cluster:
                 out.write("[%s]\n" % section)
                 out.writelines("%s = %s\n" % pair for pair in keys.items())
             for node, port in self.ports.items():
-                out.write("[node.%d]\nhost = 127.0.0.1\nport = %d\n" % (node, port))
+                out.write("[node.%d]\nhost = %s\nport = %d\n" % (node, self.hosts[node], port))
 
     def data(self, node):
         return os.path.join(self.folder, "data", str(node))
@@ -105,7 +109,7 @@ class Cluster:
         more.setdefault("stdin", subprocess.DEVNULL)
         if "input" in more:
             del more["stdin"]
-        done = subprocess.run([BINARY, *words], cwd=self.folder, env=environment(**(env or {})),
+        done = subprocess.run([*self.enter_client, BINARY, *words], cwd=self.folder, env=environment(**(env or {})),
                               timeout=timeout, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                               text=True, **more)
         if status is not None:
@@ -156,7 +160,7 @@ class Cluster:
         assert not self.is_running(node)
         with open(os.path.join(self.folder, "node%d.log" % node), "ab") as log:
             self.processes[node] = subprocess.Popen(
-                [*WITH_PARENT, *before, BINARY, "node", "--id", str(node), "--config", self.ini],
+                [*WITH_PARENT, *self.enter[node], *before, BINARY, "node", "--id", str(node), "--config", self.ini],
                 cwd=self.folder, env=environment(), stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL, stderr=log)
         if settled:
@@ -173,9 +177,12 @@ class Cluster:
     def listens(self, node):
         """Whether somebody has the port, without connecting to it."""
         wanted = ":%04X" % self.ports[node]
-        with open("/proc/net/tcp") as table:
-            rows = (line.split() for line in list(table)[1:])
-            return any(row[1].endswith(wanted) and row[3] == "0A" for row in rows)
+        try:
+            with open("/proc/%d/net/tcp" % self.pid(node)) as table:
+                rows = [line.split() for line in list(table)[1:]]
+        except (FileNotFoundError, ProcessLookupError, OSError):
+            return False  # it ended
+        return any(row[1].endswith(wanted) and row[3] == "0A" for row in rows)
 
     def is_running(self, node):
         return node in self.processes and self.processes[node].poll() is None

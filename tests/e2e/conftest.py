@@ -12,7 +12,8 @@ from cluster import Cluster  # noqa: E402
 
 @pytest.fixture
 def own_disks():
-    """A list for what tests mount. Asked for before make_cluster: the nodes end before it goes."""
+    """A list for the disks and networks that tests make. Asked for before make_cluster: the nodes
+    end before those go."""
     made = []
     yield made
     for disk in made:
@@ -23,8 +24,8 @@ def own_disks():
 def make_cluster(tmp_path):
     made = []
 
-    def make(nodes=3, name="cluster", form=True, **settings):
-        cluster = Cluster(tmp_path / name, nodes, settings)
+    def make(nodes=3, name="cluster", form=True, network=None, **settings):
+        cluster = Cluster(tmp_path / name, nodes, settings, network)
         made.append(cluster)
         return cluster.form() if form else cluster
     yield make

@@ -11,6 +11,9 @@ import shutil
 import struct
 import subprocess
 import tempfile
+import time
+
+from cluster import PATIENCE
 
 SHUTDOWN = 0x8004587D  # _IOR('X', 125, uint32_t)
 NO_LOG_FLUSH = 2
@@ -26,6 +29,7 @@ def command(*words):
 def must(*words):
     done = command(*words)
     assert done.returncode == 0, (words, done.stderr)
+    return done.stdout
 
 
 def why_not(kind):
@@ -44,9 +48,10 @@ def why_not(kind):
 
 class LoopDisk:
     """`kind` on a sparse file, mounted at `folder`. `holder` is where the file lies: in memory, if
-    there is such a place, so that only the file system under test decides what survives."""
+    there is such a place, so that only the file system under test decides what survives.
+    `options` are for mkfs."""
 
-    def __init__(self, folder, kind, holder=None):
+    def __init__(self, folder, kind, holder=None, options=()):
         self.folder, self.kind = folder, kind
         if holder is None:
             shm = "/dev/shm"
@@ -56,13 +61,32 @@ class LoopDisk:
         os.close(number)
         os.makedirs(folder, exist_ok=True)
         self.mounted = False
-        must(*MAKE[kind], self.image)
+        must(*MAKE[kind], *options, self.image)
 
     def mount(self):
+        """Mounted anew, journal replayed. While another mount namespace still has a copy of the old
+        mount, this would only show the file system that was shut down: then it is tried again."""
         assert not self.mounted
-        must("mount", "-t", self.kind, "-o", "loop", self.image, self.folder)
-        self.mounted = True
-        return self
+        end = time.monotonic() + PATIENCE
+        while True:
+            must("mount", "-t", self.kind, "-o", "loop", self.image, self.folder)
+            self.mounted = True
+            try:
+                probe = os.path.join(self.folder, "probe")
+                os.close(os.open(probe, os.O_WRONLY | os.O_CREAT))
+                os.remove(probe)
+                return self
+            except OSError:
+                assert time.monotonic() < end, "the old mount is still held somewhere"
+            self.unmount()
+            time.sleep(0.1)
+
+    def one_page_a_request(self):
+        """The loop driver takes a write of which only a part went into its file for a good one. No
+        request that is one page of that file can be such a write."""
+        device = os.path.basename(must("findmnt", "-n", "-o", "SOURCE", self.folder).strip())
+        with open("/sys/block/%s/queue/max_sectors_kb" % device, "w") as out:
+            out.write("4")
 
     def cut(self):
         """The power is gone."""

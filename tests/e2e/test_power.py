@@ -79,7 +79,7 @@ def test_nothing_acknowledged_is_lost_when_the_power_goes(who, kind, hosts, make
     assert people[0].do("create", room="#ops")["status"] == "committed"
     for person in people[1:]:
         assert person.do("join", room="#ops")["status"] == "committed"
-    talk = Talk(people, "#ops", rate=100, longest=3000)  # segments fill up, too
+    talk = Talk(people, "#ops", rate=20, longest=3000)  # segments fill up, too
     oracle = Oracle(cluster, people, ["#ops"])
     for cycle in range(1, CYCLES + 1):
         # Something is acknowledged in each cycle, and the cut comes wherever that is.
