@@ -24,6 +24,8 @@ enum {
     LIMIT_APPEND_BYTES = 1 << 20,   /* entries in one append message (one entry always fits) */
     LIMIT_INFLIGHT_BYTES = 6 << 20, /* sent to a peer and not yet acknowledged */
     LIMIT_INFLIGHT_APPENDS = 256,
+    LIMIT_COPY_BYTES = 256 << 10, /* one piece of what a node that is far behind copies */
+    LIMIT_COPY_BYTES_PER_S = 64 << 20,
 
     /* Chat. */
     LIMIT_USER_NAME = 32,

@@ -4,7 +4,8 @@
  *   24  index u64
  *   32  chain [32]            of the entry that ends at index
  *   64  size u64              of the state
- *   72  hash [32]             BLAKE2b-256 of the state, keyed with the cluster's identity
+ *   72  hash [32]             BLAKE2b-256 of the state's first MiB, keyed with the cluster's
+ *                           identity; of each further MiB, keyed with the hash before it
  *  104  check u64             SipHash of bytes 0..103 under the cluster's identity
  *  112  the state */
 #include <stdio.h>
@@ -21,13 +22,38 @@ enum {
     AT_HASH = 72,
     AT_CHECK = 104,
     CHECKPOINT_HEADER_BYTES = 112,
-    CHECKPOINTS_KEPT = 2,
-    CHECKPOINT_LIMIT_BYTES = 1 << 30,
+    PART_BYTES = 1 << 20,
 };
+
+static const char temporary[] = "checkpoint/new.tmp";
 
 void checkpoint_file_path(char path[DISK_PATH_BYTES], uint64_t index)
 {
     snprintf(path, DISK_PATH_BYTES, "checkpoint/%020llu", (unsigned long long)index);
+}
+
+/* The hash of the state, part by part: each is hashed under the hash of what came before, so that
+ * no slice is long. */
+static void hash_part(uint8_t hash[HASH_BYTES], const struct crypto *crypto, const uint8_t *key,
+                      uint64_t offset, const uint8_t *data, size_t len)
+{
+    uint8_t before[HASH_BYTES];
+    memcpy(before, hash, HASH_BYTES);
+    if (offset == 0)
+        crypto->hash(hash, key, DIGEST_KEY_BYTES, data, len);
+    else
+        crypto->hash(hash, before, HASH_BYTES, data, len);
+}
+
+static void hash_state(uint8_t hash[HASH_BYTES], const struct crypto *crypto, const uint8_t *key,
+                       struct slice state)
+{
+    uint64_t offset = 0;
+    do {
+        size_t len = state.len - offset < PART_BYTES ? (size_t)(state.len - offset) : PART_BYTES;
+        hash_part(hash, crypto, key, offset, state.data + offset, len);
+        offset += len;
+    } while (offset < state.len);
 }
 
 enum ft_error checkpoint_file_parse(const uint8_t *data, size_t len, const struct crypto *crypto,
@@ -44,7 +70,7 @@ enum ft_error checkpoint_file_parse(const uint8_t *data, size_t len, const struc
         return FT_ERROR_CORRUPT;
     uint8_t hash[HASH_BYTES];
     *state = (struct slice) { data + CHECKPOINT_HEADER_BYTES, len - CHECKPOINT_HEADER_BYTES };
-    crypto->hash(hash, key, DIGEST_KEY_BYTES, state->data, state->len);
+    hash_state(hash, crypto, key, *state);
     if (memcmp(hash, data + AT_HASH, HASH_BYTES) != 0)
         return FT_ERROR_CORRUPT;
     memcpy(chain, data + AT_CHAIN, HASH_BYTES);
@@ -69,34 +95,9 @@ enum ft_error checkpoint_file_load(const struct disk *disk, const struct crypto 
     return error;
 }
 
-static enum ft_error checkpoint_save(struct store *store, uint64_t index,
-                                     const uint8_t chain[HASH_BYTES], struct slice state)
+void checkpoint_file_release(uint8_t *file)
 {
-    uint8_t header[CHECKPOINT_HEADER_BYTES];
-    file_prologue_write(header, FILE_CHECKPOINT, store->crypto);
-    bytes_put_u64(header + AT_INDEX, index);
-    memcpy(header + AT_CHAIN, chain, HASH_BYTES);
-    bytes_put_u64(header + AT_SIZE, state.len);
-    store->crypto->hash(header + AT_HASH, store->cluster, DIGEST_KEY_BYTES, state.data, state.len);
-    bytes_put_u64(header + AT_CHECK, store->crypto->digest(store->cluster, header, AT_CHECK));
-    char path[DISK_PATH_BYTES];
-    checkpoint_file_path(path, index);
-    const struct slice parts[] = { { header, sizeof header }, state };
-    return file_replace(store->disk, "checkpoint", "checkpoint/new.tmp", path, parts, 2);
-}
-
-/* All but the newest two. That it does not always work is no harm: the next one tries again. */
-static void drop_old(struct store *store)
-{
-    struct store_names names;
-    if (names_list(store->disk, &names) != FT_OK)
-        return;
-    for (size_t i = 0; i + CHECKPOINTS_KEPT < names.checkpoints_count; i++) {
-        char path[DISK_PATH_BYTES];
-        checkpoint_file_path(path, names.checkpoints[i]);
-        (void)store->disk->unlink(store->disk->ctx, path);
-    }
-    names_free(&names);
+    free(file);
 }
 
 /* A sealed segment keeps no zeros behind its content. */
@@ -154,41 +155,142 @@ static void mark_indexed(struct store *store, uint64_t index)
     store_unlock(store);
 }
 
-enum ft_error store_checkpoint(struct store *store, uint64_t index, struct slice state)
+/* --- a checkpoint, slice by slice ---------------------------------------------------------------
+ */
+
+static void stop_saving(struct store *store, bool remove)
 {
+    struct checkpoint_side *side = &store->checkpoint;
+    if (side->file)
+        store->disk->close(store->disk->ctx, side->file);
+    side->file = NULL;
+    if (remove)
+        (void)store->disk->unlink(store->disk->ctx, temporary);
+}
+
+enum ft_error store_checkpoint_begin(struct store *store, uint64_t index, struct slice state)
+{
+    struct checkpoint_side *side = &store->checkpoint;
+    stop_saving(store, false);
+    *side = (struct checkpoint_side) { .index = index, .state = state };
     store_lock(store);
     struct segment *ends = segments_find(store, index);
     bool fits = ends && ends->last == index && segment_full(ends, store->segment_bytes);
-    uint8_t chain[HASH_BYTES] = { 0 };
     if (fits)
-        memcpy(chain, ends->chain, HASH_BYTES);
-    uint64_t after = store->indexed_last;
+        memcpy(side->chain, ends->chain, HASH_BYTES);
+    side->after = side->done = store->indexed_last;
     bool lost = store->postings_lost;
     store_unlock(store);
     if (!fits)
         return FT_ERROR_MISSING;
     if (lost)
         return FT_ERROR_LIMIT;
-    if (after >= index)
-        return FT_ERROR_EXISTS;
-    enum ft_error error = FT_OK;
+    return side->after >= index ? FT_ERROR_EXISTS : FT_OK;
+}
+
+/* The next segment's index file; false: all of them are written. */
+static bool step_index(struct store *store, enum ft_error *error)
+{
+    struct checkpoint_side *side = &store->checkpoint;
     struct segment segment;
-    uint64_t done = after;
-    while (!error && next_unindexed(store, done, index, &segment)) {
-        error = segment.marks ? index_file_write(store, &segment) : FT_ERROR_LIMIT;
-        free(segment.marks);
-        done = segment.last;
-    }
-    if (!error)
-        error = checkpoint_save(store, index, chain, state);
-    if (error)
+    if (!next_unindexed(store, side->done, side->index, &segment))
+        return false;
+    *error = segment.marks ? index_file_write(store, &segment) : FT_ERROR_LIMIT;
+    free(segment.marks);
+    side->done = segment.last;
+    return true;
+}
+
+static enum ft_error begin_file(struct store *store)
+{
+    struct checkpoint_side *side = &store->checkpoint;
+    enum ft_error error = store->disk->unlink(store->disk->ctx, temporary);
+    if (error && error != FT_ERROR_MISSING)
         return error;
-    mark_indexed(store, index);
-    drop_old(store);
-    for (done = after; !error && done < index; done = segment.last) {
-        bool there = reading_segment(store, done + 1, &segment, NULL);
-        CHECK(there);
-        error = seal(store, &segment);
+    side->at = 0;
+    return store->disk->open(store->disk->ctx, temporary, DISK_CREATE, &side->file);
+}
+
+static enum ft_error end_file(struct store *store)
+{
+    struct checkpoint_side *side = &store->checkpoint;
+    const struct disk *disk = store->disk;
+    uint8_t header[CHECKPOINT_HEADER_BYTES];
+    char path[DISK_PATH_BYTES];
+    file_prologue_write(header, FILE_CHECKPOINT, store->crypto);
+    bytes_put_u64(header + AT_INDEX, side->index);
+    memcpy(header + AT_CHAIN, side->chain, HASH_BYTES);
+    bytes_put_u64(header + AT_SIZE, side->state.len);
+    memcpy(header + AT_HASH, side->hash, HASH_BYTES);
+    bytes_put_u64(header + AT_CHECK, store->crypto->digest(store->cluster, header, AT_CHECK));
+    enum ft_error error = disk->write(disk->ctx, side->file, 0, header, sizeof header);
+    if (!error)
+        error = disk->sync(disk->ctx, side->file);
+    stop_saving(store, false);
+    checkpoint_file_path(path, side->index);
+    if (!error)
+        error = disk->rename(disk->ctx, temporary, path);
+    return error ? error : disk->sync_dir(disk->ctx, "checkpoint");
+}
+
+/* A part of the file; the last one gives it its name. */
+static enum ft_error step_save(struct store *store)
+{
+    struct checkpoint_side *side = &store->checkpoint;
+    const struct disk *disk = store->disk;
+    enum ft_error error = side->file ? FT_OK : begin_file(store);
+    size_t left = side->state.len - side->at;
+    size_t len = left < PART_BYTES ? left : PART_BYTES;
+    if (!error) {
+        const uint8_t *part = side->state.data + side->at;
+        hash_part(side->hash, store->crypto, store->cluster, side->at, part, len);
+        if (len)
+            error =
+                disk->write(disk->ctx, side->file, CHECKPOINT_HEADER_BYTES + side->at, part, len);
+        /* Synced part by part: a flush that comes now waits for one of them, not for all. */
+        if (!error && left > len)
+            error = disk->sync(disk->ctx, side->file);
     }
+    side->at += len;
+    if (!error && left == len) {
+        error = end_file(store);
+        side->saved = !error;
+    }
+    if (error)
+        stop_saving(store, true);
+    return error;
+}
+
+enum ft_error store_checkpoint_step(struct store *store, bool *finished)
+{
+    struct checkpoint_side *side = &store->checkpoint;
+    enum ft_error error = FT_OK;
+    *finished = false;
+    CHECK(side->index > 0);
+    if (!side->saved) {
+        if (!step_index(store, &error))
+            error = step_save(store);
+        if (!side->saved || error)
+            return error;
+        mark_indexed(store, side->index);
+        retain_drop_checkpoints(store);
+        side->done = side->after;
+        return FT_OK;
+    }
+    struct segment segment;
+    bool there = reading_segment(store, side->done + 1, &segment, NULL);
+    CHECK(there);
+    error = seal(store, &segment);
+    side->done = segment.last;
+    *finished = side->done >= side->index;
+    return error;
+}
+
+enum ft_error store_checkpoint(struct store *store, uint64_t index, struct slice state)
+{
+    bool finished = false;
+    enum ft_error error = store_checkpoint_begin(store, index, state);
+    while (!error && !finished)
+        error = store_checkpoint_step(store, &finished);
     return error;
 }

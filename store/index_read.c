@@ -47,8 +47,15 @@ enum ft_error index_file_header_load(const struct disk *disk, const struct crypt
                                      struct index_header *header, bool whole)
 {
     char path[DISK_PATH_BYTES];
-    struct disk_file *file;
     segment_path(path, first, "idx");
+    return index_file_prove(disk, crypto, key, path, first, header, whole);
+}
+
+enum ft_error index_file_prove(const struct disk *disk, const struct crypto *crypto,
+                               const uint8_t key[DIGEST_KEY_BYTES], const char *path,
+                               uint64_t first, struct index_header *header, bool whole)
+{
+    struct disk_file *file;
     enum ft_error error = disk->open(disk->ctx, path, DISK_READ, &file);
     if (error)
         return error;

@@ -34,7 +34,16 @@ enum {
 /* --- record.c: prologues, and files that are replaced whole ------------------------------------
  */
 
-enum file_kind { FILE_IDENTITY, FILE_VOTE, FILE_SEGMENT, FILE_INDEX, FILE_CHECKPOINT, FILE_HELD };
+enum file_kind {
+    FILE_IDENTITY,
+    FILE_VOTE,
+    FILE_SEGMENT,
+    FILE_INDEX,
+    FILE_CHECKPOINT,
+    FILE_HELD,
+    FILE_BEGIN,
+    FILE_COPY,
+};
 
 void file_prologue_write(uint8_t *out, enum file_kind kind, const struct crypto *crypto);
 /* OK, FOREIGN (another magic), VERSION (newer), CORRUPT. */
@@ -221,6 +230,10 @@ enum ft_error index_file_write(struct store *store, const struct segment *segmen
 enum ft_error index_file_header_load(const struct disk *disk, const struct crypto *crypto,
                                      const uint8_t key[DIGEST_KEY_BYTES], uint64_t first,
                                      struct index_header *header, bool whole);
+/* The same of a file of any name. */
+enum ft_error index_file_prove(const struct disk *disk, const struct crypto *crypto,
+                               const uint8_t key[DIGEST_KEY_BYTES], const char *path,
+                               uint64_t first, struct index_header *header, bool whole);
 /* The reading side's ways into an index file. */
 struct index_file {
     uint64_t id; /* of the segment; 0: none */
@@ -249,6 +262,9 @@ struct index_block {
 /* --- checkpoint.c -------------------------------------------------------------------------------
  */
 
+enum { CHECKPOINTS_KEPT = 2, CHECKPOINT_LIMIT_BYTES = 1 << 30 };
+
+void checkpoint_file_release(uint8_t *file);
 void checkpoint_file_path(char path[DISK_PATH_BYTES], uint64_t index);
 /* The state's bytes in memory the caller frees (`*state` is the whole file, `*slice` its state). */
 enum ft_error checkpoint_file_load(const struct disk *disk, const struct crypto *crypto,
@@ -260,6 +276,61 @@ enum ft_error checkpoint_file_parse(const uint8_t *data, size_t len, const struc
                                     const uint8_t key[DIGEST_KEY_BYTES], uint64_t index,
                                     uint8_t chain[HASH_BYTES], struct slice *state);
 
+/* --- begin.c ------------------------------------------------------------------------------------
+ */
+
+/* Where the log begins. Saved before anything is dropped, so that a crash leaves something to be
+ * done again, and a segment that is missing is never taken for one that was dropped. */
+enum ft_error begin_file_save(const struct disk *disk, const struct crypto *crypto, uint64_t first);
+/* 1 when there is no such file. */
+enum ft_error begin_file_load(const struct disk *disk, const struct crypto *crypto,
+                              uint64_t *first);
+
+/* --- copy.c, install.c --------------------------------------------------------------------------
+ */
+
+/* data/N/copy. */
+struct copy_file {
+    bool installing; /* complete: store_open puts it in place */
+    uint64_t begin;  /* the log begins there afterwards; 0: where it does */
+    uint64_t start;  /* the first index that is copied */
+    uint64_t end;
+    uint64_t segment_bytes;
+    uint64_t *firsts; /* installing: of each copied segment; allocated */
+    size_t count;
+};
+enum ft_error copy_file_save(const struct disk *disk, const struct crypto *crypto,
+                             const uint8_t key[DIGEST_KEY_BYTES], const struct copy_file *file);
+enum ft_error copy_file_load(const struct disk *disk, const struct crypto *crypto,
+                             const uint8_t key[DIGEST_KEY_BYTES], struct copy_file *file);
+void copy_segment_path(char path[DISK_PATH_BYTES], uint64_t first, const char *suffix);
+void copy_checkpoint_path(char path[DISK_PATH_BYTES], uint64_t index);
+/* Removes data/N/copy and every file of a copy. */
+enum ft_error copy_remove_all(const struct disk *disk);
+
+enum copy_stage {
+    COPY_NONE,
+    COPY_CHECKPOINT, /* at the end */
+    COPY_BASE,       /* the checkpoint before the first entry, when the log is to begin there */
+    COPY_INDEX,
+    COPY_ENTRIES,
+    COPY_COMPLETE,
+};
+
+/* Puts a complete copy in place, from wherever a crash left that. *end 0: there was none. The
+ * identity and the vote are loaded; both are brought up to date. */
+struct vote_record;
+struct identity_file;
+enum ft_error install_finish(const struct disk *disk, const struct crypto *crypto,
+                             struct identity_file *identity, struct vote_record *vote,
+                             uint64_t *end);
+
+/* --- retain.c -----------------------------------------------------------------------------------
+ */
+
+/* Drops the checkpoints that are of no use any more. */
+void retain_drop_checkpoints(struct store *store);
+
 /* --- names of the folder's files ----------------------------------------------------------------
  */
 
@@ -270,6 +341,8 @@ struct store_names {
     size_t indexes_count;
     uint64_t *checkpoints;
     size_t checkpoints_count;
+    char (*copies)[DISK_PATH_BYTES]; /* of a copy under way */
+    size_t copies_count;
     char (*leftovers)[DISK_PATH_BYTES]; /* spares and temporary files */
     size_t leftovers_count;
     bool no_memory;
@@ -338,6 +411,32 @@ struct read_side {
     struct read_entry entry;
 };
 
+/* The checkpoint being written. */
+struct checkpoint_side {
+    uint64_t index; /* 0: none */
+    struct slice state;
+    uint8_t chain[HASH_BYTES];
+    uint8_t hash[HASH_BYTES];
+    uint64_t after;         /* what was indexed before */
+    uint64_t done;          /* up to here index files are written; later: segments are sealed */
+    struct disk_file *file; /* NULL: not begun */
+    uint64_t at;
+    bool saved;
+};
+
+struct copy_side {
+    enum copy_stage stage;
+    struct copy_file plan;
+    uint8_t cluster[IDENTITY_BYTES];
+    uint8_t end_chain[HASH_BYTES];
+    struct disk_file *file; /* what is being written; NULL: not open */
+    uint64_t offset;        /* of it, written and durable */
+    uint64_t first;         /* the segment at hand; its index, once copied: */
+    struct index_header header;
+    uint64_t next;             /* entry wanted */
+    uint8_t chain[HASH_BYTES]; /* of the entry before it */
+};
+
 struct store {
     const struct disk *disk;
     const struct crypto *crypto;
@@ -352,6 +451,7 @@ struct store {
     size_t segments_capacity;
     uint64_t next_id;
     uint64_t durable_last;
+    uint64_t begin;        /* where the log begins */
     uint64_t indexed_last; /* everything up to here is in index files */
     uint64_t spares[STORE_SPARES];
     size_t spares_count;
@@ -362,6 +462,9 @@ struct store {
     struct log_side log;
     struct held_side held; /* the log side's, too */
     struct read_side reading;
+    struct checkpoint_side checkpoint; /* of the reading side, like the next */
+    struct copy_side copy;
+    bool retains;
 
     uint8_t *checkpoint_file;
 };

@@ -25,18 +25,18 @@ static void add_number(struct store_names *names, uint64_t **list, size_t *count
     (*list)[(*count)++] = number;
 }
 
-static void add_leftover(struct store_names *names, const char *folder, const char *name)
+static void add_path(struct store_names *names, char (**list)[DISK_PATH_BYTES], size_t *count,
+                     const char *folder, const char *name)
 {
-    char(*grown)[DISK_PATH_BYTES] =
-        realloc(names->leftovers, (names->leftovers_count + 1) * sizeof *grown);
+    char(*grown)[DISK_PATH_BYTES] = realloc(*list, (*count + 1) * sizeof *grown);
     if (!grown) {
         names->no_memory = true;
         return;
     }
-    names->leftovers = grown;
-    int len = snprintf(grown[names->leftovers_count], DISK_PATH_BYTES, "%s%s", folder, name);
+    *list = grown;
+    int len = snprintf(grown[*count], DISK_PATH_BYTES, "%s%s", folder, name);
     if (len > 0 && len < DISK_PATH_BYTES)
-        names->leftovers_count++;
+        (*count)++;
 }
 
 bool name_number(const char *name, const char *suffix, uint64_t *number)
@@ -69,7 +69,9 @@ static void note_name(void *ctx, const char *name)
     else if (listing->folder[0] == 'c' && name_number(name, "", &number))
         add_number(names, &names->checkpoints, &names->checkpoints_count, number);
     else if (ends_with(name, ".tmp") || strncmp(name, "spare-", 6) == 0)
-        add_leftover(names, listing->folder, name);
+        add_path(names, &names->leftovers, &names->leftovers_count, listing->folder, name);
+    else if (strncmp(name, "copy-", 5) == 0)
+        add_path(names, &names->copies, &names->copies_count, listing->folder, name);
 }
 
 static int by_number(const void *a, const void *b)
@@ -111,6 +113,7 @@ void names_free(struct store_names *names)
     free(names->segments);
     free(names->indexes);
     free(names->checkpoints);
+    free(names->copies);
     free(names->leftovers);
     *names = (struct store_names) { 0 };
 }

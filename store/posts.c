@@ -30,6 +30,7 @@ struct query {
     struct store *store;
     const struct store_query *ask;
     uint64_t durable_last;
+    uint64_t seq_to;
     uint8_t *out;
     size_t capacity;
     struct store_answer *answer;
@@ -191,6 +192,16 @@ static enum ft_error seek_seq(struct query *query, uint32_t room, uint64_t seq, 
     return FT_OK;
 }
 
+/* The first post that is found lies after the one that was asked for: what is between is gone. */
+static void shift_forward(struct query *query, uint64_t found)
+{
+    const struct store_query *ask = query->ask;
+    if (!ask->forward_to || query->answer->records || found == ask->seq_from)
+        return;
+    uint64_t to = found + (ask->seq_to - ask->seq_from);
+    query->seq_to = to < ask->forward_to ? to : ask->forward_to;
+}
+
 static enum ft_error by_seq_in_span(struct query *query, uint64_t *seq)
 {
     const struct store_query *ask = query->ask;
@@ -209,7 +220,8 @@ static enum ft_error by_seq_in_span(struct query *query, uint64_t *seq)
         for (uint32_t i = 0; i < got && !error && !query->stop; i++) {
             if (postings[i].event || postings[i].seq < *seq)
                 continue;
-            if (postings[i].seq > ask->seq_to) {
+            shift_forward(query, postings[i].seq);
+            if (postings[i].seq > query->seq_to) {
                 query->stop = true;
             } else if (postings[i].index > query->durable_last) {
                 query->answer->more = true;
@@ -223,28 +235,40 @@ static enum ft_error by_seq_in_span(struct query *query, uint64_t *seq)
     return error;
 }
 
-/* The newest span that begins below `seq`, found from the end, since most ask for what is new. Not
- * one that begins with `seq` itself: that may be an event after the post. */
+/* Does the span hold a post (an event is none) of the room below `seq`? */
+static enum ft_error span_has_older(struct query *query, uint32_t room, uint64_t seq, bool *older)
+{
+    uint32_t got = 1;
+    struct posting posting;
+    enum ft_error error = FT_OK;
+    *older = false;
+    for (uint32_t ordinal = 0; !error && got && !*older; ordinal++) {
+        error = span_fetch(query, room, ordinal, &posting, 1, &got);
+        if (error || !got || posting.seq >= seq)
+            break;
+        *older = !posting.event;
+    }
+    return error;
+}
+
+/* The newest span with a post below `seq`, found from the end, since most ask for what is new; or
+ * the oldest of all, when no such post is kept. */
 static enum ft_error by_seq_start(struct query *query, uint64_t seq, uint64_t *after)
 {
     struct store *store = query->store;
+    bool *older = &query->answer->older;
     store_lock(store);
-    const struct room_postings *list = postings_room(&store->postings, query->ask->room);
-    bool found = list && list->count && postings_get(list, 0).seq < seq;
     *after = store->indexed_last;
     store_unlock(store);
-    enum ft_error error = FT_OK;
-    while (!found && *after && !error) {
+    span_after(query, *after);
+    enum ft_error error = span_has_older(query, query->ask->room, seq, older);
+    while (!*older && !error) {
         struct segment segment;
-        struct index_file *file;
-        struct index_room line = { 0 };
-        bool there = reading_segment(store, *after, &segment, NULL);
-        CHECK(there);
-        error = index_file_open(store, &segment, &file);
-        if (!error)
-            error = index_file_room(store, file, query->ask->room, &line);
+        if (!reading_segment(store, *after, &segment, NULL))
+            break;
         *after = segment.first - 1;
-        found = line.count && line.seq_base < seq;
+        span_after(query, *after);
+        error = span_has_older(query, query->ask->room, seq, older);
     }
     return error;
 }
@@ -263,6 +287,57 @@ static enum ft_error by_seq(struct query *query)
             break;
         after = query->span.last;
     }
+    return error;
+}
+
+/* --- what is not kept any more ------------------------------------------------------------------
+ */
+
+/* The seq before the room's first kept post; its newest one when none is kept. */
+static enum ft_error last_gone(struct query *query, const struct store_room_range *range,
+                               uint64_t begin, uint64_t *seq)
+{
+    enum ft_error error = FT_OK;
+    uint32_t room = range->room;
+    uint64_t after = begin - 1;
+    *seq = range->last_seq;
+    for (;;) {
+        uint32_t got = 1;
+        struct posting posting = { 0 };
+        span_after(query, after);
+        for (uint32_t ordinal = 0; !error && got; ordinal++) {
+            error = span_fetch(query, room, ordinal, &posting, 1, &got);
+            if (!error && got)
+                *seq = posting.event ? posting.seq : posting.seq - 1;
+            if (error || (got && !posting.event))
+                return error;
+        }
+        if (error || query->span.memory)
+            return error;
+        after = query->span.last;
+    }
+}
+
+/* A reader whose cursor lies before the log's beginning is told so, room by room, before anything
+ * else. It cannot be known any more whether a room had something between the two: it is told that
+ * what lies before is not kept. */
+static enum ft_error tell_truncated(struct query *query, uint64_t begin)
+{
+    enum ft_error error = FT_OK;
+    for (uint32_t i = 0; i < query->ask->rooms_count && !error && !query->stop; i++) {
+        const struct store_room_range *range = &query->ask->rooms[i];
+        uint64_t last;
+        if (range->after_index + 1 >= begin)
+            continue;
+        error = last_gone(query, range, begin, &last);
+        if (error || !last || !has_room(query, STORE_RECORD_BYTES))
+            continue;
+        put_head(query->out + query->answer->len, STORE_TRUNCATED, range->room, 1, last, 0, 0);
+        query->answer->len += STORE_RECORD_BYTES;
+        query->answer->records++;
+    }
+    if (!query->stop && query->answer->records)
+        query->answer->last_index = begin - 1;
     return error;
 }
 
@@ -411,6 +486,13 @@ static enum ft_error merged(struct query *query)
             upto = range->upto_index;
     }
     uint64_t reached = 0;
+    store_lock(query->store);
+    uint64_t begin = query->store->begin;
+    store_unlock(query->store);
+    if (!error && after + 1 < begin) {
+        error = tell_truncated(query, begin);
+        after = begin - 1;
+    }
     while (!error && !query->stop && after < upto) {
         span_after(query, after);
         error = merge_span(query, cursors, heap, &reached);
@@ -430,9 +512,12 @@ enum ft_error store_read_posts(struct store *store, const struct store_query *qu
                                size_t capacity, struct store_answer *answer)
 {
     *answer = (struct store_answer) { 0 };
-    struct query run = {
-        .store = store, .ask = query, .out = out, .capacity = capacity, .answer = answer
-    };
+    struct query run = { .store = store,
+                         .ask = query,
+                         .out = out,
+                         .capacity = capacity,
+                         .answer = answer,
+                         .seq_to = query->seq_to };
     store_lock(store);
     run.durable_last = store->durable_last;
     store_unlock(store);

@@ -12,6 +12,8 @@ static const char magics[][8] = {
     [FILE_INDEX] = { 'f', 't', 'c', 'h', 'a', 't', 'x', '\n' },
     [FILE_CHECKPOINT] = { 'f', 't', 'c', 'h', 'a', 't', 'c', '\n' },
     [FILE_HELD] = { 'f', 't', 'c', 'h', 'a', 't', 'h', '\n' },
+    [FILE_BEGIN] = { 'f', 't', 'c', 'h', 'a', 't', 'b', '\n' },
+    [FILE_COPY] = { 'f', 't', 'c', 'h', 'a', 't', 'y', '\n' },
 };
 
 static const uint8_t no_key[DIGEST_KEY_BYTES];

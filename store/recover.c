@@ -84,8 +84,9 @@ static enum ft_error load_indexed(struct recovering *run, uint64_t index,
                                   const uint8_t chain[HASH_BYTES], bool *good)
 {
     struct store *store = run->store;
-    uint64_t next = 1;
-    *good = false;
+    uint64_t next = store->begin;
+    /* Before its first entry stands the checkpoint that the log is understood by. */
+    *good = index + 1 == store->begin;
     for (size_t i = 0; i < run->names->segments_count && next <= index; i++) {
         struct index_header header;
         uint64_t first = run->names->segments[i];
@@ -133,6 +134,7 @@ static enum ft_error choose_checkpoint(struct recovering *run)
         if (!error && good) {
             run->recovery->checkpoint_index = index;
             run->recovery->checkpoint = state;
+            memcpy(run->chain, chain, HASH_BYTES);
             store->indexed_last = index;
             return FT_OK;
         }
@@ -142,7 +144,42 @@ static enum ft_error choose_checkpoint(struct recovering *run)
         if (error)
             return refuse_file(run, error, path);
     }
+    if (store->begin > 1)
+        return refuse(run, FT_ERROR_CORRUPT,
+                      "no checkpoint can be read that the log, which begins at %llu, could be "
+                      "understood by" REJOIN,
+                      (unsigned long long)store->begin);
     return FT_OK;
+}
+
+/* --- what was to be dropped ---------------------------------------------------------------------
+ */
+
+/* Retention may have died between saying where the log begins and dropping what is before. */
+static enum ft_error finish_dropping(struct recovering *run)
+{
+    struct store *store = run->store;
+    struct store_names *names = run->names;
+    size_t gone = 0;
+    enum ft_error error = FT_OK;
+    while (gone < names->segments_count && names->segments[gone] < store->begin && !error) {
+        char path[DISK_PATH_BYTES];
+        segment_path(path, names->segments[gone++], "seg");
+        error = store->disk->unlink(store->disk->ctx, path);
+    }
+    names->segments_count -= gone;
+    if (gone)
+        memmove(names->segments, names->segments + gone, names->segments_count * sizeof(uint64_t));
+    for (size_t i = 0; i < names->indexes_count && !error; i++) {
+        char path[DISK_PATH_BYTES];
+        if (names->indexes[i] >= store->begin)
+            break;
+        segment_path(path, names->indexes[i], "idx");
+        error = store->disk->unlink(store->disk->ctx, path);
+    }
+    if (!error && gone)
+        error = store->disk->sync_dir(store->disk->ctx, "log");
+    return error ? refuse_file(run, error, "log") : FT_OK;
 }
 
 /* --- the log ------------------------------------------------------------------------------------
@@ -238,9 +275,8 @@ static enum ft_error scan_log(struct recovering *run)
     struct store *store = run->store;
     uint64_t next = run->recovery->checkpoint_index + 1;
     uint64_t stop = run->vote->truncate_from ? run->vote->truncate_from : UINT64_MAX;
-    uint8_t chain[HASH_BYTES] = { 0 };
-    if (store->segments_count)
-        memcpy(chain, store->segments[store->segments_count - 1].chain, HASH_BYTES);
+    uint8_t chain[HASH_BYTES];
+    memcpy(chain, run->chain, HASH_BYTES);
     for (size_t i = store->segments_count; i < run->names->segments_count; i++) {
         uint64_t first = run->names->segments[i];
         char path[DISK_PATH_BYTES];
@@ -364,13 +400,26 @@ static enum ft_error repair(struct recovering *run)
     return FT_OK;
 }
 
+static void tell_sealed(struct recovering *run)
+{
+    const struct store *store = run->store;
+    size_t count = 0;
+    while (count < store->segments_count && store->segments[count].indexed)
+        count++;
+    for (size_t i = 0; i < STORE_SEALED_TOLD && i < count; i++)
+        run->recovery->sealed[STORE_SEALED_TOLD - 1 - i] = store->segments[count - 1 - i].last;
+    run->recovery->first_index = store->begin;
+}
+
 enum ft_error recover_log(struct recovering *run)
 {
     CHECK(run->store->segments_count == 0);
     run->window = malloc(SCAN_WINDOW_BYTES);
     if (!run->window)
         return refuse(run, FT_ERROR_LIMIT, "out of memory");
-    enum ft_error error = choose_checkpoint(run);
+    enum ft_error error = finish_dropping(run);
+    if (!error)
+        error = choose_checkpoint(run);
     if (!error)
         error = scan_log(run);
     if (!error)
@@ -378,6 +427,7 @@ enum ft_error recover_log(struct recovering *run)
     if (!error)
         error = repair(run);
     run->store->durable_last = run->recovery->last_index;
+    tell_sealed(run);
     free(run->window);
     return error;
 }

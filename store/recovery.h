@@ -8,14 +8,15 @@
 struct recovering {
     struct store *store; /* its disk, keys and segment_bytes are set; the table is filled here */
     struct vote_record *vote;
-    const struct store_names *names;
+    struct store_names *names;
     struct store_recovery *recovery;
     char *why;
     size_t why_len;
 
     uint8_t *window;
-    uint64_t term;      /* of the last entry */
-    uint64_t file_size; /* of the last segment */
+    uint8_t chain[HASH_BYTES]; /* at the checkpoint; zeros without one */
+    uint64_t term;             /* of the last entry */
+    uint64_t file_size;        /* of the last segment */
     bool cut;
     uint64_t cut_from;
     uint64_t cut_to;

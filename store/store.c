@@ -85,7 +85,7 @@ static enum ft_error settle_folder(const struct disk *disk, const char *path)
  * (Segments: recover.c.) */
 static enum ft_error settle(const struct disk *disk)
 {
-    static const char *const files[] = { "identity", "vote" };
+    static const char *const files[] = { "identity", "vote", "begin", "copy" };
     static const char *const folders[] = { "", "log", "checkpoint" };
     enum ft_error error = FT_OK;
     for (size_t i = 0; i < sizeof files / sizeof files[0] && !error; i++)
@@ -135,6 +135,28 @@ static enum ft_error load_identity(struct store *store, const struct store_optio
     return FT_OK;
 }
 
+/* A copy that was complete takes its place, and then the names are others. */
+static enum ft_error install(struct store *store, struct store_names *names,
+                             struct store_recovery *recovery, char *why, size_t why_len)
+{
+    struct identity_file identity = { .segment_bytes = store->segment_bytes };
+    memcpy(identity.identity, store->identity, IDENTITY_BYTES);
+    memcpy(identity.cluster, store->cluster, IDENTITY_BYTES);
+    enum ft_error error = install_finish(store->disk, store->crypto, &identity, &store->log.vote,
+                                         &recovery->installed);
+    if (error)
+        return refuse(why, why_len, error, "copy");
+    store->segment_bytes = identity.segment_bytes;
+    error = begin_file_load(store->disk, store->crypto, &store->begin);
+    if (error)
+        return refuse(why, why_len, error, "begin");
+    if (!recovery->installed)
+        return FT_OK;
+    names_free(names);
+    error = names_list(store->disk, names);
+    return error ? refuse(why, why_len, error, "the node's folder") : FT_OK;
+}
+
 static enum ft_error open_all(struct store *store, const struct store_options *options,
                               struct store_recovery *recovery, char *why, size_t why_len)
 {
@@ -149,6 +171,8 @@ static enum ft_error open_all(struct store *store, const struct store_options *o
         error = load_identity(store, options, &names, why, why_len);
     if (!error)
         error = load_vote(store, why, why_len);
+    if (!error)
+        error = install(store, &names, recovery, why, why_len);
     struct recovering run = { .store = store,
                               .vote = &store->log.vote,
                               .names = &names,
@@ -194,6 +218,8 @@ enum ft_error store_open(struct store **store, const struct store_options *optio
         return refuse(why, why_len, FT_ERROR_LIMIT, "the node's folder");
     made->disk = options->disk;
     made->crypto = options->crypto;
+    made->retains = options->retains;
+    made->begin = 1;
     pthread_mutex_init(&made->mutex, NULL);
     enum ft_error error = made->disk->lock(made->disk->ctx, "lock", &made->lock);
     if (error) {
@@ -221,6 +247,10 @@ void store_checkpoint_release(struct store *store)
 void store_close(struct store *store)
 {
     const struct disk *disk = store->disk;
+    if (store->copy.file)
+        disk->close(disk->ctx, store->copy.file);
+    if (store->checkpoint.file)
+        disk->close(disk->ctx, store->checkpoint.file);
     reading_forget(store);
     log_forget(store);
     if (store->lock)

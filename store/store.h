@@ -13,7 +13,11 @@
  *   data/N/log/<first>.seg    segments: preallocated, zero-written; named by their first index
  *   data/N/log/<first>.idx    a sealed segment's index: room, seq -> place
  *   data/N/held-<number>      commands held while there is no leader; gone when none is open (held.c)
- *   data/N/checkpoint/<index> the state machine at a segment's end; the newest two are kept
+ *   data/N/checkpoint/<index> the state machine at a segment's end: the newest two, the one before
+ *                             the log's first entry, and with retention some between (retain.c)
+ *   data/N/begin              where the log begins, once that is above 1
+ *   data/N/copy               a catch-up by copying that is under way (copy.c); its files are
+ *                             log/copy-<first>.seg and .idx, checkpoint/copy-<index>
  *
  * Segment boundaries are a function of content: a segment ends with the entry that fills it to
  * segment_bytes or beyond, so a file holds up to segment_bytes + LIMIT_ENTRY_BYTES. Checkpoints are
@@ -39,6 +43,7 @@ struct store_options {
     const struct crypto *crypto; /* likewise */
     uint64_t segment_bytes;      /* for a blank directory; an existing log keeps its own */
     uint8_t fresh_identity[IDENTITY_BYTES]; /* taken when the directory is blank */
+    bool retains; /* history is dropped in time: checkpoints to drop up to are kept */
 };
 
 /* What earlier processes held (held.c). What is damaged is told and left out. */
@@ -53,6 +58,8 @@ struct store_held {
     char what[160];  /* the first of them */
 };
 
+enum { STORE_SEALED_TOLD = 4 };
+
 /* What a node knows after opening its directory. */
 struct store_recovery {
     uint8_t identity[IDENTITY_BYTES];
@@ -62,12 +69,15 @@ struct store_recovery {
     bool may_vote; /* false: the vote or the log's tail cannot be trusted (see recover.c's table) */
     bool may_campaign;
     uint64_t segment_bytes;
-    uint64_t checkpoint_index; /* 0: none */
-    struct slice checkpoint;   /* owned by the store until store_checkpoint_release */
-    uint64_t last_index;       /* the log is (checkpoint_index, last_index]; 0: empty */
-    uint64_t flush;            /* number of the last flush found */
-    uint64_t commit;           /* highest commit index that a header names */
-    uint64_t cut_bytes;        /* a torn tail that was cut, for the log line */
+    uint64_t checkpoint_index;          /* 0: none */
+    struct slice checkpoint;            /* owned by the store until store_checkpoint_release */
+    uint64_t first_index;               /* where the log begins; 1 unless history was dropped */
+    uint64_t last_index;                /* the log is (checkpoint_index, last_index]; 0: empty */
+    uint64_t sealed[STORE_SEALED_TOLD]; /* ends of the newest sealed segments, rising; 0: none */
+    uint64_t installed;                 /* a copy was put in place up to here; 0: none */
+    uint64_t flush;                     /* number of the last flush found */
+    uint64_t commit;                    /* highest commit index that a header names */
+    uint64_t cut_bytes;                 /* a torn tail that was cut, for the log line */
     struct store_held held;
 };
 
@@ -123,12 +133,16 @@ struct store_room_range {
     uint64_t upto_index;  /* inclusive */
     uint64_t from_seq;    /* posts below are left out and told by one STORE_SKIPPED record, which
                              stands where the first of them would be */
+    uint64_t last_seq;    /* the newest, kept or not: of what is not kept when nothing is */
     bool skip_told;       /* an earlier page told it: they are left out silently */
 };
 struct store_query {
     uint32_t room; /* by seq, when rooms_count is 0 */
     uint64_t seq_from;
     uint64_t seq_to;
+    uint64_t
+        forward_to; /* not 0: if what is kept begins after seq_from, as many from there, to this
+                            one at most */
     uint32_t rooms_count; /* merged: this many ranges */
     const struct store_room_range *rooms;
     uint32_t max_records;
@@ -136,13 +150,19 @@ struct store_query {
 
 /* The answer is a run of records: kind u8, room u32, seq u64, index u64, time u64, size u32,
  * body[size]. A SKIPPED record has seq = first seq left out, index = last seq left out, no body. */
-enum store_record_kind { STORE_POST = 1, STORE_EVENT = 2, STORE_SKIPPED = 3 };
+enum store_record_kind {
+    STORE_POST = 1,
+    STORE_EVENT = 2,
+    STORE_SKIPPED = 3,
+    STORE_TRUNCATED = 4, /* index = last seq that is not kept any more; first of the page */
+};
 enum { STORE_RECORD_BYTES = 33 };
 
 struct store_answer {
     size_t len;
     uint32_t records;
     bool more;           /* capacity or max_records cut it, or the rest is not durable here yet */
+    bool older;          /* by seq: posts before seq_from are kept too */
     uint64_t last_index; /* merged: all up to here was given or left out; cursor for what follows */
 };
 enum ft_error store_read_posts(struct store *store, const struct store_query *query, uint8_t *out,
@@ -152,6 +172,70 @@ enum ft_error store_read_posts(struct store *store, const struct store_query *qu
  * durable: MISSING when it is not), then the checkpoint, seals, and drops checkpoints older than
  * the newest two. The sum of the sizes of a segment's entries decides where it ends. */
 enum ft_error store_checkpoint(struct store *store, uint64_t index, struct slice state) FT_MUST_USE;
+/* The same a slice at a time: step until *finished or an error. `state` is borrowed until then. */
+enum ft_error store_checkpoint_begin(struct store *store, uint64_t index,
+                                     struct slice state) FT_MUST_USE;
+enum ft_error store_checkpoint_step(struct store *store, bool *finished) FT_MUST_USE;
+
+/* Drops whole segments from the log's beginning, up to a checkpoint: those beyond `keep_bytes` of
+ * newer ones, and those whose newest entry was made before `since_us`. 0: no such limit. Nothing at
+ * or above `floor` goes. *first: where the log begins now. */
+struct store_retention {
+    uint64_t keep_bytes;
+    uint64_t since_us;
+    uint64_t floor;
+};
+enum ft_error store_retain(struct store *store, const struct store_retention *retention,
+                           uint64_t *first) FT_MUST_USE;
+
+/* --- What other nodes copy from here (piece.c), and copying from them (copy.c). ---------------- */
+
+enum store_piece_kind {
+    STORE_PIECE_ENTRIES = 2,    /* whole entries from the one that holds `index` on */
+    STORE_PIECE_INDEX = 3,      /* bytes of the index file of the segment that begins at `index` */
+    STORE_PIECE_CHECKPOINT = 4, /* bytes of the checkpoint at `index` */
+};
+struct store_piece {
+    enum store_piece_kind kind;
+    uint64_t index;
+    uint64_t offset; /* in the file; 0 for entries */
+};
+/* Into `out` of at least LIMIT_ENTRY_BYTES: at most `want` bytes, but one entry whole. *len 0: not
+ * there (any more). *size: of the whole file. Entries are proven as by store_read_entries; what is
+ * in files is proven by whoever gets it. */
+enum ft_error store_read_piece(struct store *store, const struct store_piece *piece, size_t want,
+                               uint8_t *out, size_t *len, uint64_t *size) FT_MUST_USE;
+
+/* Copies the log from another node's offer. Every piece is proven before it counts and durable
+ * before the next is wanted; what was copied is found again after a crash. Nothing of the node's
+ * own log is touched before the next store_open after store_copy_install. */
+struct store_copy_plan {
+    uint8_t cluster[IDENTITY_BYTES];
+    uint64_t oldest; /* where the other's log begins */
+    uint64_t newest; /* of its newest checkpoint */
+    uint64_t segment_bytes;
+    bool whole; /* even if the own log could be gone on from */
+};
+struct store_copy_state {
+    bool complete;
+    struct store_piece next;   /* what is wanted now, unless complete */
+    uint64_t end;              /* of the copy: its newest checkpoint */
+    uint8_t chain[HASH_BYTES]; /* there; once complete */
+    bool resumed;              /* begin: something was there already */
+};
+/* EXISTS: the own log reaches as far. SPACE: tried again later, from where it stands. */
+enum ft_error store_copy_begin(struct store *store, const struct store_copy_plan *plan,
+                               struct store_copy_state *state) FT_MUST_USE;
+/* CORRUPT: it is not what it should be; `state` says what is wanted then. A piece that is not
+ * wanted (any more) changes nothing. `size`: of the whole file, as the other says. */
+enum ft_error store_copy_write(struct store *store, const struct store_piece *piece, uint64_t size,
+                               struct slice data, struct store_copy_state *state) FT_MUST_USE;
+/* From here on the next store_open puts the copy in place of the log up to its end and of whatever
+ * the log has after it. The caller decides that nothing it promised is lost by that, promises
+ * nothing more, and opens the store anew, whatever this returns. */
+enum ft_error store_copy_install(struct store *store) FT_MUST_USE;
+/* Forgets the copy. Only SYNC matters. */
+enum ft_error store_copy_drop(struct store *store) FT_MUST_USE;
 
 /* Creates, zero-fills and fsyncs the next segment ahead of need. Called on the reading side
  * whenever there is no spare one; FT_ERROR_SPACE is how a full disk is

@@ -21,6 +21,7 @@ struct verify {
     uint64_t next;             /* index that the next segment must begin with; 0: unknown */
     uint8_t chain[HASH_BYTES]; /* before `next` */
     struct store_names names;
+    uint64_t begin;
     uint8_t *window;
 };
 
@@ -218,7 +219,7 @@ static enum ft_error verify_checkpoint(struct verify *verify, uint64_t index)
     /* Every segment it covers has its index file. */
     for (size_t i = 0; i < verify->names.segments_count; i++) {
         uint64_t first = verify->names.segments[i];
-        bool there = first > index;
+        bool there = first > index || first < verify->begin;
         for (size_t k = 0; k < verify->names.indexes_count && !there; k++)
             there = verify->names.indexes[k] == first;
         if (!there) {
@@ -275,16 +276,51 @@ static enum ft_error verify_held(struct verify *verify)
     return error;
 }
 
+/* The checkpoint before the log's first entry, when that is not entry 1: the chain begins with it. */
+static enum ft_error verify_base(struct verify *verify)
+{
+    uint8_t *file;
+    struct slice state;
+    char path[DISK_PATH_BYTES];
+    if (verify->begin <= 1)
+        return FT_OK;
+    checkpoint_file_path(path, verify->begin - 1);
+    enum ft_error error = checkpoint_file_load(verify->disk, verify->crypto, verify->key,
+                                               verify->begin - 1, verify->chain, &file, &state);
+    if (!error) {
+        free(file);
+        return FT_OK;
+    }
+    if (error == FT_ERROR_MISSING)
+        tell(verify, path, 0, verify->begin,
+             "the checkpoint before the log's beginning is missing");
+    verify->next = 0;
+    return is_damage(error) ? FT_OK : error;
+}
+
 static enum ft_error verify_all(struct verify *verify, uint64_t *entries)
 {
-    verify->next = 1;
-    enum ft_error error = names_list(verify->disk, &verify->names);
+    enum ft_error error = begin_file_load(verify->disk, verify->crypto, &verify->begin);
+    if (is_damage(error)) {
+        tell(verify, "begin", 0, 0, "where the log begins cannot be read");
+        verify->begin = 0;
+    } else if (error) {
+        return error;
+    }
+    error = names_list(verify->disk, &verify->names);
     if (error)
         return error;
+    verify->next = verify->begin;
+    error = verify_base(verify);
+    if (error) {
+        names_free(&verify->names);
+        return error;
+    }
     verify->window = malloc(SCAN_WINDOW_BYTES);
     error = verify->window ? verify_vote(verify) : FT_ERROR_LIMIT;
     for (size_t i = 0; i < verify->names.segments_count && !error; i++)
-        if (verify->upto == UINT64_MAX || verify->names.segments[i] <= verify->upto)
+        if (verify->names.segments[i] >= verify->begin &&
+            (verify->upto == UINT64_MAX || verify->names.segments[i] <= verify->upto))
             error = verify_segment(verify, verify->names.segments[i],
                                    i + 1 == verify->names.segments_count);
     for (size_t i = 0; i < verify->names.checkpoints_count && !error; i++)
