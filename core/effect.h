@@ -17,8 +17,11 @@ enum effect_kind {
     EFFECT_HOLD,      /* to the log thread, behind a flush; one at a time; answered by EVENT_HELD */
     EFFECT_READ_ENTRIES, /* answered by EVENT_READ_DONE with the same id */
     EFFECT_READ_POSTS,   /* likewise */
+    EFFECT_READ_PIECE,   /* likewise: what another node copies */
+    EFFECT_COPY,         /* one step of copying from another node; answered by EVENT_COPIED */
+    EFFECT_RETAIN,       /* drop history that is too old or too much; answered by EVENT_RETAINED */
     EFFECT_INDEX,        /* a post or room event was applied: remember its place */
-    EFFECT_CHECKPOINT,   /* the state at a segment's end */
+    EFFECT_CHECKPOINT,   /* the state at a segment's end; answered by EVENT_CHECKPOINTED */
     EFFECT_PEER_DIAL,    /* connect to a peer; answered by EVENT_PEER_UP or EVENT_PEER_DOWN */
     EFFECT_PEER_SEND,
     EFFECT_PEER_CLOSE,
@@ -57,15 +60,40 @@ struct effect_range {
     uint64_t after_index;
     uint64_t upto_index;
     uint64_t from_seq;
+    uint64_t last_seq; /* the newest, kept or not: of what is not kept when nothing is */
     bool skip_told;
 };
 struct effect_posts {
     uint32_t room;
     uint64_t seq_from;
     uint64_t seq_to;
+    uint64_t
+        forward_to; /* not 0: if what is kept begins after seq_from, as many from there, to this
+                            one at most */
     uint32_t ranges_count;
     const struct effect_range *ranges;
     uint32_t max_records;
+};
+
+/* Mirrors store_piece; kinds as in enum wire_fetch_kind. */
+struct effect_piece {
+    uint8_t kind;
+    uint64_t index;
+    uint64_t offset;
+};
+
+/* Mirrors store_copy_*. One is out at a time; DROP has no answer. */
+enum effect_copy_step { COPY_BEGIN = 1, COPY_WRITE, COPY_INSTALL, COPY_DROP };
+struct effect_copy {
+    enum effect_copy_step step;
+    uint8_t cluster[IDENTITY_BYTES]; /* BEGIN: from here to `whole` */
+    uint64_t oldest;
+    uint64_t newest;
+    uint64_t segment_bytes;
+    bool whole;
+    struct effect_piece piece; /* WRITE: what `data` is, of a file of `size` */
+    uint64_t size;
+    struct slice data;
 };
 
 enum effect_log_level { LOG_INFO, LOG_WARN, LOG_ALARM };
@@ -80,7 +108,14 @@ struct effect {
             uint64_t index;    /* entries: from the one that holds this index */
             uint32_t capacity; /* bytes of answer wanted at most */
             struct effect_posts posts;
+            struct effect_piece piece;
         } read;
+        struct effect_copy copy;
+        struct {
+            uint64_t keep_bytes;
+            uint64_t since_us;
+            uint64_t floor;
+        } retain;
         struct {
             uint32_t room;
             uint64_t seq;
@@ -113,6 +148,7 @@ struct effect {
         } log;
         struct {
             int exit_status;
+            bool again; /* and start the process anew: its folder is another one now */
             const char *reason;
         } halt;
     };

@@ -307,6 +307,79 @@ static void status_numbers(struct wire_status *status, uint64_t *at[STATUS_NUMBE
     memcpy(at, numbers, sizeof(numbers));
 }
 
+size_t wire_encode_fetch(const struct wire_fetch *in, uint8_t *out, size_t capacity)
+{
+    struct writer writer = writer_of(out, capacity);
+    write_u8(&writer, WIRE_PEER_FETCH);
+    write_u64(&writer, in->id);
+    write_u8(&writer, in->kind);
+    write_u64(&writer, in->index);
+    write_u64(&writer, in->offset);
+    write_u32(&writer, in->bytes);
+    return writer.full ? 0 : writer_used(&writer);
+}
+
+bool wire_decode_fetch(struct wire_fetch *out, struct slice message)
+{
+    struct reader reader = reader_of(message.data, message.len);
+    (void)read_u8(&reader);
+    out->id = read_u64(&reader);
+    out->kind = read_u8(&reader);
+    out->index = read_u64(&reader);
+    out->offset = read_u64(&reader);
+    out->bytes = read_u32(&reader);
+    return reader_finished(&reader) && out->kind >= FETCH_OFFER && out->kind <= FETCH_CHECKPOINT &&
+           out->bytes > 0;
+}
+
+size_t wire_encode_fetched(const struct wire_fetched *in, uint8_t *out, size_t capacity)
+{
+    struct writer writer = writer_of(out, capacity);
+    write_u8(&writer, WIRE_PEER_FETCHED);
+    write_u64(&writer, in->id);
+    write_u8(&writer, in->kind);
+    write_u8(&writer, in->code);
+    write_u64(&writer, in->index);
+    write_u64(&writer, in->offset);
+    write_u64(&writer, in->size);
+    return writer.full ? 0 : writer_used(&writer);
+}
+
+bool wire_decode_fetched(struct wire_fetched *out, struct slice message)
+{
+    struct reader reader = reader_of(message.data, message.len);
+    (void)read_u8(&reader);
+    out->id = read_u64(&reader);
+    out->kind = read_u8(&reader);
+    out->code = read_u8(&reader);
+    out->index = read_u64(&reader);
+    out->offset = read_u64(&reader);
+    out->size = read_u64(&reader);
+    out->data = read_slice(&reader, reader_left(&reader));
+    return reader_finished(&reader) && out->kind >= FETCH_OFFER && out->kind <= FETCH_CHECKPOINT &&
+           out->code <= FETCH_FAILED;
+}
+
+size_t wire_encode_offer(const struct wire_offer *in, uint8_t *out, size_t capacity)
+{
+    struct writer writer = writer_of(out, capacity);
+    write_u64(&writer, in->oldest);
+    write_u64(&writer, in->newest);
+    write_u64(&writer, in->segment_bytes);
+    return writer.full ? 0 : writer_used(&writer);
+}
+
+bool wire_decode_offer(struct wire_offer *out, struct slice data)
+{
+    struct reader reader = reader_of(data.data, data.len);
+    out->oldest = read_u64(&reader);
+    out->newest = read_u64(&reader);
+    out->segment_bytes = read_u64(&reader);
+    return reader_finished(&reader) && out->oldest > 0 && out->newest >= out->oldest &&
+           out->newest < UINT64_MAX / 2 && out->segment_bytes > 0 &&
+           out->segment_bytes <= UINT32_MAX / 2;
+}
+
 size_t wire_encode_status(const struct wire_status *in, uint8_t *out, size_t capacity)
 {
     struct wire_status copy = *in;

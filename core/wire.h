@@ -35,11 +35,12 @@ enum wire_type {
     WIRE_ANSWER = 36, /* struct wire_answer */
     WIRE_NACK = 37,   /* expected u64: send again from this seq on */
     WIRE_RECORD = 38, /* struct wire_record: one message or room event, streamed */
-    WIRE_SKIPPED = 39, /* room string8, from u64, to u64 (seq) */
-    WIRE_RESULT = 40,  /* struct wire_result and its rows */
-    WIRE_CLUSTER = 41, /* struct wire_cluster */
-    WIRE_PONG = 42,    /* token u64 */
-    WIRE_GOAWAY = 43,  /* this node is stopping: use another one */
+    WIRE_SKIPPED = 39,   /* room string8, from u64, to u64 (seq) */
+    WIRE_TRUNCATED = 48, /* likewise: not kept any more */
+    WIRE_RESULT = 40,    /* struct wire_result and its rows */
+    WIRE_CLUSTER = 41,   /* struct wire_cluster */
+    WIRE_PONG = 42,      /* token u64 */
+    WIRE_GOAWAY = 43,    /* this node is stopping: use another one */
     WIRE_HELD = 44, /* seq u64, digest u64: durable on this node until there is a leader; not final.
                           seq 0, before READY: the enrolment is */
     WIRE_HELD_RECORD = 45, /* struct wire_record without seq, index and time: a post held here */
@@ -64,7 +65,9 @@ enum wire_type {
     WIRE_PEER_PONG = 133, /* the same u64 */
     WIRE_PEER_RELAY =
         134, /* as FORWARD, from a node that does not hear the leader: goes on to it */
-    WIRE_PEER_REFUSE = 131, /* nothing of a FORWARD was or will be taken now: try again */
+    WIRE_PEER_REFUSE = 131,  /* nothing of a FORWARD was or will be taken now: try again */
+    WIRE_PEER_FETCH = 140,   /* struct wire_fetch -> FETCHED */
+    WIRE_PEER_FETCHED = 141, /* struct wire_fetched and its data */
 };
 
 /* What is signed, so that a signature is good for one purpose on one connection only. */
@@ -181,6 +184,44 @@ struct wire_hello {
     uint8_t cluster[IDENTITY_BYTES]; /* zeros: blank */
 };
 
+/* A piece of what a node has on disk: how a node that is far behind catches up, and where a rotten
+ * entry is found again. One piece is asked for at a time; whoever asks proves what comes (chain,
+ * digests, checks). */
+enum wire_fetch_kind {
+    FETCH_OFFER = 1,      /* what is there: struct wire_offer */
+    FETCH_ENTRIES = 2,    /* whole entries from the one that holds `index` on */
+    FETCH_INDEX = 3,      /* bytes from `offset` of the index file of the segment that begins at
+                             `index` */
+    FETCH_CHECKPOINT = 4, /* bytes from `offset` of the checkpoint at `index` */
+};
+enum wire_fetch_code {
+    FETCH_OK = 0,
+    FETCH_GONE = 1,   /* not here: dropped, or not sealed yet */
+    FETCH_BUSY = 2,   /* another piece is being read for this node: try again */
+    FETCH_FAILED = 3, /* it is here and cannot be read */
+};
+struct wire_fetch {
+    uint64_t id; /* echoed */
+    uint8_t kind;
+    uint64_t index;
+    uint64_t offset;
+    uint32_t bytes; /* wanted at most; one entry comes whole all the same */
+};
+struct wire_fetched {
+    uint64_t id;
+    uint8_t kind;
+    uint8_t code;
+    uint64_t index;
+    uint64_t offset;
+    uint64_t size; /* of the whole file; ENTRIES: 0 */
+    struct slice data;
+};
+struct wire_offer {
+    uint64_t oldest;        /* the first index that is there */
+    uint64_t newest;        /* of the newest checkpoint: everything up to there is sealed */
+    uint64_t segment_bytes; /* by which segments end */
+};
+
 enum wire_role { ROLE_BLANK, ROLE_LEARNER, ROLE_FOLLOWER, ROLE_CANDIDATE, ROLE_LEADER };
 struct wire_status {
     uint8_t node;
@@ -235,6 +276,13 @@ size_t wire_encode_cluster(const struct wire_cluster *in, uint8_t *out, size_t c
 bool wire_decode_cluster(struct wire_cluster *out, struct slice message);
 size_t wire_encode_hello(const struct wire_hello *in, uint8_t *out, size_t capacity);
 bool wire_decode_hello(struct wire_hello *out, struct slice message);
+size_t wire_encode_fetch(const struct wire_fetch *in, uint8_t *out, size_t capacity);
+bool wire_decode_fetch(struct wire_fetch *out, struct slice message);
+/* The head, its type byte included; the data follows behind. */
+size_t wire_encode_fetched(const struct wire_fetched *in, uint8_t *out, size_t capacity);
+bool wire_decode_fetched(struct wire_fetched *out, struct slice message);
+size_t wire_encode_offer(const struct wire_offer *in, uint8_t *out, size_t capacity);
+bool wire_decode_offer(struct wire_offer *out, struct slice data);
 size_t wire_encode_status(const struct wire_status *in, uint8_t *out, size_t capacity);
 bool wire_decode_status(struct wire_status *out, struct slice message);
 /* With its type byte; rows of HISTORY are the same bytes with their size before. */

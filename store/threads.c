@@ -18,8 +18,10 @@
 
 enum {
     STACK_BYTES = 256 << 10,
-    COMPLETIONS_MAX = STORE_READS_MAX + 8, /* the reads, a flush, a hold, what nobody asked for */
-    RETRY_S = 1,                           /* a full disk is asked again so often */
+    COMPLETIONS_MAX =
+        STORE_READS_MAX + STORE_CHORES_MAX + 8, /* a flush, a hold, what nobody asked for */
+    READS_IN_A_ROW = 8,                         /* then a slice of a chore, if one waits */
+    RETRY_S = 1,                                /* a full disk is asked again so often */
     OPEN_MAX_GUESS = 65536,
 };
 
@@ -29,8 +31,21 @@ struct job {
     uint64_t index;
     size_t capacity;
     struct store_query query;
-    uint8_t *copied; /* a query's rooms or a checkpoint's state */
+    struct store_piece piece;
+    struct store_retention retention;
+    struct store_copy_job copy;
+    uint8_t *copied; /* a query's rooms, a checkpoint's state, a piece's data */
     size_t copied_len;
+    bool begun; /* a chore's first slice was done */
+};
+
+/* A ring of them. */
+struct jobs {
+    struct job *list;
+    size_t capacity;
+    size_t first;
+    size_t count;
+    size_t outstanding; /* submitted and not yet fetched */
 };
 
 struct store_threads {
@@ -52,10 +67,11 @@ struct store_threads {
     bool hold_out; /* as flush_out */
     bool hold_waits;
     struct store_hold hold;
-    struct job jobs[STORE_READS_MAX];
-    size_t jobs_first;
-    size_t jobs_count;
-    size_t outstanding; /* reads and checkpoints submitted and not yet fetched */
+    struct job read_list[STORE_READS_MAX];
+    struct job chore_list[STORE_CHORES_MAX];
+    struct jobs reads;
+    struct jobs chores;
+    unsigned reads_in_a_row;
     struct store_completion completions[COMPLETIONS_MAX];
     size_t completions_first;
     size_t completions_count;
@@ -181,20 +197,18 @@ static void *log_main(void *ctx)
 /* --- the reading thread
  * --------------------------------------------------------------------------- */
 
-static void do_job(struct store_threads *threads, struct job *job)
+static void do_read(struct store_threads *threads, struct job *job)
 {
     struct store_completion done = { .kind = job->kind, .id = job->id };
     uint64_t start = now_us();
-    uint8_t *out = NULL;
-    if (job->kind == STORE_DONE_CHECKPOINT) {
-        done.error = store_checkpoint(threads->store, job->index,
-                                      (struct slice) { job->copied, job->copied_len });
-    } else {
-        out = malloc(job->capacity);
-        done.error = out ? FT_OK : FT_ERROR_LIMIT;
-    }
+    bool piece = job->kind == STORE_DONE_READ_PIECE;
+    uint8_t *out = malloc(piece ? LIMIT_ENTRY_BYTES : job->capacity);
+    done.error = out ? FT_OK : FT_ERROR_LIMIT;
     if (!done.error && job->kind == STORE_DONE_READ_ENTRIES)
         done.error = store_read_entries(threads->store, job->index, out, job->capacity, &done.len);
+    if (!done.error && piece)
+        done.error = store_read_piece(threads->store, &job->piece, job->capacity, out, &done.len,
+                                      &done.size);
     if (!done.error && job->kind == STORE_DONE_READ_POSTS) {
         done.error =
             store_read_posts(threads->store, &job->query, out, job->capacity, &done.answer);
@@ -213,6 +227,56 @@ static void do_job(struct store_threads *threads, struct job *job)
     done.data = out;
     done.duration_us = now_us() - start;
     complete(threads, &done);
+}
+
+static enum ft_error do_copy(struct store *store, const struct job *job,
+                             struct store_copy_state *state)
+{
+    const struct store_copy_job *copy = &job->copy;
+    switch (copy->step) {
+    case STORE_COPY_BEGIN:
+        return store_copy_begin(store, &copy->plan, state);
+    case STORE_COPY_WRITE:
+        return store_copy_write(store, &copy->piece, copy->size,
+                                (struct slice) { job->copied, job->copied_len }, state);
+    case STORE_COPY_INSTALL:
+        return store_copy_install(store);
+    case STORE_COPY_DROP:
+        return store_copy_drop(store);
+    }
+    return FT_OK;
+}
+
+/* One slice of a chore; false: there is more of it to do. */
+static bool do_chore(struct store_threads *threads, struct job *job)
+{
+    struct store_completion done = { .kind = job->kind, .id = job->id };
+    bool finished = true;
+    uint64_t start = now_us();
+    if (job->kind == STORE_DONE_CHECKPOINT) {
+        struct slice state = { job->copied, job->copied_len };
+        done.error = job->begun ? FT_OK : store_checkpoint_begin(threads->store, job->index, state);
+        job->begun = true;
+        if (!done.error)
+            done.error = store_checkpoint_step(threads->store, &finished);
+    } else if (job->kind == STORE_DONE_RETAIN) {
+        done.error = store_retain(threads->store, &job->retention, &done.id);
+    } else {
+        done.error = do_copy(threads->store, job, &done.copy);
+    }
+    done.duration_us = now_us() - start;
+    if (!done.error && !finished)
+        return false;
+    free(job->copied);
+    if (job->kind == STORE_DONE_COPY && job->copy.step == STORE_COPY_DROP &&
+        done.error != FT_ERROR_SYNC) {
+        pthread_mutex_lock(&threads->mutex);
+        threads->chores.outstanding--;
+        pthread_mutex_unlock(&threads->mutex);
+    } else {
+        complete(threads, &done);
+    }
+    return true;
 }
 
 /* Makes the next segment when it is due; tells when that begins or ceases to fail. */
@@ -237,21 +301,50 @@ static void prepare(struct store_threads *threads)
         threads->prepare_error = FT_ERROR_EXISTS; /* told the next time */
 }
 
+static struct job jobs_take(struct jobs *jobs)
+{
+    struct job job = jobs->list[jobs->first];
+    jobs->first = (jobs->first + 1) % jobs->capacity;
+    jobs->count--;
+    return job;
+}
+
+/* Under the mutex, which is let go meanwhile: a read, or a slice of a chore. */
+static void work(struct store_threads *threads)
+{
+    bool chore = threads->chores.count &&
+                 (!threads->reads.count || threads->reads_in_a_row >= READS_IN_A_ROW);
+    if (chore) {
+        threads->reads_in_a_row = 0;
+        /* It stays the first until it is finished; only this thread takes from the ring. */
+        struct job *first = &threads->chores.list[threads->chores.first];
+        struct job job = *first;
+        pthread_mutex_unlock(&threads->mutex);
+        bool finished = do_chore(threads, &job);
+        pthread_mutex_lock(&threads->mutex);
+        if (finished)
+            (void)jobs_take(&threads->chores);
+        else
+            first->begun = true;
+    } else {
+        threads->reads_in_a_row++;
+        struct job job = jobs_take(&threads->reads);
+        pthread_mutex_unlock(&threads->mutex);
+        do_read(threads, &job);
+        pthread_mutex_lock(&threads->mutex);
+    }
+}
+
 static void *reading_main(void *ctx)
 {
     struct store_threads *threads = ctx;
     pthread_mutex_lock(&threads->mutex);
-    while (!threads->stopping || threads->jobs_count) {
+    while (!threads->stopping || threads->reads.count || threads->chores.count) {
         pthread_mutex_unlock(&threads->mutex);
         prepare(threads);
         pthread_mutex_lock(&threads->mutex);
-        if (threads->jobs_count) {
-            struct job job = threads->jobs[threads->jobs_first];
-            threads->jobs_first = (threads->jobs_first + 1) % STORE_READS_MAX;
-            threads->jobs_count--;
-            pthread_mutex_unlock(&threads->mutex);
-            do_job(threads, &job);
-            pthread_mutex_lock(&threads->mutex);
+        if (threads->reads.count || threads->chores.count) {
+            work(threads);
         } else if (!threads->stopping && threads->prepare_error) {
             struct timespec until;
             clock_gettime(CLOCK_MONOTONIC, &until);
@@ -295,6 +388,8 @@ enum ft_error store_threads_start(struct store_threads **threads, struct store *
     made->store = store;
     made->disk = disk;
     made->wake_fd = wake_fd;
+    made->reads = (struct jobs) { .list = made->read_list, .capacity = STORE_READS_MAX };
+    made->chores = (struct jobs) { .list = made->chore_list, .capacity = STORE_CHORES_MAX };
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
@@ -373,14 +468,14 @@ void store_threads_submit_hold(struct store_threads *threads, const struct store
 }
 
 /* Takes over job->copied, also when it is refused. */
-static bool submit(struct store_threads *threads, const struct job *job)
+static bool submit(struct store_threads *threads, struct jobs *jobs, const struct job *job)
 {
     pthread_mutex_lock(&threads->mutex);
     CHECK(!threads->stopping);
-    bool room = threads->outstanding < STORE_READS_MAX;
+    bool room = jobs->outstanding < jobs->capacity;
     if (room) {
-        threads->outstanding++;
-        threads->jobs[(threads->jobs_first + threads->jobs_count++) % STORE_READS_MAX] = *job;
+        jobs->outstanding++;
+        jobs->list[(jobs->first + jobs->count++) % jobs->capacity] = *job;
         pthread_cond_signal(&threads->reading_work);
     }
     pthread_mutex_unlock(&threads->mutex);
@@ -389,14 +484,25 @@ static bool submit(struct store_threads *threads, const struct job *job)
     return room;
 }
 
+static bool copy_into(struct job *job, struct slice data)
+{
+    job->copied_len = data.len;
+    job->copied = malloc(data.len + 1);
+    if (!job->copied)
+        return false;
+    if (data.len)
+        memcpy(job->copied, data.data, data.len);
+    return true;
+}
+
 bool store_threads_submit_read_entries(struct store_threads *threads, uint64_t id, uint64_t index,
                                        size_t capacity)
 {
     CHECK(capacity > 0);
-    return submit(threads, &(struct job) { .kind = STORE_DONE_READ_ENTRIES,
-                                           .id = id,
-                                           .index = index,
-                                           .capacity = capacity });
+    return submit(
+        threads, &threads->reads,
+        &(struct job) {
+            .kind = STORE_DONE_READ_ENTRIES, .id = id, .index = index, .capacity = capacity });
 }
 
 bool store_threads_submit_read_posts(struct store_threads *threads, uint64_t id,
@@ -414,21 +520,41 @@ bool store_threads_submit_read_posts(struct store_threads *threads, uint64_t id,
         job.query.rooms = rooms;
         job.copied = (uint8_t *)rooms;
     }
-    return submit(threads, &job);
+    return submit(threads, &threads->reads, &job);
+}
+
+bool store_threads_submit_read_piece(struct store_threads *threads, uint64_t id,
+                                     const struct store_piece *piece, size_t want)
+{
+    CHECK(want > 0 && want <= LIMIT_ENTRY_BYTES);
+    return submit(threads, &threads->reads,
+                  &(struct job) {
+                      .kind = STORE_DONE_READ_PIECE, .id = id, .piece = *piece, .capacity = want });
+}
+
+bool store_threads_submit_retain(struct store_threads *threads,
+                                 const struct store_retention *retention)
+{
+    return submit(threads, &threads->chores,
+                  &(struct job) { .kind = STORE_DONE_RETAIN, .retention = *retention });
+}
+
+bool store_threads_submit_copy(struct store_threads *threads, const struct store_copy_job *copy)
+{
+    struct job job = { .kind = STORE_DONE_COPY, .id = copy->step, .copy = *copy };
+    job.copy.data = (struct slice) { NULL, 0 };
+    if (!copy_into(&job, copy->data))
+        return false;
+    return submit(threads, &threads->chores, &job);
 }
 
 bool store_threads_submit_checkpoint(struct store_threads *threads, uint64_t index,
                                      struct slice state)
 {
-    struct job job = {
-        .kind = STORE_DONE_CHECKPOINT, .id = index, .index = index, .copied_len = state.len
-    };
-    job.copied = malloc(state.len + 1);
-    if (!job.copied)
+    struct job job = { .kind = STORE_DONE_CHECKPOINT, .id = index, .index = index };
+    if (!copy_into(&job, state))
         return false;
-    if (state.len)
-        memcpy(job.copied, state.data, state.len);
-    return submit(threads, &job);
+    return submit(threads, &threads->chores, &job);
 }
 
 bool store_threads_next(struct store_threads *threads, struct store_completion *completion)
@@ -443,8 +569,10 @@ bool store_threads_next(struct store_threads *threads, struct store_completion *
             threads->flush_out = false;
         else if (completion->kind == STORE_DONE_HOLD)
             threads->hold_out = false;
+        else if (completion->kind >= STORE_DONE_CHECKPOINT && completion->kind <= STORE_DONE_COPY)
+            threads->chores.outstanding--;
         else if (completion->kind != STORE_DONE_PREPARE)
-            threads->outstanding--;
+            threads->reads.outstanding--;
     }
     pthread_mutex_unlock(&threads->mutex);
     return any;

@@ -5,8 +5,10 @@
  *                    killed in the middle of a long fdatasync, its connections close at once
  *                    instead of when the device answers. The folder's lock stays in it, so that a
  *                    successor waits for that write.
- *   reading thread   reads and checkpoints in the order of submission, and next segments, made
- *                    ahead of need by itself, at once when a flush has used up the spare.
+ *   reading thread   reads in the order of submission; between them chores (checkpoints, copying,
+ *                    retention), likewise, a slice at a time, so that a read waits for a slice at
+ *                    most and a chore for some reads; and next segments, made ahead of need by
+ *                    itself, at once when a flush has used up the spare.
  *
  * All functions here are called by the loop's thread only. Completions are fetched with
  * store_threads_next after `wake_fd` (an eventfd of the caller's) became readable; the caller
@@ -20,14 +22,21 @@
 
 struct store_threads;
 
-enum { STORE_READS_MAX = 256 };
+enum {
+    STORE_READS_MAX =
+        256, /* the node has 7 for peers, 7 for who copies, 193 for readers, 1 to apply */
+    STORE_CHORES_MAX = 16,
+};
 
 enum store_completion_kind {
     STORE_DONE_FLUSH,        /* id: the flush's number */
     STORE_DONE_HOLD,         /* id: its number */
     STORE_DONE_READ_ENTRIES, /* data: whole entries; len 0: not there */
     STORE_DONE_READ_POSTS,   /* data: records; answer */
+    STORE_DONE_READ_PIECE,   /* data; len 0: not there; size */
     STORE_DONE_CHECKPOINT,   /* id: its index */
+    STORE_DONE_RETAIN,       /* id: where the log begins now */
+    STORE_DONE_COPY,         /* id: the step; copy */
     STORE_DONE_PREPARE,      /* not asked for: error SPACE: the disk is full, writes will be refused
                                 soon; FT_OK: it is no longer; told at each change */
 };
@@ -40,6 +49,22 @@ struct store_completion {
     const uint8_t *data;
     size_t len;
     struct store_answer answer;
+    uint64_t size;
+    struct store_copy_state copy;
+};
+
+enum store_copy_step {
+    STORE_COPY_BEGIN = 1,
+    STORE_COPY_WRITE,
+    STORE_COPY_INSTALL,
+    STORE_COPY_DROP
+};
+struct store_copy_job {
+    enum store_copy_step step;
+    struct store_copy_plan plan;
+    struct store_piece piece;
+    uint64_t size;
+    struct slice data;
 };
 
 /* `disk` is the posix disk that `store` was opened on. */
@@ -60,6 +85,13 @@ bool store_threads_submit_read_entries(struct store_threads *threads, uint64_t i
                                        size_t capacity) FT_MUST_USE;
 bool store_threads_submit_read_posts(struct store_threads *threads, uint64_t id,
                                      const struct store_query *query, size_t capacity) FT_MUST_USE;
+bool store_threads_submit_read_piece(struct store_threads *threads, uint64_t id,
+                                     const struct store_piece *piece, size_t want) FT_MUST_USE;
+bool store_threads_submit_retain(struct store_threads *threads,
+                                 const struct store_retention *retention) FT_MUST_USE;
+/* DROP has no completion. */
+bool store_threads_submit_copy(struct store_threads *threads,
+                               const struct store_copy_job *copy) FT_MUST_USE;
 bool store_threads_submit_checkpoint(struct store_threads *threads, uint64_t index,
                                      struct slice state) FT_MUST_USE;
 

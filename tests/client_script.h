@@ -195,6 +195,7 @@ static void script_shown(struct script *script, const struct client_output *outp
         script_note(script, "cluster quorum %d\n", output->cluster->quorum);
         break;
     case CLIENT_OUT_SKIPPED:
+    case CLIENT_OUT_TRUNCATED:
         script_note(script, "skipped %d-%d\n", (int)output->skipped.from, (int)output->skipped.to);
         break;
     case CLIENT_OUT_HELD:

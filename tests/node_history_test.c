@@ -86,7 +86,10 @@ static void disk_answers(struct nodes *nodes, uint64_t from, uint64_t to, size_t
     struct node_event event = {
         .kind = EVENT_READ_DONE,
         .now = nodes->now,
-        .read = { .id = nodes->read_id, .data = { data, writer_used(&writer) }, .more = more }
+        .read = { .id = nodes->read_id,
+                  .data = { data, writer_used(&writer) },
+                  .more = more,
+                  .older = from != 1 }
     };
     node_step(nodes->node, &event, &nodes->effects);
 }

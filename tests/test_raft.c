@@ -472,6 +472,12 @@ void rafts_apply(struct rafts *world, uint8_t slot)
 {
     struct rafts_node *node = &world->nodes[slot];
     node->applied = raft_view(node->raft).commit;
+    struct slice bytes = raft_cached_entry(node->raft, raft_latest_config(node->raft)->index);
+    struct entry entry;
+    if (node->raft->at_applied.index < raft_latest_config(node->raft)->index &&
+        raft_latest_config(node->raft)->index <= node->applied && bytes.len &&
+        entry_parse(&entry, &rafts_crypto, NULL, bytes.data, bytes.len) == ENTRY_WHOLE)
+        raft_config_applied(node->raft, &entry);
     raft_applied(node->raft, node->applied);
 }
 
@@ -610,8 +616,13 @@ uint64_t rafts_propose(struct rafts *world, uint8_t slot, uint32_t size)
 bool rafts_checkpoint(struct rafts *world, uint8_t slot, uint64_t index)
 {
     struct rafts_disk *disk = world->nodes[slot].disk;
+    struct slice bytes = raft_cached_entry(rafts_raft(world, slot), index);
+    struct entry entry;
+    if (!bytes.len ||
+        entry_parse(&entry, &rafts_crypto, NULL, bytes.data, bytes.len) != ENTRY_WHOLE)
+        return false;
     size_t len =
-        raft_checkpoint(rafts_raft(world, slot), index, disk->checkpoint, sizeof disk->checkpoint);
+        raft_checkpoint(rafts_raft(world, slot), &entry, disk->checkpoint, sizeof disk->checkpoint);
     if (len == 0)
         return false;
     disk->checkpoint_len = len;

@@ -361,7 +361,9 @@ void json_write_output(struct text_out *out, const struct client_output *output)
         text_word(out, "}\n");
         break;
     case CLIENT_OUT_SKIPPED:
-        text_word(out, "{\"event\":\"skipped\"");
+    case CLIENT_OUT_TRUNCATED:
+        text_word(out, output->kind == CLIENT_OUT_SKIPPED ? "{\"event\":\"skipped\""
+                                                          : "{\"event\":\"truncated\"");
         add_text(out, "room", output->skipped.room);
         add_count(out, "from", output->skipped.from);
         add_count(out, "to", output->skipped.to);

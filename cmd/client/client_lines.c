@@ -299,8 +299,11 @@ void lines_output(struct app *app, const struct client_output *output)
         show_ack(app, output);
         break;
     case CLIENT_OUT_SKIPPED:
+    case CLIENT_OUT_TRUNCATED:
         begin_line(app);
-        text_word(&app->out, "-- not shown here (see history): ");
+        text_word(&app->out, output->kind == CLIENT_OUT_SKIPPED
+                                 ? "-- not shown here (see history): "
+                                 : "-- not kept any more: ");
         add_visible(app, output->skipped.room);
         text_word(&app->out, " ");
         text_number(&app->out, output->skipped.from);

@@ -49,10 +49,12 @@ static void read_posts(struct server *server, const struct effect *effect)
                                                 .after_index = posts->ranges[i].after_index,
                                                 .upto_index = posts->ranges[i].upto_index,
                                                 .from_seq = posts->ranges[i].from_seq,
+                                                .last_seq = posts->ranges[i].last_seq,
                                                 .skip_told = posts->ranges[i].skip_told };
     struct store_query query = { .room = posts->room,
                                  .seq_from = posts->seq_from,
                                  .seq_to = posts->seq_to,
+                                 .forward_to = posts->forward_to,
                                  .rooms_count = posts->ranges_count,
                                  .rooms = ranges,
                                  .max_records = posts->max_records };
@@ -60,6 +62,41 @@ static void read_posts(struct server *server, const struct effect *effect)
                                                  effect->read.capacity);
     CHECK(taken);
     free(ranges);
+}
+
+static void read_piece(struct server *server, const struct effect *effect)
+{
+    struct store_piece piece = { (enum store_piece_kind)effect->read.piece.kind,
+                                 effect->read.piece.index, effect->read.piece.offset };
+    bool taken = store_threads_submit_read_piece(server->threads, effect->read.id, &piece,
+                                                 effect->read.capacity);
+    CHECK(taken); /* one for each peer */
+}
+
+static void copy(struct server *server, const struct effect_copy *effect)
+{
+    struct store_copy_job job = {
+        .step = (enum store_copy_step)effect->step,
+        .plan = { .oldest = effect->oldest,
+                  .newest = effect->newest,
+                  .segment_bytes = effect->segment_bytes,
+                  .whole = effect->whole },
+        .piece = { (enum store_piece_kind)effect->piece.kind, effect->piece.index,
+                   effect->piece.offset },
+        .size = effect->size,
+        .data = effect->data,
+    };
+    memcpy(job.plan.cluster, effect->cluster, sizeof job.plan.cluster);
+    bool taken = store_threads_submit_copy(server->threads, &job);
+    CHECK(taken); /* one at a time, beside a checkpoint or two */
+}
+
+static void retain(struct server *server, const struct effect *effect)
+{
+    struct store_retention retention = { .keep_bytes = effect->retain.keep_bytes,
+                                         .since_us = effect->retain.since_us,
+                                         .floor = effect->retain.floor };
+    (void)!store_threads_submit_retain(server->threads, &retention); /* the next one does it too */
 }
 
 static void wake_at(struct server *server, uint64_t at_us)
@@ -73,6 +110,7 @@ static void wake_at(struct server *server, uint64_t at_us)
 static void halt(struct server *server, const struct effect *effect)
 {
     server->halted = true;
+    server->again = effect->halt.again;
     server->exit_status = effect->halt.exit_status;
     server_log(server, effect->halt.exit_status ? "error" : "info", effect->halt.reason);
 }
@@ -107,6 +145,15 @@ void server_carry_out(void *ctx, const struct effect *effect)
         break;
     case EFFECT_READ_POSTS:
         read_posts(server, effect);
+        break;
+    case EFFECT_READ_PIECE:
+        read_piece(server, effect);
+        break;
+    case EFFECT_COPY:
+        copy(server, &effect->copy);
+        break;
+    case EFFECT_RETAIN:
+        retain(server, effect);
         break;
     case EFFECT_INDEX:
         store_index(server->store, effect->index.room, effect->index.seq, effect->index.index,

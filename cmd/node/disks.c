@@ -47,6 +47,7 @@ int server_open_store(struct server *server, struct store_recovery *recovery)
         .disk = &server->disk,
         .crypto = &crypto_sodium,
         .segment_bytes = (uint64_t)server->file.config.log_segment_mb << 20,
+        .retains = server->file.config.log_retain_days || server->file.config.log_retain_gb,
     };
     randombytes_buf(options.fresh_identity, sizeof options.fresh_identity);
     enum ft_error error = store_open(&server->store, &options, recovery, why, sizeof why);
@@ -96,6 +97,36 @@ static void end_on_failure(const struct server *server, const char *what)
     _Exit(EXIT_FAILED);
 }
 
+static enum node_copy_result result_of(enum ft_error error)
+{
+    switch (error) {
+    case FT_OK:
+        return COPIED_OK;
+    case FT_ERROR_EXISTS:
+        return COPIED_EXISTS;
+    case FT_ERROR_CORRUPT:
+        return COPIED_CORRUPT;
+    case FT_ERROR_SPACE:
+        return COPIED_NO_SPACE;
+    default:
+        return COPIED_FAILED;
+    }
+}
+
+static void copied(const struct store_completion *done, struct node_event *event)
+{
+    const struct store_copy_state *state = &done->copy;
+    event->kind = EVENT_COPIED;
+    event->copied.step = (uint8_t)done->id;
+    event->copied.result = result_of(done->error);
+    event->copied.complete = state->complete;
+    event->copied.resumed = state->resumed;
+    event->copied.piece =
+        (struct effect_piece) { (uint8_t)state->next.kind, state->next.index, state->next.offset };
+    event->copied.end = state->end;
+    event->copied.chain = state->chain;
+}
+
 static void completed(struct server *server, const struct store_completion *done)
 {
     struct node_event event = { .kind = EVENT_READ_DONE,
@@ -103,6 +134,8 @@ static void completed(struct server *server, const struct store_completion *done
                                           .failed = done->error != FT_OK,
                                           .data = { done->data, done->len },
                                           .more = done->answer.more,
+                                          .older = done->answer.older,
+                                          .size = done->size,
                                           .last_index = done->answer.last_index } };
     switch (done->kind) {
     case STORE_DONE_FLUSH:
@@ -129,17 +162,34 @@ static void completed(struct server *server, const struct store_completion *done
         event.read.failed |= !done->len;
         break;
     case STORE_DONE_READ_POSTS:
+    case STORE_DONE_READ_PIECE:
         break;
     case STORE_DONE_CHECKPOINT:
         if (done->error == FT_ERROR_SYNC)
             end_on_failure(server, "checkpoint");
-        if (done->error)
+        if (done->error) {
             server_log(
                 server, "warn",
                 done->error == FT_ERROR_SPACE
                     ? "event=checkpoint_failed why=\"the disk is full: the next one will do\""
                     : "event=checkpoint_failed");
-        return;
+            return;
+        }
+        event = (struct node_event) { .kind = EVENT_CHECKPOINTED, .checkpointed = done->id };
+        break;
+    case STORE_DONE_RETAIN:
+        if (done->error == FT_ERROR_SYNC)
+            end_on_failure(server, "retention");
+        if (done->error)
+            server_log(server, "warn", "event=history_not_dropped why=\"it is tried again\"");
+        event = (struct node_event) { .kind = EVENT_RETAINED, .retained = done->id };
+        break;
+    case STORE_DONE_COPY:
+        if (done->error == FT_ERROR_SYNC)
+            end_on_failure(server, "copy");
+        event = (struct node_event) { 0 };
+        copied(done, &event);
+        break;
     case STORE_DONE_PREPARE:
         if (done->error == FT_ERROR_SYNC)
             end_on_failure(server, "segment");

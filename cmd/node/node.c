@@ -8,6 +8,7 @@
 #include "cmd/version.h"
 #include "core/check.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <sodium.h>
 #include <stdio.h>
@@ -15,6 +16,9 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <unistd.h>
+
+#define DAY_US (UINT64_C(86400) * 1000000)
 
 enum { OPTION_ID, OPTION_CONFIG };
 static const struct option_row rows[] = {
@@ -122,6 +126,10 @@ static struct node_options options_of(const struct server *server,
         .queue_bytes = LIMIT_QUEUE_BYTES,
         .recent_bytes = LIMIT_RECENT_BYTES,
         .segment_bytes = recovery->segment_bytes,
+        .retain_bytes = (uint64_t)config->log_retain_gb << 30,
+        .retain_us = (uint64_t)config->log_retain_days * DAY_US,
+        .copy_bytes = LIMIT_COPY_BYTES,
+        .copy_bytes_per_s = LIMIT_COPY_BYTES_PER_S,
         .message_bytes = config->limit_message_bytes,
         .posts_per_s = config->limit_posts_per_s,
         .catch_up = config->limit_catch_up,
@@ -153,7 +161,10 @@ static int make_node(struct server *server, const struct store_recovery *recover
         .held = recovery->held.records,
         .held_last = recovery->held.last,
         .held_bytes = recovery->held.bytes + recovery->held.files,
+        .first_index = recovery->first_index,
     };
+    _Static_assert(sizeof given.sealed == sizeof recovery->sealed, "they are the same");
+    memcpy(given.sealed, recovery->sealed, sizeof given.sealed);
     memcpy(given.raft.cluster, recovery->cluster, sizeof given.raft.cluster);
     memcpy(given.raft.vote, recovery->vote, sizeof given.raft.vote);
     server->node_bytes = node_memory(&options);
@@ -205,12 +216,13 @@ static void told_recovery(const struct server *server, const struct store_recove
     char line[SERVER_LOG_BYTES];
     bool blank = sodium_is_zero(recovery->cluster, sizeof recovery->cluster);
     snprintf(line, sizeof line,
-             "event=start version=%s blank=%d term=%llu last_index=%llu checkpoint=%llu "
-             "cut_bytes=%llu may_vote=%d may_campaign=%d",
+             "event=start version=%s blank=%d term=%llu first_index=%llu last_index=%llu "
+             "checkpoint=%llu installed=%llu cut_bytes=%llu may_vote=%d may_campaign=%d",
              version_string(), blank, (unsigned long long)recovery->term,
-             (unsigned long long)recovery->last_index,
+             (unsigned long long)recovery->first_index, (unsigned long long)recovery->last_index,
              (unsigned long long)recovery->checkpoint_index,
-             (unsigned long long)recovery->cut_bytes, recovery->may_vote, recovery->may_campaign);
+             (unsigned long long)recovery->installed, (unsigned long long)recovery->cut_bytes,
+             recovery->may_vote, recovery->may_campaign);
     server_log(server, "info", line);
     const struct store_held *held = &recovery->held;
     if (held->rotten) {
@@ -275,6 +287,15 @@ static int run(struct server *server, const struct cluster_keys *keys)
     return server->exit_status;
 }
 
+/* The folder is another one now: the same program begins again in this process, so that whoever
+ * watches it sees no death. What is open is closed by that; the signals that the loop watches stay
+ * blocked, so that none is lost in between. */
+static int start_anew(char **argv)
+{
+    (void)execv("/proc/self/exe", argv);
+    return say_error(EXIT_FAILED, "node", "cannot start anew: %s (start it)", strerror(errno));
+}
+
 int cmd_node(int argc, char **argv)
 {
     static struct server server;
@@ -314,5 +335,5 @@ int cmd_node(int argc, char **argv)
         return status;
     status = run(&server, &keys);
     keys_wipe(&keys);
-    return status;
+    return server.again ? start_anew(argv) : status;
 }

@@ -59,6 +59,7 @@ struct server {
     uint64_t log_next_index;
 
     bool halted;
+    bool again; /* then the process starts anew */
     int exit_status;
 };
 

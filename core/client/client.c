@@ -115,9 +115,10 @@ static bool record(struct client *client, struct slice message, const struct cli
     return true;
 }
 
-static bool skipped(struct slice message, const struct client_effects *out)
+static bool left_out(struct slice message, enum client_output_kind kind,
+                     const struct client_effects *out)
 {
-    struct client_output output = { .kind = CLIENT_OUT_SKIPPED };
+    struct client_output output = { .kind = kind };
     struct reader reader = reader_of(message.data, message.len);
     (void)read_u8(&reader);
     output.skipped.room = read_slice8(&reader);
@@ -156,7 +157,9 @@ static bool online_message(struct client *client, struct slice message,
     case WIRE_RETRACT:
         return held_message(client, message, out);
     case WIRE_SKIPPED:
-        return skipped(message, out);
+        return left_out(message, CLIENT_OUT_SKIPPED, out);
+    case WIRE_TRUNCATED:
+        return left_out(message, CLIENT_OUT_TRUNCATED, out);
     case WIRE_RESULT:
         return query_result(client, message, out);
     case WIRE_CLUSTER:

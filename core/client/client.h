@@ -171,7 +171,8 @@ enum client_output_kind {
     CLIENT_OUT_ERROR,
     CLIENT_OUT_OFFLINE,
     CLIENT_OUT_CLUSTER,
-    CLIENT_OUT_SKIPPED,
+    CLIENT_OUT_SKIPPED,   /* not streamed: to be paged */
+    CLIENT_OUT_TRUNCATED, /* not kept any more; fields as of SKIPPED */
     CLIENT_OUT_HELD, /* a post that only this node has: `record` without seq, index and time. At most
                            once a connection; the committed one follows, or RETRACT, or the next
                            OFFLINE: it belongs to that node only */

@@ -139,14 +139,12 @@ static bool must_wait(const struct node *node, const struct entry *entry)
            !recent_room(node->recent, records, durable);
 }
 
-static void checkpoint(struct node *node, const struct effects *out)
+static void checkpoint(struct node *node, const struct entry *last, const struct effects *out)
 {
     struct writer writer = writer_of(node->checkpoint, node->checkpoint_bytes);
     uint8_t *raft_len = write_room(&writer, 4);
-    size_t raft =
-        raft_checkpoint(node->raft, node->applied, writer.at, (size_t)(writer.end - writer.at));
-    if (!raft)
-        return; /* the entry is gone from memory: the next segment's end will do */
+    size_t raft = raft_checkpoint(node->raft, last, writer.at, (size_t)(writer.end - writer.at));
+    CHECK(raft > 0);
     bytes_put_u32(raft_len, (uint32_t)raft);
     writer.at += raft;
     uint8_t *chat_len = write_room(&writer, 4);
@@ -171,11 +169,14 @@ static void apply_entry(struct node *node, const struct entry *entry, const stru
     }
     node->applied = last_of(entry);
     node->applied_term = entry->term;
+    node->applied_time_us = entry->time_us;
+    if (entry->kind == ENTRY_CONFIG)
+        raft_config_applied(node->raft, entry);
     node->segment_used += entry->size;
     raft_applied(node->raft, node->applied);
     if (node->segment_used >= node->options.segment_bytes) {
         node->segment_used = 0;
-        checkpoint(node, out);
+        checkpoint(node, entry, out);
     }
 }
 
@@ -234,7 +235,8 @@ void apply_read_done(struct node *node, bool failed, struct slice entries,
     node->apply_reading = false;
     if (failed || !entries.len) {
         struct effect effect = { .kind = EFFECT_HALT,
-                                 .halt = { 5, "a committed entry cannot be read back" } };
+                                 .halt = { .exit_status = 5,
+                                           .reason = "a committed entry cannot be read back" } };
         effect_emit(out, &effect);
         return;
     }

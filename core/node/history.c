@@ -202,6 +202,7 @@ static void start_page(struct node *node, struct pending_query *page, const stru
                   .posts = { .room = page->room,
                              .seq_from = page->seq_from,
                              .seq_to = disk_to(page),
+                             .forward_to = page->query.has_after ? page->seq_last : 0,
                              .max_records = LIMIT_HISTORY_PAGE } },
     };
     effect_emit(out, &effect);
@@ -211,7 +212,9 @@ void history_query(struct node *node, struct session *session, const struct wire
                    uint32_t room, const struct effects *out)
 {
     const struct chat_room *shown = chat_room(node->chat, room);
-    struct pending_query page = { .used = true, .query = *query, .room = room };
+    struct pending_query page = {
+        .used = true, .query = *query, .room = room, .seq_last = shown->last_seq
+    };
     if (query->limit < 1 || query->limit > LIMIT_HISTORY_PAGE) {
         query_refuse(node, session, query, CODE_BAD_REQUEST, out);
         return;
@@ -255,6 +258,8 @@ static void page_read(struct node *node, struct pending_query *page, const struc
     }
     /* The ring may have moved on over what became durable meanwhile. */
     bool moved = page->ring_seq <= page->seq_to && recent_floor(node->recent) > page->ring_after;
+    if (!page->query.has_after && !event->read.older)
+        page->more = false; /* what was before is not kept any more */
     if (session && (moved || (event->read.more && shrink_page(page, event->read.data))))
         start_page(node, page, out);
     else

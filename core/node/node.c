@@ -120,6 +120,7 @@ struct node *node_init(void *memory, const struct node_options *options,
         return NULL;
     recent_begin(node->recent, node->applied);
     held_restore(node, recovery);
+    serve_start(node, recovery->first_index, recovery->sealed);
     return node;
 }
 
@@ -165,7 +166,7 @@ static void stop_turn(struct node *node, const struct effects *out)
     for (uint32_t i = 0; i < node->sessions_used; i++)
         if (node->sessions[i].state == SESSION_CLIENT)
             session_send(node, &node->sessions[i], (struct slice) { goaway, 1 }, out);
-    struct effect effect = { .kind = EFFECT_HALT, .halt = { 0, "stopped" } };
+    struct effect effect = { .kind = EFFECT_HALT, .halt = { .reason = "stopped" } };
     effect_emit(out, &effect);
 }
 
@@ -212,6 +213,7 @@ static void turn_end(struct node *node, const struct effects *out)
     if (node->applied_term != applied_term && !node->forward_done)
         node_wake_at(node->now.mono_us, out); /* what waited for this leader goes now */
     stream_turn(node, out);
+    catchup_turn(node, out);
     notice_changes(node, out);
     if (node->retry_at_us)
         node_wake_at(node->retry_at_us, out);
@@ -241,6 +243,9 @@ static void read_done(struct node *node, const struct node_event *event, const s
     case READ_FOR_QUERY:
         history_read_done(node, number, event, out);
         break;
+    case READ_FOR_PEER:
+        serve_read_done(node, number, event, out);
+        break;
     }
 }
 
@@ -256,8 +261,10 @@ void node_step(struct node *node, const struct node_event *event, const struct e
     switch (event->kind) {
     case EVENT_RESTORE:
         if (!raft_restore_entries(node->raft, event->entries)) {
-            struct effect effect = { .kind = EFFECT_HALT,
-                                     .halt = { 5, "recovered entries do not follow each other" } };
+            struct effect effect = {
+                .kind = EFFECT_HALT,
+                .halt = { .exit_status = 5, .reason = "recovered entries do not follow each other" }
+            };
             effect_emit(out, &effect);
         }
         break;
@@ -303,6 +310,15 @@ void node_step(struct node *node, const struct node_event *event, const struct e
         break;
     case EVENT_DISK:
         raft_disk_space(node->raft, event->space, node->now);
+        break;
+    case EVENT_CHECKPOINTED:
+        serve_checkpointed(node, event->checkpointed, out);
+        break;
+    case EVENT_RETAINED:
+        serve_retained(node, event->retained, out);
+        break;
+    case EVENT_COPIED:
+        catchup_copied(node, event, out);
         break;
     case EVENT_LATE:
         raft_restart_timers(node->raft, node->now);

@@ -37,6 +37,10 @@ struct node_options {
     size_t queue_bytes;     /* commands of its clients, waiting for their answer */
     size_t recent_bytes;    /* newest applied records, for readers that are a little behind */
     uint64_t segment_bytes; /* of this node's store */
+    uint64_t retain_bytes;  /* of history; 0: all of it */
+    uint64_t retain_us;     /* 0: for ever */
+    uint32_t copy_bytes;    /* one piece of a copy; <= LIMIT_COPY_BYTES */
+    uint32_t copy_bytes_per_s;
     uint32_t message_bytes; /* [limits] */
     uint32_t posts_per_s;
     uint32_t catch_up;
@@ -63,9 +67,20 @@ enum node_event_kind {
     EVENT_FLUSHED,
     EVENT_HELD,
     EVENT_READ_DONE,
-    EVENT_DISK, /* whether the store can make its next segment: told at each change */
-    EVENT_LATE, /* the loop was late: time-outs start anew. Comes first in its turn */
-    EVENT_STOP, /* hand leadership over, then HALT with 0 */
+    EVENT_DISK,         /* whether the store can make its next segment: told at each change */
+    EVENT_CHECKPOINTED, /* answers CHECKPOINT, when it is durable */
+    EVENT_RETAINED,     /* answers RETAIN */
+    EVENT_COPIED,       /* answers COPY, but for DROP */
+    EVENT_LATE,         /* the loop was late: time-outs start anew. Comes first in its turn */
+    EVENT_STOP,         /* hand leadership over, then HALT with 0 */
+};
+
+enum node_copy_result {
+    COPIED_OK,
+    COPIED_EXISTS,  /* BEGIN: the own log reaches as far */
+    COPIED_CORRUPT, /* WRITE: it is not what it should be; the rest says what is wanted now */
+    COPIED_NO_SPACE,
+    COPIED_FAILED,
 };
 
 struct node_event {
@@ -99,8 +114,21 @@ struct node_event {
             struct slice data; /* READ_ENTRIES: whole entries; READ_POSTS: records as in store.h */
             bool more;
             uint64_t last_index;
+            bool older;    /* READ_POSTS by seq: older ones are kept */
+            uint64_t size; /* READ_PIECE: of the whole file */
         } read;
-        bool space; /* DISK */
+        bool space;            /* DISK */
+        uint64_t checkpointed; /* index */
+        uint64_t retained;     /* the first index that is left */
+        struct {
+            uint8_t step; /* enum effect_copy_step */
+            enum node_copy_result result;
+            bool complete;
+            bool resumed;              /* BEGIN */
+            struct effect_piece piece; /* wanted next */
+            uint64_t end;
+            const uint8_t *chain; /* at the end; HASH_BYTES, when complete */
+        } copied;
     };
 };
 
@@ -110,8 +138,10 @@ struct node_recovery {
     struct slice checkpoint;   /* what an EFFECT_CHECKPOINT held; or empty */
     /* What earlier processes held and nobody has resolved: { size u32, body } each, oldest first. */
     struct slice held;
-    uint64_t held_last;  /* highest number of a held record ever given */
-    uint64_t held_bytes; /* of the held log's files; 0: there is none */
+    uint64_t held_last;   /* highest number of a held record ever given */
+    uint64_t held_bytes;  /* of the held log's files; 0: there is none */
+    uint64_t first_index; /* where the log begins */
+    uint64_t sealed[4];   /* ends of the newest sealed segments, rising; 0: none */
 };
 
 size_t node_memory(const struct node_options *options);

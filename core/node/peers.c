@@ -261,6 +261,10 @@ bool peers_heard(struct node *node, uint32_t connection, struct slice message,
         return forward_received(node, session->slot, message, out);
     case WIRE_PEER_RELAY:
         return forward_relayed(node, session->slot, message, out);
+    case WIRE_PEER_FETCH:
+        return serve_fetch(node, session->slot, message, out);
+    case WIRE_PEER_FETCHED:
+        return catchup_fetched(node, session->slot, message, out);
     case WIRE_PEER_NACK:
     case WIRE_PEER_REFUSE:
         return forward_nack(node, session->slot, message, out);

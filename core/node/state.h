@@ -6,7 +6,8 @@
  * admission apply.c      committed entries into the chat, answers, checkpoints recent.c     the
  * ring of newest records;  stream.c: live and catch-up delivery session.c    clients: salt,
  * enrolling, login, commands;  query.c: lists;  history.c control.c    ctl: status, form, invite,
- * health, transfer */
+ * health, transfer
+ *   catchup.c    copying segments from others;  serve.c: what others fetch here, and retention */
 #ifndef FTCHAT_CORE_NODE_STATE_H
 #define FTCHAT_CORE_NODE_STATE_H
 
@@ -45,6 +46,13 @@ enum {
     NODE_HOLD_COMMANDS = 1024,  /* in one append to the held log */
     NODE_LATE_POST_US = 2000000, /* a post that took so long shows when it was written */
     NODE_RELAYED_US = 5000000, /* refusals of what was relayed for others are passed on this long */
+    NODE_FETCH_US = 3000000,   /* a piece that does not come in this time is asked for elsewhere */
+    NODE_COPY_RETRY_US = 1000000,
+    NODE_COPY_FAILED_US = 5000000,
+    NODE_COPY_REFUSALS = 20,         /* pieces in a row that were not what they should be */
+    NODE_INSTALL_AFTER_US = 1000000, /* since the start */
+    NODE_SERVED_US = 30000000,       /* what was fetched in this time is not dropped */
+    NODE_SEALED = 4,                 /* newest sealed segments whose ends are known; as store.h */
 };
 _Static_assert(NODE_PAGE_BYTES > LIMIT_COMMAND_BYTES + 4096, "a page holds at least one record");
 
@@ -106,6 +114,38 @@ struct peer {
     uint32_t in_connection; /* newest accepted link from it, + 1; 0: none */
 };
 
+enum catchup_state {
+    CATCHUP_IDLE,
+    CATCHUP_OFFER,   /* somebody was asked what it has */
+    CATCHUP_STORE,   /* the store has something to do */
+    CATCHUP_FETCH,   /* `next` is wanted, or asked for; or the copy is complete */
+    CATCHUP_INSTALL, /* raft is frozen; the process starts anew */
+};
+
+struct catchup {
+    enum catchup_state state;
+    uint8_t source; /* who is asked; 0: to be chosen */
+    uint8_t tried;  /* bit per slot: without success since the last piece */
+    uint8_t gone;   /* of them: it has no such piece */
+    bool asked;
+    bool whole; /* nothing of the own log is gone on from */
+    bool complete;
+    uint64_t id;
+    uint64_t give_up_at_us;
+    uint64_t next_at_us; /* neither asks nor begins before */
+    uint32_t refused;
+    uint64_t end;
+    struct effect_piece next;
+    uint8_t chain[HASH_BYTES];
+};
+
+/* A peer that fetches here. */
+struct serving {
+    bool reading;
+    struct wire_fetch fetch; /* the newest */
+    uint64_t until_us;
+};
+
 struct pending_query {
     bool used;
     bool reading;
@@ -115,6 +155,7 @@ struct pending_query {
     uint32_t room;
     uint64_t seq_from;
     uint64_t seq_to;
+    uint64_t seq_last;   /* of the room */
     uint64_t ring_after; /* this index and all before it are durable; what follows is in the ring */
     uint64_t ring_seq;   /* from here on the page comes from the ring */
     bool more;
@@ -200,8 +241,9 @@ struct node {
     /* applying */
     uint64_t applied;
     bool apply_reading;
-    bool apply_stalled;    /* its disk is full, and it may not run ahead of that any more */
-    uint64_t segment_used; /* bytes of entries applied since the last segment's end */
+    bool apply_stalled;       /* its disk is full, and it may not run ahead of that any more */
+    uint64_t applied_time_us; /* log time of the newest one */
+    uint64_t segment_used;    /* bytes of entries applied since the last segment's end */
 
     /* sessions */
     uint32_t sessions_used; /* highest session number ever used + 1 */
@@ -214,6 +256,12 @@ struct node {
     uint32_t query_reads;
     struct node_bucket registrations;
     struct node_bucket unknown_invites;
+
+    /* copying and history */
+    struct catchup catchup;
+    struct serving serving[LIMIT_NODES + 1];
+    uint64_t first;               /* the oldest index on this disk */
+    uint64_t sealed[NODE_SEALED]; /* ends of the newest sealed segments, rising; 0: none */
 
     bool stopping;
     bool stop_told;
@@ -307,6 +355,21 @@ void apply_turn(struct node *node, const struct effects *out);
 void apply_read_done(struct node *node, bool failed, struct slice entries,
                      const struct effects *out);
 
+/* catchup.c */
+void catchup_turn(struct node *node, const struct effects *out);
+void catchup_copied(struct node *node, const struct node_event *event, const struct effects *out);
+/* A piece from another node. false: malformed. */
+bool catchup_fetched(struct node *node, uint8_t slot, struct slice message,
+                     const struct effects *out);
+
+/* serve.c */
+void serve_start(struct node *node, uint64_t first, const uint64_t sealed[NODE_SEALED]);
+bool serve_fetch(struct node *node, uint8_t slot, struct slice message, const struct effects *out);
+void serve_read_done(struct node *node, uint32_t slot, const struct node_event *event,
+                     const struct effects *out);
+void serve_checkpointed(struct node *node, uint64_t index, const struct effects *out);
+void serve_retained(struct node *node, uint64_t first, const struct effects *out);
+
 /* stream.c */
 void stream_record(struct node *node, uint32_t room, uint64_t index, uint64_t seq,
                    const struct wire_record *record, const struct effects *out);
@@ -387,10 +450,16 @@ void control_done(struct node *node, struct session *session, enum chat_code cod
 void control_turn(struct node *node, const struct effects *out);
 
 /* The kinds of a READ_POSTS answer's records (store.h). */
-enum { NODE_STORE_POST = 1, NODE_STORE_EVENT = 2, NODE_STORE_SKIPPED = 3 };
+enum {
+    NODE_STORE_POST = 1,
+    NODE_STORE_EVENT = 2,
+    NODE_STORE_SKIPPED = 3,
+    NODE_STORE_TRUNCATED = 4
+};
+enum { NODE_STORE_HEAD_BYTES = 33 };
 
 /* Reads of the node's own are told apart by the byte above bit 56; the rest names who asked. */
-enum read_kind { READ_FOR_APPLY = 1, READ_FOR_STREAM = 2, READ_FOR_QUERY = 3 };
+enum read_kind { READ_FOR_APPLY = 1, READ_FOR_STREAM = 2, READ_FOR_QUERY = 3, READ_FOR_PEER = 4 };
 
 static inline uint64_t read_id(enum read_kind kind, uint32_t generation, uint32_t number)
 {

@@ -168,7 +168,8 @@ static bool range_of(struct node *node, const struct session *session,
         return false;
     *range = (struct effect_range) { .room = member->room,
                                      .after_index = session->cursor,
-                                     .upto_index = target };
+                                     .upto_index = target,
+                                     .last_seq = room->last_seq };
     uint64_t since = member->earlier_count ? member->earlier[0].join_index : member->join_index;
     if (since > range->after_index + 1)
         range->after_index = since - 1;
@@ -204,9 +205,13 @@ static void start_read(struct node *node, struct session *session, const struct 
     set_stream(node, session, STREAM_READING);
     node->reads_out++;
     uint64_t id = read_id(READ_FOR_STREAM, session->generation, session_number(node, session));
+    /* Overtaken by retention, it is told so for each room before anything else. */
+    uint32_t capacity = NODE_PAGE_BYTES;
+    if (session->cursor + 1 < node->first)
+        capacity += count * NODE_STORE_HEAD_BYTES;
     struct effect effect = { .kind = EFFECT_READ_POSTS,
                              .read = { .id = id,
-                                       .capacity = NODE_PAGE_BYTES,
+                                       .capacity = capacity,
                                        .posts = { .ranges_count = count,
                                                   .ranges = node->ranges,
                                                   .max_records = UINT32_MAX } } };
@@ -267,19 +272,26 @@ void stream_closed(struct node *node, struct session *session)
     set_stream(node, session, STREAM_OFF);
 }
 
-static void send_skipped(struct node *node, struct session *session, uint32_t room, uint64_t from,
-                         uint64_t to, const struct effects *out)
+/* Skipped: it can be paged. Truncated: it is not kept any more. */
+static void send_left_out(struct node *node, struct session *session, enum wire_type type,
+                          uint32_t room, uint64_t from, uint64_t to, const struct effects *out)
 {
     uint8_t message[1 + 1 + LIMIT_ROOM_NAME + 16];
     uint8_t name[LIMIT_ROOM_NAME];
     size_t name_len = chat_room_name(node->chat, room, session->account, name);
     struct writer writer = writer_of(message, sizeof(message));
-    write_u8(&writer, WIRE_SKIPPED);
+    write_u8(&writer, (uint8_t)type);
     write_slice8(&writer, name, name_len);
     write_u64(&writer, from);
     write_u64(&writer, to);
     CHECK(!writer.full);
     session_send(node, session, (struct slice) { message, writer_used(&writer) }, out);
+}
+
+static void send_skipped(struct node *node, struct session *session, uint32_t room, uint64_t from,
+                         uint64_t to, const struct effects *out)
+{
+    send_left_out(node, session, WIRE_SKIPPED, room, from, to, out);
     unsigned at = 0; /* the room's own place, else a free one, else in turn */
     while (at < NODE_SKIPS_TOLD && session->told[at].room != room && session->told[at].room)
         at++;
@@ -304,6 +316,8 @@ static void send_records(struct node *node, struct session *session, struct slic
         CHECK(!reader.bad);
         if (kind == NODE_STORE_SKIPPED) {
             send_skipped(node, session, room, seq, index, out);
+        } else if (kind == NODE_STORE_TRUNCATED) {
+            send_left_out(node, session, WIRE_TRUNCATED, room, seq, index, out);
         } else if (chat_was_member(chat_membership(node->chat, session->account, room), index) &&
                    stream_record_of(node, room, index, seq, time_us, body, &record)) {
             size_t len = stream_encode_for(node, room, session->account, &record, node->scratch,

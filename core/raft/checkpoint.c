@@ -8,33 +8,32 @@
 
 enum { CHECKPOINT_VERSION = 1, START_BYTES = 16 };
 
-/* The configuration at `index`, or NULL when it is remembered no more. */
-static const struct raft_config *config_at(const struct raft *raft, uint64_t index)
+void raft_config_applied(struct raft *raft, const struct entry *entry)
 {
-    if (raft->config.index <= index)
-        return &raft->config;
-    return raft->previous.index <= index ? &raft->previous : NULL;
+    CHECK(entry->kind == ENTRY_CONFIG);
+    CHECK(entry->first > raft->at_applied.index);
+    struct slice body = entry_body(entry, 0);
+    bool good = raft_config_decode(&raft->at_applied, body.data, body.len);
+    CHECK(good);
+    raft->at_applied.index = entry->first;
 }
 
-size_t raft_checkpoint(const struct raft *raft, uint64_t index, uint8_t *out, size_t capacity)
+size_t raft_checkpoint(const struct raft *raft, const struct entry *last, uint8_t *out,
+                       size_t capacity)
 {
     const struct raft_log *log = &raft->log;
-    const struct raft_config *config = config_at(raft, index);
-    const uint8_t *chain = raft_log_chain(log, index);
-    uint64_t time_us = index == log->last ? log->last_time_us : log->base_time_us;
-    if (!config || !chain || index == 0 || index > raft->commit)
-        return 0;
-    const struct raft_meta *meta = raft_log_find(log, index);
-    if (meta && index != log->last)
-        time_us = bytes_get_u64(raft_log_bytes(log, meta) + 32);
+    const struct raft_config *config = &raft->at_applied;
+    uint64_t index = last->first + last->count - 1;
+    CHECK(index <= raft->commit);
+    CHECK(config->index <= index);
     uint8_t members[256];
     size_t members_len = raft_config_encode(config, members, sizeof members);
     CHECK(members_len > 0);
     struct writer writer = writer_of(out, capacity);
     write_u8(&writer, CHECKPOINT_VERSION);
     write_u64(&writer, index);
-    write_u64(&writer, time_us);
-    write_copy(&writer, chain, HASH_BYTES);
+    write_u64(&writer, last->time_us);
+    write_copy(&writer, last->chain, HASH_BYTES);
     write_u64(&writer, config->index);
     write_slice8(&writer, members, members_len);
     uint32_t end = 0;
@@ -72,7 +71,7 @@ static bool restore_checkpoint(struct raft *raft, uint64_t index, struct slice c
     if (count == 0 || count > LIMIT_LOG_TERMS || reader_left(&reader) != count * START_BYTES)
         return false;
     config.index = config_index;
-    raft->config = raft->previous = config;
+    raft->config = raft->previous = raft->at_applied = config;
     raft_log_reset(&raft->log, index, time_us, chain);
     uint64_t before_first = 0, before_term = 0;
     for (uint32_t i = 0; i < count; i++) {

@@ -19,7 +19,8 @@ void raft_acknowledge(struct raft *raft, bool at_once, struct now now, const str
         .term = raft->term,
         .append_reply = {
             .flags = (uint8_t)((at_once ? REPLY_AT_ONCE : 0) |
-                               (raft_disk_short(raft) ? REPLY_DISK_FULL : 0)),
+                               (raft_disk_short(raft) ? REPLY_DISK_FULL : 0) |
+                               (raft->copying ? REPLY_COPYING : 0)),
             .session = raft->append_session,
             .round = raft->append_round,
             .sent_us = raft->append_sent_us,
@@ -54,7 +55,8 @@ static void reject(struct raft *raft, uint8_t slot, const struct raft_append *ap
         .term = raft->term ? raft->term : 1,
         .append_reply = {
             .flags = (uint8_t)(REPLY_REJECTED | REPLY_AT_ONCE |
-                               (raft_disk_short(raft) ? REPLY_DISK_FULL : 0)),
+                               (raft_disk_short(raft) ? REPLY_DISK_FULL : 0) |
+                               (raft->copying ? REPLY_COPYING : 0)),
             .session = append->session,
             .round = append->round,
             .sent_us = append->sent_us,
@@ -203,6 +205,7 @@ bool raft_on_append(struct raft *raft, uint8_t slot, const struct raft_message *
     raft->append_session = append->session;
     raft->append_round = append->round;
     raft->append_sent_us = append->sent_us;
+    raft->copy_advised = append->flags & APPEND_COPY;
     bool news = append->entries.len > 0;
     if (append->flags & APPEND_WANTS_REPLY || done == APPEND_FULL)
         raft_acknowledge(raft, true, now, out);

@@ -30,6 +30,7 @@ enum {
     APPEND_WANTS_REPLY = 1,
     APPEND_HAS_CHAIN = 2,
     APPEND_DISK_FULL = 4, /* the leader takes no commands: its disk is full */
+    APPEND_COPY = 8, /* far behind, or what is wanted next is gone here: copy segments instead */
 };
 struct raft_append {
     uint8_t flags;
@@ -49,6 +50,7 @@ enum {
     REPLY_REJECTED = 1,
     REPLY_AT_ONCE = 2, /* no flush lies between append and reply: a round trip */
     REPLY_DISK_FULL = 4,
+    REPLY_COPYING = 8, /* segments are being copied: no entries until that is over */
 };
 struct raft_append_reply {
     uint8_t flags;

@@ -45,6 +45,7 @@ struct raft *raft_init(void *memory, const struct raft_options *options)
     /* Sessions of an earlier life of this process are not met again. */
     raft->session_counter = random_u64(&raft->random) >> 16;
     raft->role = RAFT_FOLLOWER;
+    raft->kept_from = 1;
     raft->may_vote = raft->may_campaign = true;
     return raft;
 }
@@ -121,7 +122,7 @@ void raft_send(struct raft *raft, uint8_t slot, const struct raft_message *messa
     uint8_t head[RAFT_HEAD_BYTES];
     CHECK(slot >= 1 && slot <= LIMIT_NODES);
     CHECK(slot != raft->options.slot);
-    if (!raft->peers[slot].up)
+    if (!raft->peers[slot].up || raft->frozen)
         return;
     size_t len = raft_message_encode(message, head, sizeof head);
     struct effect effect = { .kind = EFFECT_PEER_SEND };
@@ -171,7 +172,7 @@ void raft_tick(struct raft *raft, struct now now, const struct effects *out)
 {
     CHECK(raft->started);
     raft->now_us = now.mono_us;
-    if (raft->halted)
+    if (raft->halted || raft->frozen)
         return;
     if (raft->role == RAFT_LEADER) {
         raft_transfer_tick(raft, now);
@@ -224,7 +225,8 @@ void raft_link_down(struct raft *raft, uint8_t slot, enum raft_link_end end, str
     CHECK(slot != raft->options.slot);
     raft->now_us = now.mono_us;
     raft->peers[slot].up = false;
-    if (raft->halted || end != LINK_REFUSED || raft->role == RAFT_LEADER || raft->leader != slot)
+    if (raft->halted || raft->frozen || end != LINK_REFUSED || raft->role == RAFT_LEADER ||
+        raft->leader != slot)
         return;
     /* Its process is gone: no time-out is needed to know that. Whoever asked before goes first. */
     uint64_t spread = 4 * (uint64_t)raft->flush_us;
@@ -244,7 +246,7 @@ bool raft_receive(struct raft *raft, uint8_t slot, const uint8_t identity[IDENTI
     if (!raft_message_decode(&message, data))
         return false;
     struct raft_peer *peer = &raft->peers[slot];
-    if (raft->halted || slot == raft->options.slot || !peer->up ||
+    if (raft->halted || raft->frozen || slot == raft->options.slot || !peer->up ||
         !raft_identity_equal(peer->identity, identity))
         return true; /* its answer would go to somebody else */
     peer->heard_us = now.mono_us;
@@ -307,7 +309,7 @@ void raft_end_turn(struct raft *raft, struct now now, const struct effects *out)
 {
     CHECK(raft->started);
     raft->now_us = now.mono_us;
-    if (raft->halted)
+    if (raft->halted || raft->frozen)
         return;
     if (raft->role == RAFT_LEADER) {
         raft_hand_over(raft, now, out);
@@ -327,6 +329,37 @@ void raft_applied(struct raft *raft, uint64_t index)
     CHECK(index <= raft->commit);
     CHECK(index >= raft->applied);
     raft->applied = index;
+}
+
+/* --- copying segments --------------------------------------------------------------------------*/
+
+void raft_set_kept(struct raft *raft, uint64_t kept_from, uint64_t copy_below)
+{
+    CHECK(kept_from >= raft->kept_from);
+    CHECK(copy_below <= raft->commit);
+    raft->kept_from = kept_from;
+    raft->copy_below = copy_below;
+}
+
+void raft_set_copying(struct raft *raft, bool copying)
+{
+    raft->copying = copying;
+}
+
+bool raft_may_install(const struct raft *raft, uint64_t end, const uint8_t chain[HASH_BYTES])
+{
+    if (raft->role != RAFT_FOLLOWER || raft->frozen || end <= raft->commit)
+        return false;
+    /* What was acknowledged beyond `end` must not go. If the entry there is the copy's, the log may
+     * go on rightly; if it is another, or none ends there, nothing from there on is committed. */
+    const uint8_t *own = end <= raft->log.last ? raft_log_chain(&raft->log, end) : NULL;
+    return !own || memcmp(own, chain, HASH_BYTES) != 0;
+}
+
+void raft_freeze(struct raft *raft)
+{
+    CHECK(raft->role == RAFT_FOLLOWER);
+    raft->frozen = true;
 }
 
 /* --- what the owner looks at -------------------------------------------------------------------*/
@@ -350,6 +383,9 @@ struct raft_view raft_view(const struct raft *raft)
         .blank = raft_identity_equal(raft->cluster, blank),
         .election_timeout_us = timeout,
         .heartbeat_us = raft->options.heartbeat_us,
+        .copy_advised = raft->copy_advised && raft->role == RAFT_FOLLOWER && raft->leader,
+        .cluster_durable = raft_cluster_durable(raft),
+        .frozen = raft->frozen,
     };
     if (raft->role == RAFT_LEADER)
         view.quorum = raft_quorum_answered(raft, timeout);

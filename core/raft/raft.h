@@ -81,9 +81,12 @@ bool raft_restore(struct raft *raft, const struct raft_recovery *recovery) FT_MU
 /* Whole recovered entries, consecutive. false: they do not follow each other. */
 bool raft_restore_entries(struct raft *raft, struct slice entries) FT_MUST_USE;
 void raft_start(struct raft *raft, struct now now, const struct effects *out);
-/* What a checkpoint at `index` (an entry's last index, applied and durable) needs of raft; bytes
- * written. 0: it does not fit, or that entry is no longer in memory (take a later one). */
-size_t raft_checkpoint(const struct raft *raft, uint64_t index, uint8_t *out, size_t capacity);
+/* What a checkpoint at the end of `last`, the entry that was applied last, needs of raft; bytes
+ * written. 0: it does not fit. */
+size_t raft_checkpoint(const struct raft *raft, const struct entry *last, uint8_t *out,
+                       size_t capacity);
+/* A configuration was applied: the next checkpoint holds it. */
+void raft_config_applied(struct raft *raft, const struct entry *entry);
 
 /* --- Formation. A blank raft becomes the only voter of a new cluster: its log begins with that
  * configuration. */
@@ -142,6 +145,19 @@ bool raft_transferring(const struct raft *raft);
 uint64_t raft_read(struct raft *raft, uint64_t *index);
 uint64_t raft_read_confirmed(const struct raft *raft);
 
+/* --- Copying segments. The owner copies (node/catchup.c); raft tells and asks for it in its
+ * appends, which would be the InstallSnapshot of thesis ch. 5. */
+/* Entries before `kept_from` are not on the disk any more; a peer that needs entries below
+ * `copy_below` is so far behind that it should copy. */
+void raft_set_kept(struct raft *raft, uint64_t kept_from, uint64_t copy_below);
+/* While it is set the leader is asked for no entries. */
+void raft_set_copying(struct raft *raft, bool copying);
+/* May the log be replaced by a copy up to `end`, where its chain is this? Not when it has that entry
+ * itself: what follows it may have been acknowledged. */
+bool raft_may_install(const struct raft *raft, uint64_t end, const uint8_t chain[HASH_BYTES]);
+/* From now on it sends nothing, promises nothing and writes nothing more, until the process ends. */
+void raft_freeze(struct raft *raft);
+
 /* --- What the owner looks at between events. */
 struct raft_view {
     enum raft_role role;
@@ -159,6 +175,9 @@ struct raft_view {
     bool disk_full; /* its own: refuses what is flushed, or will soon */
     bool leader_full; /* the leader takes no commands, for its disk is full */
     bool blank;
+    bool copy_advised;    /* follower: its leader says that it should copy segments */
+    bool cluster_durable; /* which cluster it belongs to is on disk */
+    bool frozen;
     uint32_t election_timeout_us; /* now in force, before randomization */
     uint32_t heartbeat_us;
 };

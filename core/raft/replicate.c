@@ -77,6 +77,7 @@ void raft_progress_reset(struct raft *raft, uint8_t slot, struct now now)
     peer->next = peer->match ? peer->match + 1 : raft->log.last + 1;
     peer->commit_sent = 0;
     peer->round_sent = 0;
+    peer->copying = false;
     peer->heartbeat_at_us = now.mono_us;
     peer->room = LIMIT_INFLIGHT_BYTES;
     peer->inflight_at = peer->inflight_count = 0;
@@ -148,15 +149,24 @@ void raft_leader_tick(struct raft *raft, struct now now)
 
 /* --- sending -----------------------------------------------------------------------------------*/
 
-/* false: the term before `next` is remembered no more (copying segments is for that). */
+/* Is it so far behind that it should copy, or must it? */
+static bool should_copy(const struct raft *raft, const struct raft_peer *peer)
+{
+    return peer->next < raft->kept_from || peer->next <= raft->copy_below;
+}
+
+/* false: entries that follow one whose term is remembered no more. An append without entries then
+ * follows nothing, which the peer has: it is heard, and told to copy. */
 static bool send_append(struct raft *raft, uint8_t slot, uint64_t prev, struct slice entries,
                         bool wants_reply, const struct effects *out)
 {
     struct raft_peer *peer = &raft->peers[slot];
     uint64_t prev_term = raft_log_term(&raft->log, prev);
     CHECK(prev <= raft->log.last);
-    if (prev && prev_term == 0)
+    if (prev && prev_term == 0 && entries.len)
         return false;
+    if (prev_term == 0)
+        prev = 0;
     const uint8_t *chain = raft_log_chain(&raft->log, prev);
     struct raft_message message = {
         .kind = RAFT_APPEND,
@@ -164,7 +174,8 @@ static bool send_append(struct raft *raft, uint8_t slot, uint64_t prev, struct s
         .append = {
             .flags = (uint8_t)((wants_reply ? APPEND_WANTS_REPLY : 0) |
                                (chain ? APPEND_HAS_CHAIN : 0) |
-                               (raft->disk_full ? APPEND_DISK_FULL : 0)),
+                               (raft->disk_full ? APPEND_DISK_FULL : 0) |
+                               (should_copy(raft, peer) ? APPEND_COPY : 0)),
             .session = peer->session,
             .round = raft->round,
             .sent_us = raft->now_us,
@@ -206,6 +217,9 @@ static void start_reading(struct raft *raft, uint8_t slot, const struct effects 
         if (peer->inflight_count)
             return;
     CHECK(peer->next <= raft->durable); /* what left the memory is on disk */
+    if (peer->reading || peer->next < raft->kept_from)
+        return; /* one at a time, also when links come and go; or it is to copy what is gone */
+    peer->reading = true;
     peer->progress = RAFT_READING;
     peer->read_id = (uint64_t)1 << 63 | (++raft->session_counter & 0xffffffffffff) << 8 | slot;
     struct effect effect = { .kind = EFFECT_READ_ENTRIES };
@@ -246,7 +260,7 @@ static void send_to(struct raft *raft, uint8_t slot, struct now now, const struc
     struct raft_peer *peer = &raft->peers[slot];
     if (peer->next > raft->log.last + 1)
         peer->next = raft->log.last + 1;
-    if (peer->progress == RAFT_PIPELINE)
+    if (peer->progress == RAFT_PIPELINE && !peer->copying)
         send_entries(raft, slot, out);
     bool beat = now.mono_us >= peer->heartbeat_at_us || raft->read_wanted > peer->round_sent;
     bool probe = peer->progress == RAFT_PROBE && peer->probed != peer->next;
@@ -347,6 +361,7 @@ void raft_on_append_reply(struct raft *raft, uint8_t slot, const struct raft_mes
     peer->room = reply->room;
     peer->flush_us = reply->flush_us;
     peer->disk_full = reply->flags & REPLY_DISK_FULL;
+    peer->copying = reply->flags & REPLY_COPYING;
     log_clock_report(&raft->clock, slot, reply->wall_us, now.mono_us);
     if (reply->flags & REPLY_REJECTED)
         on_reject(raft, peer, reply);
@@ -393,6 +408,7 @@ void raft_read_done(struct raft *raft, uint64_t id, bool ok, struct slice entrie
     uint8_t slot = (uint8_t)(id & 0xff);
     struct raft_peer *peer = &raft->peers[slot];
     raft->now_us = now.mono_us;
+    peer->reading = false;
     if (raft->halted || raft->role != RAFT_LEADER || peer->progress != RAFT_READING ||
         peer->read_id != id)
         return;

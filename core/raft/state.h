@@ -56,6 +56,8 @@ struct raft_peer {
     uint64_t answered_us; /* when the newest append that it answered was sent */
     uint64_t heartbeat_at_us;
     uint64_t read_id; /* READING: what was asked for */
+    bool reading;     /* a read for it is out, also of an earlier session: at most one is */
+    bool copying;     /* it says that it copies segments: it wants no entries */
     uint64_t room;    /* free there, by its last reply */
     bool disk_full;
     uint32_t inflight_at;
@@ -95,8 +97,16 @@ struct raft {
     uint64_t applied;
     uint64_t checkpoint_index;
 
-    struct raft_config config;   /* the latest in the log */
-    struct raft_config previous; /* the one before it: what a truncation goes back to */
+    struct raft_config config;     /* the latest in the log */
+    struct raft_config previous;   /* the one before it: what a truncation goes back to */
+    struct raft_config at_applied; /* the newest that is applied: what a checkpoint holds */
+
+    /* Copying segments (node/catchup.c); kept and set by the owner. */
+    uint64_t kept_from;  /* entries before are not on this node's disk any more */
+    uint64_t copy_below; /* a peer that needs entries below should rather copy; 0: none should */
+    bool copying;        /* this node copies: its leader is asked for no entries */
+    bool copy_advised;   /* the leader's newest append said so */
+    bool frozen;
 
     struct raft_peer peers[RAFT_SLOTS];
 

@@ -46,6 +46,8 @@ void faults_start(struct world *world)
     }
     if (below(world, 3))
         faults->mean_us[FAULT_POWER_ALL] *= 4;
+    if (below(world, 4) == 0)
+        faults->mean_us[FAULT_LONG_ABSENCE] = 30 * SIM_S;
     if (below(world, 2))
         faults->mean_us[FAULT_WIPE] = 0;
     if (world->nodes_count < 3)
@@ -247,6 +249,18 @@ static bool wipe(struct world *world, struct sim_node *node)
     return true;
 }
 
+/* Long enough for the others' logs to go on without it by many segments. */
+static bool long_absence(struct world *world, struct sim_node *node)
+{
+    if (!node || world->nodes_count < 3 || !world->workload.formed)
+        return false;
+    sim_node_die(node, DEATH_KILL);
+    world_plan(world, HAPPEN_BOOT,
+               world->now + random_between(&world->random, 15 * SIM_S, 50 * SIM_S), node->slot, 0,
+               node->epoch);
+    return true;
+}
+
 static bool on_client(struct world *world, enum report_fault kind, struct sim_client *client)
 {
     if (!client)
@@ -288,6 +302,8 @@ static bool strike(struct world *world, enum report_fault kind)
         return power_all(world);
     case FAULT_WIPE:
         return wipe(world, any_node(world));
+    case FAULT_LONG_ABSENCE:
+        return long_absence(world, any_up(world));
     case FAULT_TRANSFER:
         world->workload.ctl_slot =
             world->workload.formed ? any_node(world)->slot : world->workload.ctl_slot;

@@ -19,6 +19,7 @@ void invariants_start(struct world *world)
     struct invariants *known = &world->invariants;
     memset(known, 0, sizeof *known);
     known->committed = sim_must(calloc(SIM_INDEXES, sizeof *known->committed));
+    known->history = sim_must(calloc(SIM_INDEXES, sizeof *known->history));
     known->places = sim_must(calloc(SIM_INDEXES, sizeof *known->places));
     known->checkpoints = sim_must(calloc(SIM_INDEXES, sizeof *known->checkpoints));
     known->entries = sim_must(calloc(ENTRIES, sizeof *known->entries));
@@ -28,6 +29,9 @@ void invariants_start(struct world *world)
 void invariants_free(struct world *world)
 {
     struct invariants *known = &world->invariants;
+    for (size_t i = 0; i < SIM_INDEXES; i++)
+        free(known->history[i]);
+    free(known->history);
     free(known->committed);
     free(known->places);
     free(known->checkpoints);
@@ -82,6 +86,27 @@ void invariants_boot(struct sim_node *node, const struct store_recovery *recover
         sim_fail(world, "node %u: a crash alone took its vote", node->slot);
     node->durable_term = recovery->term;
     memcpy(node->durable_vote, recovery->vote, IDENTITY_BYTES);
+}
+
+/* A committed log took the place of its own: what it promised up to there is in it, and what it had
+ * beyond was not committed. */
+void invariants_installed(struct sim_node *node, const struct store_recovery *recovery)
+{
+    struct world *world = node->world;
+    uint64_t end = recovery->installed;
+    world->report->branches[BRANCH_COPY_INSTALLED]++;
+    node->copying = false;
+    for (uint64_t index = 1; index <= end || index <= node->durable_last; index++) {
+        const struct mark *mark = &world->invariants.committed[index];
+        if (index > end && mark->tag && mark->tag == node->durable[index])
+            sim_fail(world,
+                     "node %u: a copy up to %" PRIu64 " threw away what was committed at %" PRIu64,
+                     node->slot, end, index);
+        node->durable[index] = index <= end ? mark->tag : 0;
+    }
+    node->durable_last = end;
+    node->interrupted = false;
+    SAY(world, "node %u: has a copied log up to %" PRIu64, node->slot, end);
 }
 
 void invariants_recovered(struct sim_node *node, struct slice entries)
@@ -333,6 +358,10 @@ static void check_commit(struct sim_node *node, const struct raft *raft)
         if (mark->tag != tag_of(chain))
             sim_fail(world, "node %u: commits something else at %" PRIu64 " than another node",
                      node->slot, meta->last);
+        if (!known->history[meta->last]) {
+            known->history[meta->last] = sim_must(malloc(meta->size));
+            memcpy(known->history[meta->last], raft_log_bytes(&raft->log, meta), meta->size);
+        }
         if (meta->kind == ENTRY_CONFIG)
             SAY(world, "node %u: configuration of %" PRIu64 " is committed", node->slot,
                 meta->last);
@@ -340,6 +369,9 @@ static void check_commit(struct sim_node *node, const struct raft *raft)
     node->seen_commit = raft->commit;
     if (raft->commit > known->committed_last) {
         known->committed_last = raft->commit;
+        for (uint8_t slot = 1; slot <= world->nodes_count; slot++)
+            world->report->branches[BRANCH_COPY_MEANWHILE] +=
+                world->nodes[slot].copying && sim_node_up(&world->nodes[slot]);
         const uint8_t *chain = raft_log_chain(&raft->log, raft->commit);
         if (!chain)
             sim_fail(world, "node %u: commits %" PRIu64 ", which it does not have", node->slot,

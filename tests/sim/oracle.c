@@ -46,8 +46,10 @@ uint32_t oracle_ask(struct sim_client *client, uint8_t room, bool newest)
     uint32_t id = ++me->next_query;
     struct oracle_query *query = &me->queries[id % ORACLE_QUERIES];
     *query = (struct oracle_query) { .used = true, .id = id, .room = room };
-    if (newest && room < ORACLE_ROOMS)
+    if (newest && room < ORACLE_ROOMS) {
         query->at_least = me->acked_seq[room];
+        query->index = me->acked_index[room];
+    }
     return id;
 }
 
@@ -179,7 +181,12 @@ static void skipped(struct sim_client *client, const struct client_output *outpu
     me->skips[me->skips_count++] =
         (struct oracle_skip) { oracle_room(output->skipped.room, user), output->skipped.from,
                                output->skipped.to };
-    client->world->report->branches[BRANCH_SKIPPED]++;
+    SAY(client->world, "client %u: room %.*s: not shown, %" PRIu64 " to %" PRIu64 "%s",
+        client->number, (int)output->skipped.room.len, (const char *)output->skipped.room.data,
+        output->skipped.from, output->skipped.to,
+        output->kind == CLIENT_OUT_SKIPPED ? "" : ": not kept");
+    client->world->report
+        ->branches[output->kind == CLIENT_OUT_SKIPPED ? BRANCH_SKIPPED : BRANCH_TRUNCATION_TOLD]++;
 }
 
 /* --- acks --------------------------------------------------------------------------------------*/
@@ -243,10 +250,20 @@ static void ack(struct sim_client *client, const struct client_output *output)
             sim_fail(world, "client %u: n%u got seq %" PRIu64 " after %" PRIu64, client->number,
                      number - 1, op->room_seq, me->acked_seq[op->room]);
         me->acked_seq[op->room] = op->room_seq;
+        me->acked_index[op->room] = op->index;
     }
 }
 
 /* --- reads -------------------------------------------------------------------------------------*/
+
+/* Retention took it on some node: a room whose newest post is gone has none. */
+static bool was_dropped(const struct world *world, uint64_t index)
+{
+    for (uint8_t slot = 1; slot <= world->nodes_count; slot++)
+        if (index < world->nodes[slot].first)
+            return true;
+    return false;
+}
 
 static void history(struct sim_client *client, const struct oracle_query *query,
                     const struct wire_result *result)
@@ -268,7 +285,7 @@ static void history(struct sim_client *client, const struct oracle_query *query,
     world->report->branches[BRANCH_HISTORY]++;
     if (result->flags & RESULT_STALE)
         world->report->branches[BRANCH_STALE]++;
-    else if (last < query->at_least)
+    else if (last < query->at_least && !(last == 0 && was_dropped(world, query->index)))
         sim_fail(world,
                  "client %u: history of room %u ends at seq %" PRIu64 ", but %" PRIu64
                  " was acknowledged to it before",
@@ -318,6 +335,7 @@ void oracle_output(struct sim_client *client, const struct client_output *output
         error(client, output);
         break;
     case CLIENT_OUT_SKIPPED:
+    case CLIENT_OUT_TRUNCATED:
         skipped(client, output);
         break;
     case CLIENT_OUT_HELD:

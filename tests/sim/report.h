@@ -40,7 +40,8 @@
     X(CLIENT_PAUSE, "client paused")                                                               \
     X(CLIENT_OLD_COPY, "client's folder replaced by an old copy")                                  \
     X(TRANSFER, "leadership transferred by ctl")                                                   \
-    X(WIPE, "node's folder wiped")
+    X(WIPE, "node's folder wiped")                                                                 \
+    X(LONG_ABSENCE, "node away for a long time")
 
 #define REPORT_BRANCHES(X)                                                                         \
     X(FLUSH_UNDONE, "died before a flush")                                                         \
@@ -69,6 +70,17 @@
     X(GOAWAY, "stopped by itself after SIGTERM")                                                   \
     X(HISTORY, "history read checked")                                                             \
     X(SKIPPED, "catch-up told as skipped")                                                         \
+    X(TRUNCATION_TOLD, "history that is not kept told as truncated")                               \
+    X(RETAINED, "history dropped")                                                                 \
+    X(BEGINS_LATE, "started with a log that begins above 1")                                       \
+    X(COPY_BEGUN, "copying of segments begun")                                                     \
+    X(COPY_PIECE, "piece of a segment, index or checkpoint copied")                                \
+    X(COPY_RESUMED, "copying gone on with after a crash of who copies")                            \
+    X(COPY_SWITCHED, "piece asked for elsewhere: the source is gone or has it no more")            \
+    X(COPY_INSTALLED, "copied log put in place")                                                   \
+    X(COPY_OVERTAKEN, "copied because what was needed next was gone")                              \
+    X(COPY_DIED, "died while a piece was written or the copy put in place")                        \
+    X(COPY_MEANWHILE, "commits went on while somebody copied")                                     \
     X(NEW_DEVICE, "client made a new device after a conflict")                                     \
     X(RECONNECT, "client logged in again")                                                         \
     X(HELD, "command held by a node without a leader")                                             \

@@ -182,6 +182,9 @@ enum item_kind {
     ITEM_DISK,
     ITEM_HELD,
     ITEM_READ_DONE,
+    ITEM_CHECKPOINTED,
+    ITEM_RETAINED,
+    ITEM_COPIED,
     ITEM_PEER_UP,
     ITEM_PEER_DOWN,
     ITEM_PEER_MESSAGE,
@@ -202,11 +205,24 @@ struct item {
     uint64_t duration_us;
     bool failed;
     bool more;
+    bool older;
+    uint64_t size;
+    uint8_t step;
+    enum ft_error error;
+    struct store_copy_state copy;
     uint32_t len;
     uint8_t data[];
 };
 
-enum job_kind { JOB_ENTRIES, JOB_POSTS, JOB_CHECKPOINT, JOB_PREPARE };
+enum job_kind {
+    JOB_ENTRIES,
+    JOB_POSTS,
+    JOB_PIECE,
+    JOB_CHECKPOINT, /* from here on: chores, which change the disk */
+    JOB_RETAIN,
+    JOB_COPY,
+    JOB_PREPARE,
+};
 
 struct job {
     struct job *next;
@@ -216,8 +232,11 @@ struct job {
     uint32_t capacity;
     struct store_query query;
     struct store_room_range *ranges;
-    uint8_t *state;
+    uint8_t *state; /* of a checkpoint; a piece's data */
     size_t state_len;
+    struct store_piece piece;
+    struct store_retention retention;
+    struct effect_copy copy;
 };
 
 /* A command that a node has on its disk, or may have. */
@@ -280,6 +299,12 @@ struct sim_node {
 
     bool halted;
     int halt_status;
+    bool halt_again;
+    uint8_t fetched_kind; /* the piece that it asked for last, and whom */
+    uint8_t fetched_from;
+    uint64_t fetched_index;
+    uint64_t first;    /* where its log begins */
+    bool copying;      /* it has begun to copy and has not put that in place */
     uint32_t crash_in; /* effects until the process dies; 0: it does not */
 
     uint64_t sync_us; /* what its disk takes */
@@ -528,6 +553,7 @@ struct promised_vote {
 struct invariants {
     uint8_t leader_of[SIM_TERMS];
     struct mark *committed; /* by index */
+    uint8_t **history;      /* by index: the committed entry that ends there, whole */
     uint64_t committed_last;
     struct place *places;        /* by index */
     uint64_t *checkpoints;       /* by index: a hash of the state there; 0: none */
@@ -541,6 +567,8 @@ void invariants_boot(struct sim_node *node, const struct store_recovery *recover
 void invariants_recovered(struct sim_node *node, struct slice entries);
 void invariants_recovered_all(struct sim_node *node, const struct store_recovery *recovery);
 void invariants_turn(struct sim_node *node);
+/* The process is to start anew with a copied log up to `end`. */
+void invariants_installed(struct sim_node *node, const struct store_recovery *recovery);
 void invariants_flushed(struct sim_node *node);
 void invariants_peer_send(struct sim_node *node, const struct effect *effect);
 void invariants_index(struct sim_node *node, const struct effect *effect);
@@ -603,6 +631,7 @@ struct oracle_query {
     bool used;
     uint32_t id;
     uint8_t room;
+    uint64_t index;    /* of the post that is named by: */
     uint64_t at_least; /* its last row's seq, when it asks for the newest */
 };
 
@@ -616,6 +645,7 @@ struct oracle_client {
     uint32_t acked_op; /* newest in this life */
     uint32_t next_query;
     uint64_t acked_seq[ORACLE_ROOMS]; /* newest acknowledged post per room */
+    uint64_t acked_index[ORACLE_ROOMS];
     struct oracle_query queries[ORACLE_QUERIES];
     uint32_t life_from;                  /* of `shown`: what this process was shown begins here */
     struct oracle_uid held[ORACLE_HELD]; /* on this connection, and open */
@@ -676,6 +706,9 @@ struct world {
     struct report *report;
     size_t recent_bytes;
     uint32_t catch_up;
+    uint64_t segment_bytes;
+    uint64_t retain_bytes; /* of each node; 0: for ever */
+    uint64_t retain_us;
     uint64_t load_us; /* how long the faults go on */
     uint64_t effects_hash;
     uint8_t *buffer; /* LIMIT_ENTRY_BYTES, for reads */

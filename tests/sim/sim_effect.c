@@ -122,7 +122,7 @@ static void job_plan(struct sim_node *node)
     if (node->job_out || !node->jobs)
         return;
     node->job_out = true;
-    uint64_t typical = node->jobs->kind <= JOB_POSTS ? READ_US : node->sync_us * 4;
+    uint64_t typical = node->jobs->kind <= JOB_PIECE ? READ_US : node->sync_us * 4;
     world_plan(node->world, HAPPEN_DISK, node->world->now + disk_time(node, typical), node->slot, 0,
                node->epoch);
 }
@@ -159,6 +159,7 @@ static void read_begin(struct sim_node *node, const struct effect *effect)
         job->query = (struct store_query) { .room = from->room,
                                             .seq_from = from->seq_from,
                                             .seq_to = from->seq_to,
+                                            .forward_to = from->forward_to,
                                             .rooms_count = from->ranges_count,
                                             .max_records = from->max_records };
         if (from->ranges_count) {
@@ -168,11 +169,41 @@ static void read_begin(struct sim_node *node, const struct effect *effect)
                 job->ranges[i].after_index = from->ranges[i].after_index;
                 job->ranges[i].upto_index = from->ranges[i].upto_index;
                 job->ranges[i].from_seq = from->ranges[i].from_seq;
+                job->ranges[i].last_seq = from->ranges[i].last_seq;
                 job->ranges[i].skip_told = from->ranges[i].skip_told;
             }
             job->query.rooms = job->ranges;
         }
     }
+    job_plan(node);
+}
+
+static void piece_begin(struct sim_node *node, const struct effect *effect)
+{
+    struct job *job = job_add(node, JOB_PIECE);
+    job->id = effect->read.id;
+    job->capacity = effect->read.capacity;
+    job->piece = (struct store_piece) { (enum store_piece_kind)effect->read.piece.kind,
+                                        effect->read.piece.index, effect->read.piece.offset };
+    job_plan(node);
+}
+
+static void copy_begin(struct sim_node *node, const struct effect *effect)
+{
+    struct job *job = job_add(node, JOB_COPY);
+    job->copy = effect->copy;
+    job->state_len = effect->copy.data.len;
+    job->state = sim_must(malloc(job->state_len + 1));
+    if (job->state_len)
+        memcpy(job->state, effect->copy.data.data, job->state_len);
+    job_plan(node);
+}
+
+static void retain_begin(struct sim_node *node, const struct effect *effect)
+{
+    struct job *job = job_add(node, JOB_RETAIN);
+    job->retention = (struct store_retention) { effect->retain.keep_bytes, effect->retain.since_us,
+                                                effect->retain.floor };
     job_plan(node);
 }
 
@@ -186,7 +217,70 @@ static void checkpoint_begin(struct sim_node *node, const struct effect *effect)
     job_plan(node);
 }
 
-static enum ft_error job_checkpoint(struct sim_node *node, const struct job *job)
+static enum ft_error job_retain(struct sim_node *node, const struct job *job, struct item **done)
+{
+    uint64_t first;
+    struct item *item = sim_item(ITEM_RETAINED, 0);
+    enum ft_error error = store_retain(node->store, &job->retention, &first);
+    if (error && !sim_disk_dead(node->disk) && error != FT_ERROR_SPACE && error != FT_ERROR_SYNC)
+        sim_fail(node->world, "node %u: history is not dropped: %d", node->slot, (int)error);
+    item->id = first;
+    if (first > node->first)
+        node->world->report->branches[BRANCH_RETAINED]++;
+    node->first = first;
+    SAY(node->world, "node %u: its log begins at %" PRIu64, node->slot, first);
+    *done = item;
+    return error;
+}
+
+static enum ft_error job_copy(struct sim_node *node, const struct job *job, struct item **done)
+{
+    struct world *world = node->world;
+    const struct effect_copy *copy = &job->copy;
+    struct store_copy_plan plan = { .oldest = copy->oldest,
+                                    .newest = copy->newest,
+                                    .segment_bytes = copy->segment_bytes,
+                                    .whole = copy->whole };
+    struct store_piece piece = { (enum store_piece_kind)copy->piece.kind, copy->piece.index,
+                                 copy->piece.offset };
+    struct item *item = sim_item(ITEM_COPIED, 0);
+    memcpy(plan.cluster, copy->cluster, IDENTITY_BYTES);
+    item->step = (uint8_t)copy->step;
+    switch (copy->step) {
+    case COPY_BEGIN:
+        item->error = store_copy_begin(node->store, &plan, &item->copy);
+        if (item->error)
+            break;
+        node->copying = true;
+        world->report->branches[BRANCH_COPY_BEGUN]++;
+        world->report->branches[BRANCH_COPY_RESUMED] += item->copy.resumed;
+        world->report->branches[BRANCH_COPY_OVERTAKEN] += copy->oldest > node->durable_last + 1;
+        break;
+    case COPY_WRITE:
+        item->error = store_copy_write(node->store, &piece, copy->size,
+                                       (struct slice) { job->state, job->state_len }, &item->copy);
+        world->report->branches[BRANCH_COPY_PIECE] += !item->error;
+        if (item->error == FT_ERROR_CORRUPT)
+            sim_fail(world, "node %u: a piece of a copy, kind %d at %" PRIu64 ", is not right",
+                     node->slot, (int)piece.kind, piece.index);
+        break;
+    case COPY_INSTALL:
+        item->error = store_copy_install(node->store);
+        break;
+    case COPY_DROP:
+        free(item);
+        node->copying = false;
+        return store_copy_drop(node->store);
+    }
+    SAY(world, "node %u: copy step %d, kind %d at %" PRIu64 ": %d, next kind %d at %" PRIu64,
+        node->slot, (int)copy->step, (int)piece.kind, piece.index, (int)item->error,
+        (int)item->copy.next.kind, item->copy.next.index);
+    *done = item;
+    return item->error;
+}
+
+static enum ft_error job_checkpoint(struct sim_node *node, const struct job *job,
+                                    struct item **done)
 {
     enum ft_error error =
         store_checkpoint(node->store, job->index, (struct slice) { job->state, job->state_len });
@@ -196,7 +290,11 @@ static enum ft_error job_checkpoint(struct sim_node *node, const struct job *job
     if (!error)
         node->world->report->branches[BRANCH_CHECKPOINT]++;
     SAY(node->world, "node %u: checkpoint at %" PRIu64 ": %d", node->slot, job->index, (int)error);
-    return error;
+    if (error)
+        return error;
+    *done = sim_item(ITEM_CHECKPOINTED, 0);
+    (*done)->id = job->index;
+    return FT_OK;
 }
 
 /* As the program's reading thread: told at each change. */
@@ -219,18 +317,27 @@ enum ft_error sim_node_job_run(struct sim_node *node, struct item **done)
     if (job->kind == JOB_PREPARE)
         return job_prepare(node, done);
     if (job->kind == JOB_CHECKPOINT)
-        return job_checkpoint(node, job);
-    struct item *item = sim_item(ITEM_READ_DONE, job->capacity);
+        return job_checkpoint(node, job, done);
+    if (job->kind == JOB_RETAIN)
+        return job_retain(node, job, done);
+    if (job->kind == JOB_COPY)
+        return job_copy(node, job, done);
+    struct item *item =
+        sim_item(ITEM_READ_DONE, job->kind == JOB_PIECE ? LIMIT_ENTRY_BYTES : job->capacity);
     size_t len = 0;
     enum ft_error error;
     if (job->kind == JOB_ENTRIES) {
         error = store_read_entries(node->store, job->index, item->data, job->capacity, &len);
         node->world->report->branches[BRANCH_READ_ENTRIES]++;
+    } else if (job->kind == JOB_PIECE) {
+        error = store_read_piece(node->store, &job->piece, job->capacity, item->data, &len,
+                                 &item->size);
     } else {
         struct store_answer answer = { 0 };
         error = store_read_posts(node->store, &job->query, item->data, job->capacity, &answer);
         len = answer.len;
         item->more = answer.more;
+        item->older = answer.older;
         item->last_index = answer.last_index;
         node->world->report->branches[BRANCH_READ_POSTS]++;
     }
@@ -304,6 +411,7 @@ void sim_node_finish_disk(struct sim_node *node, enum death death)
         finish_flush(node, death);
     if (node->job_out && node->jobs && node->jobs->kind >= JOB_CHECKPOINT &&
         (death == DEATH_EXIT || random_below(&world->random, 2))) {
+        world->report->branches[BRANCH_COPY_DIED] += node->jobs->kind == JOB_COPY;
         if (death != DEATH_EXIT && !sim_disk_dead(node->disk))
             sim_disk_die_at(node->disk, sim_disk_operations(node->disk) + 1 +
                                             random_below(&world->random, JOB_OPERATIONS));
@@ -370,6 +478,20 @@ static void note(struct sim_node *node, const struct effect *effect)
     world_note(node->world, value);
 }
 
+/* The same piece asked of another node than before. */
+static void note_fetch(struct sim_node *node, const struct effect *effect)
+{
+    struct wire_fetch fetch;
+    if (type_of(effect) != WIRE_PEER_FETCH || !wire_decode_fetch(&fetch, effect->send.parts[0]))
+        return;
+    if (fetch.kind != FETCH_OFFER && node->fetched_kind == fetch.kind &&
+        node->fetched_index == fetch.index && node->fetched_from != effect->send.slot)
+        node->world->report->branches[BRANCH_COPY_SWITCHED]++;
+    node->fetched_kind = fetch.kind;
+    node->fetched_index = fetch.index;
+    node->fetched_from = effect->send.slot;
+}
+
 static void wake_at(struct sim_node *node, uint64_t at_us)
 {
     uint64_t at = at_us == UINT64_MAX            ? SIM_NEVER
@@ -401,6 +523,15 @@ void sim_node_emit(void *ctx, const struct effect *effect)
     case EFFECT_READ_POSTS:
         read_begin(node, effect);
         break;
+    case EFFECT_READ_PIECE:
+        piece_begin(node, effect);
+        break;
+    case EFFECT_COPY:
+        copy_begin(node, effect);
+        break;
+    case EFFECT_RETAIN:
+        retain_begin(node, effect);
+        break;
     case EFFECT_INDEX:
         invariants_index(node, effect);
         store_index(node->store, effect->index.room, effect->index.seq, effect->index.index,
@@ -416,6 +547,7 @@ void sim_node_emit(void *ctx, const struct effect *effect)
     case EFFECT_PEER_SEND:
         world->report->branches[BRANCH_NACK] += type_of(effect) == WIRE_PEER_NACK;
         world->report->branches[BRANCH_RELAYED] += type_of(effect) == WIRE_PEER_RELAY;
+        note_fetch(node, effect);
         invariants_peer_send(node, effect);
         network_send(world, node->peers[effect->send.slot], 0, effect->send.parts,
                      effect->send.parts_count);
@@ -448,6 +580,7 @@ void sim_node_emit(void *ctx, const struct effect *effect)
             effect->halt.reason);
         node->halted = true;
         node->halt_status = effect->halt.exit_status;
+        node->halt_again = effect->halt.again;
         break;
     }
 }

@@ -8,7 +8,7 @@
 #include "core/check.h"
 #include "tests/sim/sim.h"
 
-enum { BOOT_AGAIN_US = 1000000 };
+enum { BOOT_AGAIN_US = 1000000, COPY_BYTES = 12 << 10 };
 
 struct item *sim_item(enum item_kind kind, size_t len)
 {
@@ -72,7 +72,7 @@ static void forget_process(struct sim_node *node)
     node->node = NULL;
     node->memory = NULL;
     node->hold_out = false;
-    node->flush_out = node->job_out = node->die_in_flush = false;
+    node->flush_out = node->job_out = node->die_in_flush = node->halt_again = false;
     node->paused = node->stopping = node->halted = node->dying = false;
     node->crash_in = 0;
     node->prepare_error = FT_OK;
@@ -116,7 +116,11 @@ static struct node_options options_of(const struct sim_node *node)
         .connections = SIM_CONNECTIONS,
         .queue_bytes = 256 << 10,
         .recent_bytes = world->recent_bytes,
-        .segment_bytes = SIM_SEGMENT_BYTES,
+        .segment_bytes = world->segment_bytes,
+        .retain_bytes = world->retain_bytes,
+        .retain_us = world->retain_us,
+        .copy_bytes = COPY_BYTES,
+        .copy_bytes_per_s = 2 << 20,
         .message_bytes = 8192,
         .posts_per_s = 1000,
         .catch_up = world->catch_up,
@@ -163,7 +167,9 @@ static void start(struct sim_node *node, const struct store_recovery *recovery)
     struct world *world = node->world;
     memcpy(node->identity, recovery->identity, IDENTITY_BYTES);
     struct node_options options = options_of(node);
-    struct node_recovery from = { .checkpoint = recovery->checkpoint };
+    struct node_recovery from = { .checkpoint = recovery->checkpoint,
+                                  .first_index = recovery->first_index };
+    memcpy(from.sealed, recovery->sealed, sizeof from.sealed);
     memcpy(from.raft.cluster, recovery->cluster, IDENTITY_BYTES);
     memcpy(from.raft.vote, recovery->vote, IDENTITY_BYTES);
     from.raft.term = recovery->term;
@@ -187,6 +193,10 @@ static void start(struct sim_node *node, const struct store_recovery *recovery)
     node->state = PROCESS_UP;
     node->wake_at = node->turn_at = node->due_at = SIM_NEVER;
     node->busy_until = 0;
+    if (recovery->installed)
+        invariants_installed(node, recovery);
+    node->first = recovery->first_index;
+    world->report->branches[BRANCH_BEGINS_LATE] += recovery->first_index > 1;
     invariants_boot(node, recovery);
     held_recovered(node, recovery);
     restore_entries(node, recovery);
@@ -205,7 +215,8 @@ void sim_node_boot(struct sim_node *node)
         return;
     struct store_options options = { .disk = sim_disk_table(node->disk),
                                      .crypto = &crypto_sim,
-                                     .segment_bytes = SIM_SEGMENT_BYTES };
+                                     .segment_bytes = world->segment_bytes,
+                                     .retains = world->retain_bytes || world->retain_us };
     bytes_put_u64(options.fresh_identity, random_u64(&world->random));
     bytes_put_u64(options.fresh_identity + 8, random_u64(&world->random));
     if (!world->faults.over && random_below(&world->random, 12) == 0)
@@ -283,6 +294,7 @@ void sim_node_wipe(struct sim_node *node)
     node->lost = node->durable;
     node->durable = sim_must(calloc(SIM_INDEXES, sizeof *node->durable));
     node->durable_last = node->durable_term = 0;
+    node->copying = false;
     memset(node->durable_vote, 0, IDENTITY_BYTES);
     node->interrupted = false;
     held_forget_promises(node);

@@ -10,6 +10,7 @@ enum {
     WAKE_UP_US = 40, /* from being ready to running */
     SOCKET_BYTES = 64 << 10,
     MEAN_TURN_US = 15,
+    EXEC_US = 5000,
 };
 
 void sim_node_want_turn(struct sim_node *node, uint64_t at)
@@ -98,6 +99,25 @@ static void take_connection(struct sim_node *node, struct item *item, struct nod
     sim_node_step(node, event);
 }
 
+static void give_copied(struct sim_node *node, const struct item *item, struct node_event *event)
+{
+    const struct store_copy_state *state = &item->copy;
+    event->kind = EVENT_COPIED;
+    event->copied.step = item->step;
+    event->copied.result = item->error == FT_OK              ? COPIED_OK
+                           : item->error == FT_ERROR_EXISTS  ? COPIED_EXISTS
+                           : item->error == FT_ERROR_CORRUPT ? COPIED_CORRUPT
+                           : item->error == FT_ERROR_SPACE   ? COPIED_NO_SPACE
+                                                             : COPIED_FAILED;
+    event->copied.complete = state->complete;
+    event->copied.resumed = state->resumed;
+    event->copied.piece =
+        (struct effect_piece) { (uint8_t)state->next.kind, state->next.index, state->next.offset };
+    event->copied.end = state->end;
+    event->copied.chain = state->chain;
+    sim_node_step(node, event);
+}
+
 static void take(struct sim_node *node, struct item *item)
 {
     struct node_event event = { .now = sim_node_now(node) };
@@ -128,8 +148,23 @@ static void take(struct sim_node *node, struct item *item)
         event.read.failed = item->failed;
         event.read.data = (struct slice) { item->data, item->len };
         event.read.more = item->more;
+        event.read.older = item->older;
+        event.read.size = item->size;
         event.read.last_index = item->last_index;
         sim_node_step(node, &event);
+        break;
+    case ITEM_CHECKPOINTED:
+        event.kind = EVENT_CHECKPOINTED;
+        event.checkpointed = item->id;
+        sim_node_step(node, &event);
+        break;
+    case ITEM_RETAINED:
+        event.kind = EVENT_RETAINED;
+        event.retained = item->id;
+        sim_node_step(node, &event);
+        break;
+    case ITEM_COPIED:
+        give_copied(node, item, &event);
         break;
     case ITEM_PEER_UP:
     case ITEM_PEER_DOWN:
@@ -155,7 +190,7 @@ static void take(struct sim_node *node, struct item *item)
 static bool is_first(const struct sim_node *node, const struct item *item)
 {
     if (item->kind <= ITEM_PEER_MESSAGE)
-        return item->kind != ITEM_READ_DONE;
+        return item->kind < ITEM_READ_DONE || item->kind > ITEM_COPIED;
     if (item->kind == ITEM_STOP)
         return false;
     const struct link *link = &node->world->network.links[item->link.link - 1];
@@ -221,7 +256,13 @@ static void end_of_step(struct sim_node *node)
     CHECK(node->halted);
     if (node->halt_status != 0)
         sim_fail(world, "node %u ended itself with status %d", node->slot, node->halt_status);
-    world->report->branches[BRANCH_GOAWAY]++;
+    if (!node->halt_again) {
+        world->report->branches[BRANCH_GOAWAY]++;
+    } else {
+        sim_node_die(node, DEATH_EXIT);
+        world_plan(world, HAPPEN_BOOT, world->now + EXEC_US, node->slot, 0, node->epoch);
+        return;
+    }
     sim_node_die(node, DEATH_EXIT);
     faults_restart_later(world, node->slot);
 }

@@ -115,12 +115,38 @@ static void apply(struct truth *truth, uint64_t index, uint64_t time_us, struct 
     truth->count++;
 }
 
-/* Walks a node's whole log on its disk; the first one's is applied. */
-static void read_log(struct truth *truth, struct sim_node *node, bool first)
+/* What was committed, from its beginning, as it was seen when it was. */
+static void apply_history(struct truth *truth, uint64_t last)
+{
+    struct world *world = truth->world;
+    uint8_t *const *history = world->invariants.history;
+    uint64_t next = 1;
+    for (uint64_t end = 1; end <= last; end++) {
+        struct entry entry;
+        if (!history[end])
+            continue;
+        enum entry_state state = entry_parse(&entry, &crypto_sim, NULL, history[end],
+                                             bytes_get_u32(history[end] + ENTRY_AT_SIZE));
+        CHECK(state == ENTRY_WHOLE);
+        if (entry.first != next)
+            sim_fail(world, "what was committed at %" PRIu64 " was never seen", next);
+        struct entry_cursor cursor = { 0 };
+        struct slice body;
+        for (uint64_t index = entry.first;
+             entry.kind == ENTRY_COMMANDS && entry_next(&entry, &cursor, &body); index++)
+            apply(truth, index, entry.time_us, body);
+        next = end + 1;
+    }
+    if (next != last + 1)
+        sim_fail(world, "what was committed at %" PRIu64 " was never seen", next);
+}
+
+/* Walks a node's whole log on its disk, from where it begins. */
+static void read_log(struct truth *truth, struct sim_node *node)
 {
     struct world *world = truth->world;
     uint64_t last = raft_view(node_raft(node->node)).commit;
-    for (uint64_t index = 1; index <= last;) {
+    for (uint64_t index = node->first; index <= last;) {
         size_t len = 0;
         enum ft_error error =
             store_read_entries(node->store, index, world->buffer, LIMIT_ENTRY_BYTES, &len);
@@ -133,16 +159,9 @@ static void read_log(struct truth *truth, struct sim_node *node, bool first)
                 sim_fail(world, "node %u: no entry at %" PRIu64, node->slot, index);
             uint64_t end = entry.first + entry.count - 1;
             uint64_t tag = bytes_get_u64(entry.chain) | 1;
-            const struct mark *mark = &world->invariants.committed[end];
-            if (entry.first != index || (mark->tag && mark->tag != tag))
+            if (entry.first != index || world->invariants.committed[end].tag != tag)
                 sim_fail(world, "node %u: its log at %" PRIu64 " is not what was committed",
                          node->slot, index);
-            world->invariants.committed[end].tag = tag;
-            struct entry_cursor cursor = { 0 };
-            struct slice body;
-            for (; first && entry.kind == ENTRY_COMMANDS && entry_next(&entry, &cursor, &body);
-                 index++)
-                apply(truth, index, entry.time_us, body);
             index = end + 1;
             at += entry.size;
         }
@@ -229,9 +248,10 @@ void verdict(struct world *world)
     truth.memory = sim_must(calloc(1, chat_memory(&limits)));
     truth.chat = chat_init(truth.memory, &limits, &crypto_sim);
     truth.facts = sim_must(calloc(SIM_INDEXES, sizeof *truth.facts));
+    apply_history(&truth, raft_view(node_raft(world->nodes[1].node)).commit);
     for (uint8_t slot = 1; slot <= world->nodes_count; slot++) {
         struct sim_node *node = &world->nodes[slot];
-        read_log(&truth, node, slot == 1);
+        read_log(&truth, node);
         if (chat_hash(node_chat(node->node)) != chat_hash(truth.chat))
             sim_fail(world, "node %u: its state is not what the log makes of it", slot);
         uint64_t entries;

@@ -209,7 +209,7 @@ void ctl_up(struct world *world, struct handle link)
         write_copy(&writer, workload->cluster, IDENTITY_BYTES);
         write_copy(&writer, workload->secret, 32);
         write_u8(&writer, workload->slots);
-        write_u64(&writer, SIM_SEGMENT_BYTES);
+        write_u64(&writer, world->segment_bytes);
     }
     CHECK(!writer.full);
     struct slice part = { message, writer_used(&writer) };

@@ -202,6 +202,13 @@ static void draw(struct world *world)
     world->clients_count = (unsigned)random_between(random, 2, SIM_CLIENTS);
     world->recent_bytes = (size_t)4 * LIMIT_COMMAND_BYTES;
     world->catch_up = random_below(random, 4) ? 100000 : (uint32_t)random_between(random, 1, 60);
+    /* Small ones fill up often, and then somebody is several of them behind. */
+    world->segment_bytes =
+        random_below(random, 2) ? SIM_SEGMENT_BYTES : random_between(random, 6 << 10, 24 << 10);
+    if (random_below(random, 2)) /* what the log of most seeds exceeds */
+        world->retain_bytes = random_between(random, 1, 5) * world->segment_bytes;
+    if (random_below(random, 6) == 0)
+        world->retain_us = random_between(random, 5, 40) * SIM_S;
     world->load_us = random_between(random, 60, 90) * SIM_S;
     if (choices.clients && choices.clients < world->clients_count)
         world->clients_count = choices.clients;
