@@ -171,7 +171,7 @@ static void a_leader_without_a_spare_segment_hands_over(void **state)
     struct rafts *world = measured(3, &leader);
     struct raft *raft = rafts_raft(world, leader);
     raft_disk_space(raft, false, world->now);
-    assert_true(raft_view(raft).disk_full);
+    assert_true(raft_view(raft).disk_full && !raft_view(raft).refused);
     assert_true(raft_can_propose(raft)); /* what is begun still has room */
     run(world, 300);
     assert_int_equal(hand_overs(world), 1);
@@ -215,6 +215,7 @@ static void a_full_leader_refuses_and_says_so(void **state)
     uint64_t commit = raft->commit;
     uint64_t index = rafts_propose(world, leader, 20);
     rafts_flush(world, leader, RAFT_FLUSH_NO_SPACE);
+    assert_true(raft_view(raft).refused);
     assert_int_equal(rafts_propose(world, leader, 20), 0);
     assert_int_equal(raft->durable, index - 1);
     assert_int_equal(raft->commit, commit); /* its own copy does not count */

@@ -194,7 +194,7 @@ static size_t apply_run(struct node *node, struct slice entries, const struct ef
         if (last_of(&entry) > commit)
             break;
         bool waits = must_wait(node, &entry);
-        node->apply_stalled = waits && raft_view(node->raft).disk_full;
+        node->apply_stalled = waits && raft_view(node->raft).refused;
         if (waits)
             break;
         if (last_of(&entry) > node->applied)

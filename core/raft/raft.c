@@ -379,6 +379,7 @@ struct raft_view raft_view(const struct raft *raft)
         .durable = raft->durable,
         .first_of_term = raft->role == RAFT_LEADER ? raft->first_of_term : 0,
         .disk_full = raft_disk_short(raft),
+        .refused = raft->disk_full,
         .leader_full = raft->role == RAFT_LEADER ? raft->disk_full : raft->leader_full,
         .blank = raft_identity_equal(raft->cluster, blank),
         .election_timeout_us = timeout,

@@ -173,6 +173,7 @@ struct raft_view {
     bool quorum;    /* leader: a majority answered within the election time-out; follower: hears its
                     leader */
     bool disk_full; /* its own: refuses what is flushed, or will soon */
+    bool refused;   /* its own refused a flush, and none with entries went through since */
     bool leader_full; /* the leader takes no commands, for its disk is full */
     bool blank;
     bool copy_advised;    /* follower: its leader says that it should copy segments */
