@@ -11,6 +11,7 @@ struct walk {
     uint8_t key[IDENTITY_BYTES];
     uint8_t chain[HASH_BYTES];
     uint8_t *entry; /* LIMIT_ENTRY_BYTES */
+    uint64_t next;  /* the index after the entry that was read last */
     bool stopped;
 };
 
@@ -52,6 +53,7 @@ static enum ft_error walk_entries(struct walk *walk, struct disk_file *file)
     if (error)
         return error;
     memcpy(walk->chain, header.chain, HASH_BYTES);
+    walk->next = header.first;
     for (uint64_t offset = SEGMENT_HEADER_BYTES; !walk->stopped;) {
         struct entry entry;
         error = read_entry(walk, file, offset, &entry);
@@ -61,6 +63,7 @@ static enum ft_error walk_entries(struct walk *walk, struct disk_file *file)
             walk->stopped = true;
         else if (entry.first + entry.count > walk->want->from)
             walk->stopped = !walk->want->each(walk->want->ctx, &entry);
+        walk->next = entry.first + entry.count;
         offset += entry.size;
     }
     return FT_OK;
@@ -81,6 +84,10 @@ static enum ft_error walk_segments(struct walk *walk, const struct store_names *
         walk->disk->close(walk->disk->ctx, file);
         if (error)
             return error;
+        /* Lost sectors read as zeros, as the log's end does: but another segment goes on. */
+        bool goes_on = i + 1 < names->segments_count;
+        if (goes_on && !walk->stopped && walk->next != names->segments[i + 1])
+            return FT_ERROR_CORRUPT;
     }
     return FT_OK;
 }
