@@ -35,6 +35,7 @@ struct picture {
     unsigned healthy;
     unsigned voters;
     bool formed;
+    bool blank; /* every node that answers is */
 };
 
 static bool is_healthy(const struct wire_status *status)
@@ -75,14 +76,19 @@ static struct picture look(struct ask *ask)
     struct picture picture = { 0 };
     ask_statuses(ask, picture.nodes, loop_clock_us() + STATUS_US);
     find_leader(&picture);
+    unsigned answering = 0;
+    unsigned blank = 0;
     for (unsigned slot = 1; slot <= LIMIT_NODES; slot++) {
         picture.configured += ask->file.config.nodes[slot].present;
         picture.healthy += is_healthy(&picture.nodes[slot]);
+        answering += picture.nodes[slot].node != 0;
+        blank += picture.nodes[slot].node && picture.nodes[slot].role == ROLE_BLANK;
         if (!picture.leader && picture.nodes[slot].term > picture.term)
             picture.term = picture.nodes[slot].term;
         if (!picture.leader && picture.nodes[slot].commit > picture.commit)
             picture.commit = picture.nodes[slot].commit;
     }
+    picture.blank = blank > 0 && blank == answering;
     return picture;
 }
 
@@ -91,13 +97,20 @@ static uint64_t lag_of(const struct picture *picture, const struct wire_status *
     return picture->commit > status->applied ? picture->commit - status->applied : 0;
 }
 
+/* "host:port", an IPv6 address in brackets. */
+static const char *address_of(const struct config_node *config, char *out, size_t len)
+{
+    bool is_v6 = strchr(config->host, ':') != NULL;
+    snprintf(out, len, "%s%s%s:%u", is_v6 ? "[" : "", config->host, is_v6 ? "]" : "", config->port);
+    return out;
+}
+
 static void print_json_node(const struct ask *ask, const struct picture *picture, unsigned slot)
 {
     const struct config_node *config = &ask->file.config.nodes[slot];
     const struct wire_status *status = &picture->nodes[slot];
-    bool is_v6 = strchr(config->host, ':') != NULL;
-    printf("{\"id\":%u,\"addr\":\"%s%s%s:%u\",", slot, is_v6 ? "[" : "", config->host,
-           is_v6 ? "]" : "", config->port);
+    char address[CONFIG_TEXT_BYTES + 16];
+    printf("{\"id\":%u,\"addr\":\"%s\",", slot, address_of(config, address, sizeof address));
     if (!status->node) {
         printf("\"role\":null,\"state\":\"dead\",\"applied\":null,\"lag\":null,\"held\":null,"
                "\"clients\":null,\"rtt_us\":null,\"fsync_p50_us\":null,\"fsync_p99_us\":null,"
@@ -148,21 +161,25 @@ static void print_row(const struct ask *ask, const struct picture *picture, unsi
     const struct config_node *config = &ask->file.config.nodes[slot];
     const struct wire_status *status = &picture->nodes[slot];
     char address[CONFIG_TEXT_BYTES + 16];
-    snprintf(address, sizeof address, "%s:%u", config->host, config->port);
+    address_of(config, address, sizeof address);
     if (!status->node) {
         printf("%-4u %-22s %-10s %-9s\n", slot, address, "-", "dead");
         return;
     }
-    printf("%-4u %-22s %-10s %-9s %10llu %8llu %8llu %8llu %9llu %8llu\n", slot, address,
+    printf("%-4u %-22s %-10s %-9s %10llu %8llu %8llu %8llu %9llu %8llu %8llu\n", slot, address,
            role_name(status->role), state_of(status), (unsigned long long)status->applied,
            (unsigned long long)lag_of(picture, status), (unsigned long long)status->clients,
            (unsigned long long)status->rtt_us, (unsigned long long)status->fsync_p99_us,
-           (unsigned long long)(status->rss_bytes >> 10));
+           (unsigned long long)(status->rss_bytes >> 10), (unsigned long long)status->pid);
 }
 
 /* What an operator wants to know first: does it take posts, and how much more may break. */
 static void print_summary(const struct picture *picture)
 {
+    if (!picture->leader && picture->blank) {
+        printf("No cluster yet: nodes are blank. Once, on one host: ftchat ctl form\n");
+        return;
+    }
     if (!picture->leader) {
         printf("NO QUORUM: nothing can be committed. Start the nodes that are dead.\n");
         return;
@@ -181,8 +198,8 @@ static void print_summary(const struct picture *picture)
 
 static void print_table(const struct ask *ask, const struct picture *picture)
 {
-    printf("%-4s %-22s %-10s %-9s %10s %8s %8s %8s %9s %8s\n", "node", "address", "role", "state",
-           "applied", "lag", "clients", "rtt_us", "fsync_us", "rss_KiB");
+    printf("%-4s %-22s %-10s %-9s %10s %8s %8s %8s %9s %8s %8s\n", "node", "address", "role",
+           "state", "applied", "lag", "clients", "rtt_us", "fsync_us", "rss_KiB", "pid");
     for (unsigned slot = 1; slot <= LIMIT_NODES; slot++)
         if (ask->file.config.nodes[slot].present)
             print_row(ask, picture, slot);

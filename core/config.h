@@ -58,7 +58,7 @@ struct config_node {
     bool present;  /* [node.N] is in the file */
     uint32_t line; /* of its section, for messages */
     char host[CONFIG_TEXT_BYTES];
-    char listen[CONFIG_TEXT_BYTES]; /* host, unless told otherwise */
+    char listen[CONFIG_TEXT_BYTES]; /* an address; "::": all of them */
     uint16_t port;
     uint16_t monitor_port; /* port + 100, unless told otherwise */
 };

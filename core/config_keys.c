@@ -30,7 +30,7 @@ const struct config_key config_keys[] = {
     { "node", "port", FORM_PORT, 1, 65535, "7101", NODE_AT(port), NULL,
       "its one TCP port" },
     { "node", "listen", FORM_HOST, 1, 0, "", NODE_AT(listen), NULL,
-      "the address it listens on; default: host" },
+      "the address it listens on, :: for all; default: host, or all when host is a name" },
     { "node", "monitor_port", FORM_PORT, 1, 65535, "", NODE_AT(monitor_port), NULL,
       "its monitor's port; default: port + 100" },
 

@@ -43,13 +43,41 @@ static void require_range(const struct rules *rules, const char *section, const 
     note_text(note, why);
 }
 
+static bool is_numeric(const char *host)
+{
+    bool numeric = true;
+    for (const char *at = host; *at; at++) {
+        if (*at == ':')
+            return true;
+        numeric &= (*at >= '0' && *at <= '9') || *at == '.';
+    }
+    return numeric;
+}
+
+/* A name may mean a loopback address on its own host (Debian's /etc/hosts does that), and then
+ * nobody else could dial it: a node that is dialled by name listens on every address. */
+static void complete_listen(const struct rules *rules, uint32_t id)
+{
+    struct config_node *node = &rules->config->nodes[id];
+    if (!node->listen[0]) {
+        const char *from = is_numeric(node->host) ? node->host : "::";
+        for (size_t i = 0; i == 0 || from[i - 1]; i++)
+            node->listen[i] = from[i];
+        return;
+    }
+    if (is_numeric(node->listen))
+        return;
+    struct config_note *note = note_at(rules, id, "node", "listen");
+    note_text(note, node->listen);
+    note_text(note, ": expected an address of this host, or :: for all");
+}
+
 static void complete_node(const struct rules *rules, uint32_t id)
 {
     struct config_node *node = &rules->config->nodes[id];
     if (!node->host[0])
         note_text(note_at(rules, id, "node", "host"), "missing: expected host = NAME or ADDRESS");
-    if (!node->listen[0])
-        memcpy(node->listen, node->host, sizeof node->listen);
+    complete_listen(rules, id);
     if (!line_of(rules, id, "node", "port"))
         node->port = CONFIG_PORT_DEFAULT;
     if (line_of(rules, id, "node", "monitor_port"))

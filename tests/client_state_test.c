@@ -237,6 +237,37 @@ static void a_run_goes_on_where_the_last_one_ended(void **state)
     state_close(fourth);
 }
 
+/* A second client ran beside the first and left something: the next one that comes sends it. */
+static void what_a_second_client_left_is_taken_up(void **state)
+{
+    (void)state;
+    struct client_state *first = open_state();
+    struct client_state *twin = open_state();
+    assert_false(state_is_twin(first));
+    assert_true(state_is_twin(twin));
+    struct client_entry left = entry(1, 1, "t", "left by the twin");
+    state_enrolled(twin, 9, 90);
+    state_put(twin, &left);
+    state_sync(twin);
+    state_close(twin);
+    state_close(first);
+
+    struct client_state *next = open_state();
+    assert_true(state_is_twin(next));
+    assert_int_equal(state_recovered(next)->device, 9);
+    assert_int_equal(state_recovered(next)->entry_count, 1);
+    struct client_state *beside = open_state();
+    assert_false(state_is_twin(beside));
+    state_done(next, 1, 1);
+    state_sync(next);
+    state_close(next);
+    state_close(beside);
+
+    struct client_state *then = open_state();
+    assert_false(state_is_twin(then));
+    state_close(then);
+}
+
 static void the_folder_is_private(void **state)
 {
     (void)state;
@@ -293,6 +324,7 @@ int main(void)
         cmocka_unit_test(a_wrong_bit_is_never_believed),
         cmocka_unit_test(records_that_make_no_sense_end_the_file),
         cmocka_unit_test(a_run_goes_on_where_the_last_one_ended),
+        cmocka_unit_test(what_a_second_client_left_is_taken_up),
         cmocka_unit_test(the_folder_is_private),
         cmocka_unit_test(links_go_there_and_back),
     };

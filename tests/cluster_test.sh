@@ -20,8 +20,10 @@ mkdir -p "$work/tests/tools"
 cp "$source/tests/tools/cluster.sh" "$work/tests/tools/"
 cp "$source/ftchat.ini" "$work/"
 cat >"$work/stand_in.c" <<'CODE'
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 int main(int argc, char **argv)
 {
@@ -29,6 +31,10 @@ int main(int argc, char **argv)
         return strcmp(argv[2], "form") == 0 ? access("unformable", F_OK) == 0 : 0;
     if (access("broken", F_OK) == 0)
         return puts("cannot start: broken"), 1;
+    char lock[100];
+    snprintf(lock, sizeof lock, "data/%s/lock", argv[argc - 1]);
+    if (flock(open(lock, O_RDWR | O_CREAT, 0600), LOCK_EX | LOCK_NB) != 0)
+        return puts("cannot start: locked"), 1;
     puts("node is up");
     fflush(stdout);
     for (;;)
@@ -75,6 +81,24 @@ cluster run || fail "run with a stale pid file: $(cat "$work/out")"
 [ "$(cat "$work/data/2/node.pid")" != "$bystander" ] || fail "took another process for node 2"
 cluster stop || fail "stop"
 alive "$bystander" || fail "the last stop ended a process that is not ours"
+
+# One was started by hand: run leaves it alone, stop ends it.
+cluster run || fail "run"
+pid=$(cat "$work/data/3/node.pid")
+kill -KILL "$pid"
+while alive "$pid"; do :; done
+ups=$(grep -c 'node is up' "$work/data/3/node.log")
+(cd "$work" && exec setsid ./ftchat node --config ftchat.ini --id 3 </dev/null >>data/3/node.log 2>&1) &
+byhand=$!
+for ((tries = 0; tries < 500; tries++)); do
+    [ "$(grep -c 'node is up' "$work/data/3/node.log")" -gt "$ups" ] && break
+    sleep 0.02
+done
+cluster run || fail "run beside a node that was started by hand: $(cat "$work/out")"
+grep -q "node 3 runs already (process $byhand)" "$work/out" || fail "by hand: $(cat "$work/out")"
+cluster stop || fail "stop"
+alive "$byhand" && fail "the node that was started by hand was not stopped"
+cluster stop && grep -q 'no node runs here' "$work/out" || fail "a stop of nothing: $(cat "$work/out")"
 
 touch "$work/broken" "$work/unformable"
 cluster run && fail "nodes that do not start are no error"

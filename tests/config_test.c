@@ -154,6 +154,22 @@ static void message_names_key_value_and_range(void **state)
                    "[node.2] port: 0: expected a number from 1 to 65535");
 }
 
+/* On its own host a name may mean a loopback address: dialled by name, it listens everywhere. */
+static void a_node_dialled_by_name_listens_everywhere(void **state)
+{
+    (void)state;
+    assert_true(parse("[node.1]\nhost = h1.example\n[node.2]\nhost = 10.0.0.2\n"
+                      "[node.3]\nhost = fd00::3\n[node.4]\nhost = h4\nlisten = 10.0.0.4\n"
+                      "[node.5]\nhost = 192.0.2.9\nlisten = ::\n"));
+    assert_string_equal(config.nodes[1].listen, "::");
+    assert_string_equal(config.nodes[2].listen, "10.0.0.2");
+    assert_string_equal(config.nodes[3].listen, "fd00::3");
+    assert_string_equal(config.nodes[4].listen, "10.0.0.4");
+    assert_string_equal(config.nodes[5].listen, "::");
+    assert_mistake("[node.1]\nhost = h\nlisten = h\n", 3,
+                   "[node.1] listen: h: expected an address of this host, or :: for all");
+}
+
 static void unknown_sections_and_keys(void **state)
 {
     (void)state;
@@ -329,6 +345,7 @@ int main(void)
         cmocka_unit_test(shipped_file_names_every_key_and_its_range),
         cmocka_unit_test(numbers_have_ranges),
         cmocka_unit_test(message_names_key_value_and_range),
+        cmocka_unit_test(a_node_dialled_by_name_listens_everywhere),
         cmocka_unit_test(unknown_sections_and_keys),
         cmocka_unit_test(duplicates),
         cmocka_unit_test(broken_lines),

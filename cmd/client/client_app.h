@@ -104,6 +104,8 @@ struct app {
     uint8_t *scratch;
     uint64_t next_id;
     bool ready_once;
+    uint64_t no_quorum_at; /* since when; 0: there is one */
+    bool quorum_told;
     uint64_t progress_at;
     bool failed;     /* something was refused */
     bool prompt_due; /* the terminal's line is empty */

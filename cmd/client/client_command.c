@@ -317,6 +317,8 @@ static int read_password_file(struct client_setup *setup, const char *path)
         end--;
     if (end)
         *end = '\0';
+    if (!setup->password[0])
+        return say_error(EXIT_DENIED, command, "%s: its first line is empty: no password", path);
     setup->has_password = true;
     return -1;
 }
@@ -340,7 +342,7 @@ void client_ask_password(struct client_setup *setup)
     if (len <= 0)
         return;
     setup->password[strcspn(setup->password, "\r\n")] = '\0';
-    setup->has_password = true;
+    setup->has_password = setup->password[0] != '\0';
 }
 
 static int find_password(const struct given *given, struct client_setup *setup)
@@ -348,7 +350,11 @@ static int find_password(const struct given *given, struct client_setup *setup)
     const char *variable = getenv("FTCHAT_PASSWORD");
     if (given->password_file)
         return read_password_file(setup, given->password_file);
-    if (variable && strlen(variable) < PASSWORD_BYTES) {
+    if (variable && !*variable)
+        return say_error(EXIT_DENIED, command, "FTCHAT_PASSWORD: it is empty: no password");
+    if (variable && strlen(variable) >= PASSWORD_BYTES)
+        return bad("FTCHAT_PASSWORD", "it is too long");
+    if (variable) {
         strcpy(setup->password, variable);
         setup->has_password = true;
         return -1;

@@ -236,7 +236,7 @@ static void add_users(struct text_out *out, struct reader *rows)
         before = ",";
         text_word(out, "{\"user\":");
         text_json(out, user);
-        add_words(out, "state", online ? "online" : "offline");
+        add_words(out, "state", online ? "online" : "unknown");
         add_bool(out, "op", is_operator != 0);
         text_word(out, "}");
     }

@@ -4,6 +4,7 @@
 #include "cmd/client/client_json.h"
 #include "cmd/commands.h"
 #include "cmd/say.h"
+#include "core/chat/chat.h"
 #include "core/check.h"
 
 #include <stdio.h>
@@ -11,6 +12,8 @@
 #include <unistd.h>
 
 static const char command[] = "client";
+
+enum { QUORUM_TOLD_US = 1500 * 1000 };
 
 /* A refusal of these is not shown: /join makes the room, unless there is one. */
 static const char quiet_id[] = "\"ftchat-quiet-";
@@ -134,7 +137,7 @@ static void show_users(struct app *app, struct reader *rows)
         begin_line(app);
         text_word(&app->out, is_operator ? "@" : " ");
         add_visible(app, user);
-        text_word(&app->out, online ? "\n" : " (offline)\n");
+        text_word(&app->out, online ? " (online here)\n" : "\n");
     }
 }
 
@@ -244,13 +247,31 @@ static void show_status(struct app *app, const struct client_output *output)
         text_word(&app->out, output->offline.reason);
         text_word(&app->out, " (what you write is kept and sent later)\n");
     } else if (output->kind == CLIENT_OUT_READY) {
+        app->no_quorum_at = 0;
+        app->quorum_told = !output->ready.ready->quorum;
         begin_line(app);
         text_word(&app->out, "-- online at node ");
         text_number(&app->out, output->ready.ready->node);
         text_word(&app->out, output->ready.ready->quorum ? "\n" : ", no quorum now\n");
-    } else if (output->kind == CLIENT_OUT_CLUSTER && !output->cluster->quorum) {
-        show_words(app, "-- no quorum now: what you write waits, or is held by this node");
+    } else if (output->kind == CLIENT_OUT_CLUSTER && output->cluster->quorum) {
+        if (app->quorum_told)
+            show_words(app, "-- quorum again");
+        app->no_quorum_at = 0;
+        app->quorum_told = false;
+    } else if (output->kind == CLIENT_OUT_CLUSTER && !app->no_quorum_at) {
+        app->no_quorum_at = loop_now_us(app->loop);
+        loop_timer_set(app->loop, &app->patience, app->no_quorum_at + QUORUM_TOLD_US);
     }
+}
+
+/* An election is no news; a majority that stays away is. */
+static void tell_quorum(struct app *app)
+{
+    if (!app->no_quorum_at || app->quorum_told ||
+        loop_now_us(app->loop) < app->no_quorum_at + QUORUM_TOLD_US)
+        return;
+    app->quorum_told = true;
+    show_words(app, "-- no quorum now: what you write waits, or is held by this node");
 }
 
 static bool is_followed(const struct app *app, const struct wire_record *record)
@@ -331,7 +352,10 @@ void lines_prompt(struct app *app)
             app_stop(app, 1);
         }
     }
-    if (app->setup->mode != MODE_LINES || !app->setup->terminal || !app->prompt_due)
+    if (app->setup->mode != MODE_LINES)
+        return;
+    tell_quorum(app);
+    if (!app->setup->terminal || !app->prompt_due)
         return;
     app->prompt_due = false;
     add_visible(app, words(app->setup->room[0] ? app->setup->room : "(no room)"));
@@ -384,6 +408,50 @@ static void send_message(struct app *app, struct slice rest)
         change_room(app, to);
 }
 
+/* "[ROOM] [N]", in either's absence here, 20. */
+static void show_history(struct app *app, struct slice rest)
+{
+    struct slice room = words(app->setup->room);
+    uint32_t limit = 20;
+    while (rest.len) {
+        struct slice word = first_word(&rest);
+        uint32_t number = 0;
+        for (size_t i = 0; i < word.len; i++) {
+            bool digit = word.data[i] >= '0' && word.data[i] <= '9';
+            number = digit && number < 10000 ? number * 10 + word.data[i] - '0' : 10000;
+        }
+        if (word.data[0] == '#' || word.data[0] == '@') {
+            room = word;
+        } else if (number >= 1 && number <= LIMIT_HISTORY_PAGE) {
+            limit = number;
+        } else {
+            show_words(app, "/history [#room or @user] [number up to 200]");
+            return;
+        }
+    }
+    ask(app, (struct client_op) { .kind = CLIENT_HISTORY, .room = room, .limit = (uint16_t)limit });
+}
+
+/* Makes the room, unless there is one, and enters it. */
+static void join(struct app *app, struct slice room)
+{
+    if (name_check_room(room) != CODE_OK) {
+        show_words(app, "/join #room: # and 1 to 32 of a-z 0-9 - _");
+        return;
+    }
+    ask_room(app, CLIENT_CREATE, room, words(""));
+    ask_room(app, CLIENT_JOIN, room, words(""));
+    change_room(app, room);
+}
+
+static void part(struct app *app, struct slice room)
+{
+    bool is_here = is_word(room, app->setup->room);
+    ask_room(app, CLIENT_PART, room, words(""));
+    if (is_here && room.len && room.data[0] == '#')
+        app->setup->room[0] = '\0';
+}
+
 static void slash(struct app *app, struct slice rest)
 {
     struct slice word = first_word(&rest);
@@ -391,28 +459,29 @@ static void slash(struct app *app, struct slice rest)
     struct slice given = rest.len ? rest : here;
     app->prompt_due = true;
     if (is_word(word, "/join")) {
-        ask_room(app, CLIENT_CREATE, rest, words(""));
-        ask_room(app, CLIENT_JOIN, rest, words(""));
-        change_room(app, rest);
+        join(app, rest);
     } else if (is_word(word, "/part")) {
-        ask_room(app, CLIENT_PART, given, words(""));
+        part(app, given);
     } else if (is_word(word, "/msg") || is_word(word, "/query")) {
         send_message(app, rest);
     } else if (is_word(word, "/me")) {
         ask_room(app, CLIENT_ME, here, rest);
     } else if (is_word(word, "/topic")) {
-        ask_room(app, CLIENT_TOPIC, here, rest);
+        if (rest.len)
+            ask_room(app, CLIENT_TOPIC, here, rest);
+        else
+            show_words(app, "/topic TEXT sets it; /list shows it");
     } else if (is_word(word, "/names") || is_word(word, "/who")) {
         ask_room(app, CLIENT_WHO, given, words(""));
     } else if (is_word(word, "/list")) {
         ask_room(app, CLIENT_ROOMS, here, words(""));
     } else if (is_word(word, "/history")) {
-        ask_room(app, CLIENT_HISTORY, given, words(""));
+        show_history(app, rest);
     } else if (is_word(word, "/quit")) {
         app_stop(app, app->setup->wait_us);
     } else {
         show_words(app, "/join #room  /part  /msg user text  /me text  /topic text  "
-                        "/names  /who  /list  /history  /quit");
+                        "/names  /who  /list  /history [#room] [number]  /quit");
     }
 }
 

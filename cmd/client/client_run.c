@@ -426,8 +426,20 @@ int client_run(struct client_setup *setup)
     app->state = state_open(command, setup->state_folder, setup->user, setup->key.id);
     if (!app->state)
         return EXIT_FAILED;
-    if (state_recovered(app->state)->device == 0 && !setup->has_password)
+    if (state_recovered(app->state)->device == 0 && !setup->has_password) {
         client_ask_password(setup);
+        if (!setup->has_password) {
+            /* Before anything is taken for the outbox of a device that nobody knows. */
+            say_error(EXIT_DENIED, command,
+                      "%s%sno password (give --password-file or FTCHAT_PASSWORD)", setup->user,
+                      state_is_twin(app->state)
+                          ? " has another client running here, so this one is a new device: "
+                          : ": ");
+            state_close(app->state);
+            free(app);
+            return EXIT_DENIED;
+        }
+    }
     if (!open_world(app))
         return say_error(EXIT_FAILED, command, "cannot start (descriptors or memory are short)");
     io_start(app);

@@ -22,6 +22,7 @@ enum {
 struct client_state {
     const char *command;
     char path[PATH_MAX];
+    int twin; /* 1: the user's first client here */
     int lock_fd;
     int folder_fd;
     int fd;
@@ -33,6 +34,13 @@ struct client_state {
     bool complained;
     uint8_t *bytes; /* of the file as it was read: the entries point there */
     struct outbox_image image;
+};
+
+/* Whose state, and where. */
+struct place {
+    const char *folder;
+    const char *user;
+    const char *key_id;
 };
 
 static void complain(struct client_state *state, const char *what)
@@ -87,45 +95,19 @@ static bool find_folder(char out[PATH_MAX], const char *given)
     return len > 0 && len < PATH_MAX - 128;
 }
 
-/* Takes the first place that no other client holds; its name is in state->path. */
-static bool take_place(struct client_state *state, const char *folder, const char *user,
-                       const char *key_id)
-{
-    for (int twin = 1; twin <= STATE_TWINS; twin++) {
-        char suffix[16] = "";
-        if (twin > 1)
-            snprintf(suffix, sizeof suffix, "-%d", twin);
-        char lock[PATH_MAX];
-        int len = snprintf(lock, sizeof lock, "%s/%s@%s%s.lock", folder, user, key_id, suffix);
-        CHECK(len > 0 && len < PATH_MAX);
-        state->lock_fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-        if (state->lock_fd < 0)
-            return false;
-        if (flock(state->lock_fd, LOCK_EX | LOCK_NB) == 0) {
-            memcpy(state->path, lock, (size_t)len - 5);
-            memcpy(state->path + len - 5, ".state", 7);
-            return true;
-        }
-        close(state->lock_fd);
-        state->lock_fd = -1;
-    }
-    errno = EBUSY;
-    return false;
-}
-
 /* --- The whole file --------------------------------------------------------------------------- */
 
-static bool read_file(struct client_state *state, size_t *len)
+/* The caller frees *bytes. */
+static bool read_file(int fd, uint8_t **bytes, size_t *len)
 {
     struct stat about;
-    if (fstat(state->fd, &about) != 0 || about.st_size > STATE_FILE_BYTES)
+    if (fstat(fd, &about) != 0 || about.st_size > STATE_FILE_BYTES)
         return false;
-    state->bytes = malloc((size_t)about.st_size + 1);
-    CHECK(state->bytes != NULL);
+    *bytes = malloc((size_t)about.st_size + 1);
+    CHECK(*bytes != NULL);
     *len = 0;
     while (*len < (size_t)about.st_size) {
-        ssize_t got =
-            pread(state->fd, state->bytes + *len, (size_t)about.st_size - *len, (off_t)*len);
+        ssize_t got = pread(fd, *bytes + *len, (size_t)about.st_size - *len, (off_t)*len);
         if (got < 0 && errno == EINTR)
             continue;
         if (got <= 0)
@@ -133,6 +115,85 @@ static bool read_file(struct client_state *state, size_t *len)
         *len += (size_t)got;
     }
     return true;
+}
+
+/* Is there a device that left something in its outbox? */
+static bool has_unsent(const char *path)
+{
+    struct outbox_image image = { 0 };
+    uint8_t *bytes = NULL;
+    size_t len;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    bool unsent = fd >= 0 && read_file(fd, &bytes, &len) &&
+                  outbox_read(&image, (struct slice) { bytes, len }) &&
+                  image.recovered.device != 0 && image.recovered.entry_count > 0;
+    if (fd >= 0)
+        close(fd);
+    free(image.entries);
+    free(bytes);
+    return unsent;
+}
+
+static size_t place_path(char out[PATH_MAX], const struct place *place, int twin, const char *end)
+{
+    char suffix[16] = "";
+    if (twin > 1)
+        snprintf(suffix, sizeof suffix, "-%d", twin);
+    int len = snprintf(out, PATH_MAX, "%s/%s@%s%s.%s", place->folder, place->user, place->key_id,
+                       suffix, end);
+    CHECK(len > 0 && len < PATH_MAX);
+    return (size_t)len;
+}
+
+/* The lock of a place, or -1: another client holds it (EWOULDBLOCK), or it cannot be opened. */
+static int lock_place(const struct place *place, int twin, int flags)
+{
+    char path[PATH_MAX];
+    place_path(path, place, twin, "lock");
+    int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | flags, 0600);
+    if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) == 0)
+        return fd;
+    int error = errno;
+    close(fd);
+    errno = error;
+    return -1;
+}
+
+static void take(struct client_state *state, const struct place *place, int twin, int lock_fd)
+{
+    state->lock_fd = lock_fd;
+    state->twin = twin;
+    place_path(state->path, place, twin, "state");
+}
+
+/* Takes a place that no other client holds: one in which a second client of this user left
+ * something unsent, else the first. */
+static bool take_place(struct client_state *state, const struct place *place)
+{
+    for (int twin = 2; twin <= STATE_TWINS; twin++) {
+        int fd = lock_place(place, twin, 0);
+        if (fd < 0 && errno == ENOENT)
+            break;
+        char path[PATH_MAX];
+        place_path(path, place, twin, "state");
+        if (fd >= 0 && has_unsent(path)) {
+            take(state, place, twin, fd);
+            return true;
+        }
+        if (fd >= 0)
+            close(fd);
+    }
+    for (int twin = 1; twin <= STATE_TWINS; twin++) {
+        int fd = lock_place(place, twin, O_CREAT);
+        if (fd >= 0) {
+            take(state, place, twin, fd);
+            return true;
+        }
+        if (errno != EWOULDBLOCK)
+            return false;
+    }
+    errno = EBUSY;
+    return false;
 }
 
 /* Writes `all` beside the file, durably, and puts it in its place. */
@@ -189,7 +250,7 @@ static bool load(struct client_state *state)
     if (state->fd < 0)
         return errno == ENOENT && begin_anew(state);
     size_t len = 0;
-    if (!read_file(state, &len))
+    if (!read_file(state->fd, &state->bytes, &len))
         return false;
     bool whole = outbox_read(&state->image, (struct slice) { state->bytes, len });
     if (!whole || !fits(&state->image.recovered)) {
@@ -225,7 +286,8 @@ struct client_state *state_open(const char *command, const char *folder, const c
     bool good = find_folder(path, folder) && make_folders(path);
     if (good)
         state->folder_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    good = good && state->folder_fd >= 0 && take_place(state, path, user, key_id) && load(state);
+    const struct place place = { path, user, key_id };
+    good = good && state->folder_fd >= 0 && take_place(state, &place) && load(state);
     if (good)
         return state;
     say_error(1, command, "%s: the state cannot be kept here: %s (see --state-dir)", path,
@@ -255,6 +317,11 @@ void state_close(struct client_state *state)
 const struct client_recovered *state_recovered(const struct client_state *state)
 {
     return &state->image.recovered;
+}
+
+bool state_is_twin(const struct client_state *state)
+{
+    return state->twin > 1;
 }
 
 /* --- Changes ---------------------------------------------------------------------------------- */

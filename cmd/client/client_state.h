@@ -1,6 +1,6 @@
 /* What a client keeps between runs: one file per user and cluster in the state directory, and a
  * lock beside it, held while a client runs; a second client of the same user gets a file (and so a
- * device) of its own.
+ * device) of its own. What that one left unsent, the next client that finds its place free sends.
  *
  * Changes are gathered and written by state_write; nothing is fsynced but by state_sync and when a
  * new device replaces the old one, which is one rename. When the disk fails, that is said once and
@@ -20,6 +20,9 @@ struct client_state *state_open(const char *command, const char *folder, const c
 void state_close(struct client_state *state);
 /* Good until the next call of this module. */
 const struct client_recovered *state_recovered(const struct client_state *state);
+
+/* Another client of this user held the first place. */
+bool state_is_twin(const struct client_state *state);
 
 void state_put(struct client_state *state, const struct client_entry *put);
 void state_done(struct client_state *state, uint64_t number, uint64_t seq);

@@ -3,7 +3,7 @@
 # background, logs in data/N/node.log, process ids in data/N/node.pid.
 #
 #   cluster.sh run     key, nodes, cluster, client (on a terminal); what is there already is kept
-#   cluster.sh stop    ends the nodes that `run` started, and no other process
+#   cluster.sh stop    ends the nodes that run on this checkout's data, and no other process
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 unset MAKEFLAGS MFLAGS MAKELEVEL
@@ -15,16 +15,27 @@ nodes=$(sed -nE 's/^\[node\.([1-7])\].*/\1/p' ftchat.ini)
 say() { echo "ftchat: $*"; }
 fail() { say "$*" >&2; exit 1; }
 
-# The process id of node $1, if the one in its file is still a node of this checkout: ids are used
-# again, and another checkout's node is not ours to stop.
-running() {
-    local pid exe
-    pid=$(cat "$data/$1/node.pid" 2>/dev/null) || return 1
-    [[ $pid =~ ^[0-9]+$ ]] || return 1
-    exe=$(readlink "/proc/$pid/exe" 2>/dev/null) || return 1
+# Is process $1 node $2, run by this checkout's ftchat? Ids are used again.
+is_node() {
+    local exe
+    exe=$(readlink "/proc/$1/exe" 2>/dev/null) || return 1
     [ "${exe% (deleted)}" = "$binary" ] || return 1
-    tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -q " node --id $1 " || return 1
-    echo "$pid"
+    tr '\0' ' ' <"/proc/$1/cmdline" 2>/dev/null | grep -q " node .*--id[ =]$2 "
+}
+
+# The process id of node $1: the one that `run` wrote down, or whoever else holds its lock.
+running() {
+    local pid inode
+    pid=$(cat "$data/$1/node.pid" 2>/dev/null)
+    if [[ $pid =~ ^[0-9]+$ ]] && is_node "$pid" "$1"; then
+        echo "$pid"
+        return 0
+    fi
+    inode=$(stat -c %i "$data/$1/lock" 2>/dev/null) || return 1
+    for pid in $(awk -v inode=":$inode" '$6 ~ inode "$" { print $5 }' /proc/locks); do
+        is_node "$pid" "$1" && echo "$pid" && return 0
+    done
+    return 1
 }
 
 start_node() {
