@@ -155,6 +155,39 @@ static void what_is_no_op_is_an_error_with_id_null(void **state)
     assert_int_equal(read_op(deep, &op), JSON_LINE_ERROR);
 }
 
+static void a_reply_names_a_seq_or_a_uid(void **state)
+{
+    (void)state;
+    struct client_op op;
+    assert_int_equal(read_op("{\"op\":\"send\",\"id\":\"x\",\"room\":\"#a\",\"text\":\"a\","
+                             "\"reply_to\":\"00ff00000000000a-18446744073709551615\"}",
+                             &op),
+                     JSON_LINE_OP);
+    assert_int_equal(op.kind, CLIENT_SEND);
+    assert_true(op.reply_tag == 0x00ff00000000000a);
+    assert_true(op.reply_to == UINT64_MAX);
+    static const char *const wrong[] = {
+        "00ff00000000000a-18446744073709551616",
+        "00ff00000000000a-",
+        "00ff00000000000a-01",
+        "00FF00000000000a-1",
+        "00ff00000000000a1",
+        "0000000000000000-1",
+        "00ff00000000000a-1x",
+        "",
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        char line[200];
+        snprintf(
+            line, sizeof line,
+            "{\"op\":\"send\",\"id\":\"x\",\"room\":\"#a\",\"text\":\"a\",\"reply_to\":\"%s\"}",
+            wrong[i]);
+        assert_int_equal(read_op(line, &op), JSON_LINE_OP);
+        assert_int_equal(op.kind, CLIENT_REFUSED);
+        assert_int_equal(op.code, CODE_BAD_REQUEST);
+    }
+}
+
 static void bad_fields_reject_acks_and_error_results(void **state)
 {
     (void)state;
@@ -283,6 +316,22 @@ static void outputs_are_written_to_the_letter(void **state)
                "\"from\":\"a\",\"text\":\"\\\"\\\\\\u0001\\n\xef\xbf\xbd\xc3\xa9\","
                "\"ts\":\"1970-01-01T00:00:00.000000Z\",\"kind\":\"post\",\"reply_to\":4}");
 
+    record.seq = record.index = 0; /* held */
+    record.sent_us = 1;
+    record.reply_tag = 3;
+    record.text = words("hi");
+    output = (struct client_output) { .kind = CLIENT_OUT_HELD, .record = &record };
+    json_write_output(&out, &output);
+    assert_out(
+        "{\"event\":\"message\",\"room\":\"#o\",\"uid\":\"0000000000000001-1\",\"from\":\"a\","
+        "\"text\":\"hi\",\"kind\":\"post\",\"sent\":\"1970-01-01T00:00:00.000001Z\","
+        "\"reply_to\":\"0000000000000003-4\",\"held\":true}\n");
+    output = (struct client_output) { .kind = CLIENT_OUT_RETRACT };
+    output.retract.device_tag = 0xab;
+    output.retract.device_seq = 7;
+    json_write_output(&out, &output);
+    assert_out("{\"event\":\"retract\",\"uid\":\"00000000000000ab-7\"}\n");
+
     struct wire_cluster cluster = { .leader = 2, .term = 8, .healthy = 3, .quorum = true };
     output = (struct client_output) { .kind = CLIENT_OUT_CLUSTER, .cluster = &cluster };
     json_write_output(&out, &output);
@@ -381,6 +430,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ops_are_read),
         cmocka_unit_test(what_is_no_op_is_an_error_with_id_null),
+        cmocka_unit_test(a_reply_names_a_seq_or_a_uid),
         cmocka_unit_test(bad_fields_reject_acks_and_error_results),
         cmocka_unit_test(broken_text_is_seen_by_the_core),
         cmocka_unit_test(a_line_of_the_limit_is_taken_and_a_longer_one_is_not),

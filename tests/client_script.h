@@ -28,6 +28,7 @@ struct script_saved {
 };
 
 struct script {
+    bool held_ok; /* of its options */
     struct client *client;
     void *memory;
     uint64_t now_us;
@@ -507,6 +508,7 @@ static void script_start(struct script *script, uint8_t servers, uint64_t seed)
     struct client_options options = {
         .user = script_text("alice"),
         .stream = true,
+        .held_ok = script->held_ok,
         .servers = servers,
         .connect_timeout_ms = 5000,
         .retry_ms = 3000,

@@ -38,12 +38,11 @@ static enum ft_error hold(struct store *store, uint64_t number, uint64_t first, 
         sizes[i] = text_of(first + i, bodies + len);
         len += sizes[i];
     }
-    struct entry_draft draft = { .kind = ENTRY_COMMANDS,
-                                 .first = first,
-                                 .count = count,
-                                 .sizes = sizes,
-                                 .bodies = bodies };
-    size_t size = entry_build(entry, sizeof entry, &draft, &crypto_sodium, store->cluster, no_chain);
+    struct entry_draft draft = {
+        .kind = ENTRY_COMMANDS, .first = first, .count = count, .sizes = sizes, .bodies = bodies
+    };
+    size_t size =
+        entry_build(entry, sizeof entry, &draft, &crypto_sodium, store->cluster, no_chain);
     assert_true(size > 0);
     entry_set_local(entry, number, 0, 0, &crypto_sodium, store->cluster);
     return store_hold(store, &(struct store_hold) { .number = number, .entry = { entry, size } });
@@ -98,8 +97,8 @@ static void held_is_found_after_a_restart_and_gone_after_a_discard(void **state)
         assert_int_equal(test->recovery.held.last, 8 + i);
         assert_int_equal(hold(test->store, 10 + (uint64_t)i, 9 + (uint64_t)i, 1), FT_OK);
     }
-    assert_int_equal(store_hold(test->store, &(struct store_hold) { .number = 20, .discard = true }),
-                     FT_OK);
+    assert_int_equal(
+        store_hold(test->store, &(struct store_hold) { .number = 20, .discard = true }), FT_OK);
     assert_int_equal(hold(test->store, 21, 30, 1), FT_OK); /* and begins anew */
     test_store_close(test);
     assert_int_equal(test_store_open(test), FT_OK);
@@ -265,8 +264,8 @@ static void a_failed_sync_is_the_last_thing_it_does(void **state)
     sim_disk_fail_sync(test->disk);
     assert_true(hold(test->store, 2, 2, 1) != FT_OK);
     assert_true(hold(test->store, 3, 2, 1) != FT_OK);
-    assert_true(test_flush(test, &(struct test_flush) { .save_vote = true, .term = 9, .vote = 1 }) !=
-                FT_OK);
+    assert_true(test_flush(test, &(struct test_flush) {
+                                     .save_vote = true, .term = 9, .vote = 1 }) != FT_OK);
     test_store_free(test);
 }
 
