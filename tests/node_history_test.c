@@ -83,14 +83,12 @@ static void disk_answers(struct nodes *nodes, uint64_t from, uint64_t to, size_t
         write_copy(&writer, body, len);
     }
     assert_false(writer.full);
-    struct node_event event = {
-        .kind = EVENT_READ_DONE,
-        .now = nodes->now,
-        .read = { .id = nodes->read_id,
-                  .data = { data, writer_used(&writer) },
-                  .more = more,
-                  .older = from != 1 }
-    };
+    struct node_event event = { .kind = EVENT_READ_DONE,
+                                .now = nodes->now,
+                                .read = { .id = nodes->read_id,
+                                          .data = { data, writer_used(&writer) },
+                                          .more = more,
+                                          .older = from != 1 } };
     node_step(nodes->node, &event, &nodes->effects);
 }
 

@@ -55,6 +55,11 @@ static void emit(void *ctx, const struct effect *effect)
     struct nodes *nodes = ctx;
     nodes->emitted[effect->kind]++;
     switch (effect->kind) {
+    case EFFECT_HOLD:
+        CHECK(!nodes->holding);
+        nodes->holding = true;
+        nodes->hold = effect->hold;
+        break;
     case EFFECT_FLUSH:
         CHECK(!nodes->flushing);
         nodes->flushing = true;
@@ -154,6 +159,16 @@ void nodes_event(struct nodes *nodes, enum node_event_kind kind)
 void nodes_turn_end(struct nodes *nodes)
 {
     nodes_event(nodes, EVENT_TURN_END);
+}
+
+void nodes_held(struct nodes *nodes, bool no_space)
+{
+    CHECK(nodes->holding);
+    nodes->holding = false;
+    struct node_event event = { .kind = EVENT_HELD,
+                                .now = nodes->now,
+                                .held = { nodes->hold.number, no_space } };
+    node_step(nodes->node, &event, &nodes->effects);
 }
 
 void nodes_flushed(struct nodes *nodes)

@@ -17,6 +17,8 @@ struct nodes {
     struct now now;
     bool flushing;
     uint64_t ticket;
+    bool holding; /* until nodes_held: nobody does that by itself */
+    struct effect_hold hold;
     bool halted;
     unsigned emitted[NODES_EFFECTS];          /* by kind */
     unsigned peer_sent[LIMIT_NODES + 1][256]; /* by type byte */
@@ -40,6 +42,8 @@ void nodes_free(struct nodes *nodes);
 void nodes_event(struct nodes *nodes, enum node_event_kind kind);
 void nodes_turn_end(struct nodes *nodes);
 void nodes_flushed(struct nodes *nodes);
+/* What is being held is durable, or found no space. */
+void nodes_held(struct nodes *nodes, bool no_space);
 /* Ticks, turns and flushes for this long, in steps of 5 ms. */
 void nodes_run(struct nodes *nodes, uint64_t us);
 /* It alone becomes a cluster that takes posts. */

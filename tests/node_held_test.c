@@ -1,0 +1,203 @@
+/* Held posts, the node's side: when they begin, what is told when, and what a device must have there first. */
+#include "tests/test_node.h"
+
+#include "core/raft/state.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+
+enum { ALICE = 1, BOB = 2, SECOND = 1000000 };
+
+/* A follower that hears nobody and may not campaign, until it may. */
+static void lose_the_leader(struct nodes *nodes)
+{
+    struct raft *raft = nodes->node->raft;
+    raft->role = RAFT_FOLLOWER;
+    raft->leader = 0;
+    raft->may_campaign = false;
+}
+
+/* Alice made #ops and bob is in it; then the leader is gone. */
+static struct nodes *begin(uint32_t *alice)
+{
+    struct nodes *nodes = nodes_new(1, 1 << 20);
+    nodes_form(nodes);
+    *alice = nodes_user(nodes, ALICE, "alice");
+    uint32_t bob = nodes_user(nodes, BOB, "bob");
+    nodes_create(nodes, ALICE, *alice, 1, "#ops");
+    nodes_run(nodes, 50000);
+    nodes_command(nodes, BOB, bob, 1, 1,
+                  (struct command) { .kind = COMMAND_JOIN, .room = { (const uint8_t *)"#ops", 4 } });
+    nodes_run(nodes, 50000);
+    assert_int_equal(nodes->answers[BOB][1].code, CODE_OK);
+    lose_the_leader(nodes);
+    return nodes;
+}
+
+static void held_begins_after_a_second_and_is_told_when_it_is_durable(void **state)
+{
+    (void)state;
+    uint32_t alice;
+    struct nodes *nodes = begin(&alice);
+    nodes_post(nodes, ALICE, alice, 2, 1, "#ops", 10);
+    nodes_run(nodes, SECOND - 100000);
+    assert_false(nodes->holding); /* an election is shorter */
+    nodes_run(nodes, 300000);
+    assert_true(nodes->holding);
+    assert_false(nodes->hold.discard);
+    assert_int_equal(nodes->client_sent[ALICE][WIRE_HELD], 0);
+    assert_int_equal(node_held(nodes->node), 0);
+    nodes_held(nodes, false);
+    assert_int_equal(node_held(nodes->node), 1);
+    assert_int_equal(nodes->client_sent[ALICE][WIRE_HELD], 1);
+    assert_int_equal(nodes->client_sent[BOB][WIRE_HELD], 0);
+    assert_int_equal(nodes->client_sent[ALICE][WIRE_HELD_RECORD], 1);
+    assert_int_equal(nodes->client_sent[BOB][WIRE_HELD_RECORD], 1);
+    assert_false(nodes->answered[ALICE][2]);
+    nodes_post(nodes, ALICE, alice, 2, 1, "#ops", 10); /* offered again: held, and shown once */
+    nodes_post(nodes, ALICE, alice, 3, 2, "#ops", 10); /* at once from now on */
+    nodes_turn_end(nodes);
+    assert_true(nodes->holding);
+    nodes_held(nodes, false);
+    assert_int_equal(nodes->client_sent[ALICE][WIRE_HELD], 3);
+    assert_int_equal(nodes->client_sent[BOB][WIRE_HELD_RECORD], 2);
+    assert_int_equal(node_held(nodes->node), 2);
+
+    nodes->node->raft->may_campaign = true;
+    nodes_run(nodes, 3 * SECOND);
+    assert_int_equal(nodes->answers[ALICE][2].code, CODE_OK);
+    assert_int_equal(nodes->answers[ALICE][2].room_seq, 1);
+    assert_int_equal(nodes->answers[ALICE][3].room_seq, 2);
+    assert_int_equal(node_held(nodes->node), 0);
+    assert_int_equal(nodes->client_sent[BOB][WIRE_RETRACT], 0);
+    assert_true(nodes->holding && nodes->hold.discard); /* nothing is open any more */
+    nodes_held(nodes, false);
+    nodes_run(nodes, SECOND);
+    assert_false(nodes->holding);
+    nodes_free(nodes);
+}
+
+static void a_full_disk_is_not_held_and_tried_again(void **state)
+{
+    (void)state;
+    uint32_t alice;
+    struct nodes *nodes = begin(&alice);
+    nodes_post(nodes, ALICE, alice, 2, 1, "#ops", 10);
+    nodes_run(nodes, 2 * SECOND);
+    assert_true(nodes->holding);
+    nodes_held(nodes, true);
+    nodes_run(nodes, 500000);
+    assert_false(nodes->holding);
+    assert_int_equal(nodes->client_sent[ALICE][WIRE_HELD], 0);
+    nodes_run(nodes, SECOND);
+    assert_true(nodes->holding);
+    nodes_held(nodes, false);
+    assert_int_equal(nodes->client_sent[ALICE][WIRE_HELD], 1);
+    nodes_free(nodes);
+}
+
+static void what_is_before_it_must_be_there(void **state)
+{
+    (void)state;
+    uint32_t alice;
+    struct nodes *nodes = begin(&alice);
+    nodes_post(nodes, ALICE, alice, 4, 3, "#ops", 10); /* 2 and 3 are not here and may be open */
+    nodes_run(nodes, 2 * SECOND);
+    assert_false(nodes->holding);
+    nodes_post(nodes, ALICE, alice, 4, 1, "#ops", 10); /* they are final */
+    nodes_turn_end(nodes);
+    assert_true(nodes->holding);
+    nodes_held(nodes, false);
+    assert_int_equal(nodes->client_sent[ALICE][WIRE_HELD], 1);
+    /* What went on elsewhere stays held here until that is known here; what comes next is held, too. */
+    nodes_post(nodes, ALICE, alice, 7, 1, "#ops", 10);
+    nodes_turn_end(nodes);
+    assert_true(nodes->holding);
+    nodes_held(nodes, false);
+    assert_int_equal(node_held(nodes->node), 2);
+    nodes_free(nodes);
+}
+
+static const uint8_t bob_key[PUBLIC_KEY_BYTES] = { 'b', 'o', 'b' };
+static const uint8_t signature[SIGNATURE_BYTES];
+
+static void who_comes_later_is_shown_what_is_held(void **state)
+{
+    (void)state;
+    uint32_t alice;
+    struct nodes *nodes = begin(&alice);
+    nodes_post(nodes, ALICE, alice, 2, 1, "@bob", 10); /* begins a conversation */
+    nodes_post(nodes, ALICE, alice, 3, 2, "#nope", 10);
+    nodes_run(nodes, 2 * SECOND);
+    nodes_closed(nodes, BOB);
+    nodes_held(nodes, false);
+    assert_int_equal(nodes->client_sent[ALICE][WIRE_HELD], 2);
+    assert_int_equal(nodes->client_sent[ALICE][WIRE_HELD_RECORD], 1); /* there is no such room here */
+    assert_int_equal(nodes->client_sent[BOB][WIRE_HELD_RECORD], 0);
+    struct wire_login login = { .device_key = bob_key, .signature = signature, .stream = true };
+    uint8_t message[256];
+    size_t len = wire_encode_login(&login, message, sizeof message);
+    nodes_open(nodes, BOB, CONNECTION_CLIENT);
+    nodes_message(nodes, BOB, message, len);
+    assert_int_equal(nodes->client_sent[BOB][WIRE_HELD_RECORD], 1);
+    nodes_free(nodes);
+}
+
+static size_t enrolment(uint8_t *message, size_t capacity, const uint8_t *account_key,
+                        const uint8_t *device_key)
+{
+    struct wire_enrol enrol = { .name = { (const uint8_t *)"bob", 3 },
+                                .account_key = account_key,
+                                .device_key = device_key,
+                                .signature = signature };
+    return wire_encode_enrol(&enrol, message, capacity);
+}
+
+/* Of a known account; asked again from another connection it is the same one. Nothing is refused for good. */
+static void enrolling_is_held_and_a_wrong_password_is_not_judged(void **state)
+{
+    (void)state;
+    uint32_t alice;
+    static const uint8_t fresh[PUBLIC_KEY_BYTES] = { 1 };
+    static const uint8_t wrong[PUBLIC_KEY_BYTES] = { 2 };
+    struct nodes *nodes = begin(&alice);
+    uint8_t message[512];
+    nodes_run(nodes, 2 * SECOND);
+    for (uint32_t connection = 3; connection < 5; connection++) {
+        size_t len = enrolment(message, sizeof message, bob_key, fresh);
+        nodes_open(nodes, connection, CONNECTION_CLIENT);
+        nodes_message(nodes, connection, message, len);
+    }
+    nodes_turn_end(nodes);
+    assert_true(nodes->holding);
+    nodes_held(nodes, false);
+    assert_int_equal(node_held(nodes->node), 1);
+    assert_int_equal(nodes->client_sent[3][WIRE_HELD] + nodes->client_sent[4][WIRE_HELD], 1);
+    assert_int_equal(nodes->client_sent[4][WIRE_HELD], 1);
+    size_t len = enrolment(message, sizeof message, wrong, fresh);
+    nodes_open(nodes, 5, CONNECTION_CLIENT);
+    nodes_message(nodes, 5, message, len);
+    nodes_turn_end(nodes);
+    assert_false(nodes->holding);
+    assert_int_equal(nodes->client_sent[5][WIRE_ENROLLED], 1); /* unavailable */
+    assert_int_equal(chat_find_device(nodes->node->chat, fresh), 0);
+    nodes->node->raft->may_campaign = true;
+    nodes_run(nodes, 3 * SECOND);
+    assert_true(chat_find_device(nodes->node->chat, fresh) != 0);
+    assert_int_equal(nodes->client_sent[4][WIRE_ENROLLED], 1);
+    nodes_free(nodes);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(held_begins_after_a_second_and_is_told_when_it_is_durable),
+        cmocka_unit_test(a_full_disk_is_not_held_and_tried_again),
+        cmocka_unit_test(what_is_before_it_must_be_there),
+        cmocka_unit_test(who_comes_later_is_shown_what_is_held),
+        cmocka_unit_test(enrolling_is_held_and_a_wrong_password_is_not_judged),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
