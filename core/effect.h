@@ -134,6 +134,11 @@ struct effect {
         } send;
         struct {
             uint8_t slot;
+            uint16_t port; /* 0: as the ini says */
+            struct slice host;
+        } dial;
+        struct {
+            uint8_t slot;
             uint64_t connection;
             bool gracefully; /* what is queued goes out first, then the closing frame */
         } close;

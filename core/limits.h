@@ -8,8 +8,9 @@
 
 enum {
     /* The cluster. */
-    LIMIT_NODES = 7,     /* slots 1..7; the product names 1, 3 and 5 */
-    IDENTITY_BYTES = 16, /* a node's and a cluster's random identity */
+    LIMIT_NODES = 7,        /* slots 1..7; the product names 1, 3 and 5 */
+    IDENTITY_BYTES = 16,    /* a node's and a cluster's random identity */
+    LIMIT_HOST_BYTES = 200, /* a name or an address */
 
     /* The log. One entry is one batch of commands: it travels and is stored whole. */
     LIMIT_COMMAND_BYTES = 65536 + 512, /* the longest text and its frame */

@@ -36,6 +36,16 @@ static enum chat_code read_code(struct reader *reader)
     return (enum chat_code)(value < CODES ? value : CODE_BAD_REQUEST);
 }
 
+/* It is printed as it is: in tables, and between quotes. */
+static bool is_printable(struct slice text)
+{
+    for (size_t i = 0; i < text.len; i++)
+        if (text.data[i] <= ' ' || text.data[i] >= 0x7f || text.data[i] == '"' ||
+            text.data[i] == '\\')
+            return false;
+    return true;
+}
+
 size_t wire_encode_enrol(const struct wire_enrol *in, uint8_t *out, size_t capacity)
 {
     struct writer writer = message_of(WIRE_ENROL, out, capacity);
@@ -217,6 +227,7 @@ size_t wire_encode_hello(const struct wire_hello *in, uint8_t *out, size_t capac
     write_u8(&writer, in->slot);
     write_copy(&writer, in->identity, IDENTITY_BYTES);
     write_copy(&writer, in->cluster, IDENTITY_BYTES);
+    write_u64(&writer, in->incarnation);
     return finished(&writer);
 }
 
@@ -228,6 +239,7 @@ bool wire_decode_hello(struct wire_hello *out, struct slice message)
     out->slot = read_u8(&reader);
     read_copy(&reader, out->identity, IDENTITY_BYTES);
     read_copy(&reader, out->cluster, IDENTITY_BYTES);
+    out->incarnation = reader_left(&reader) ? read_u64(&reader) : 0;
     return !reader.bad && out->slot >= 1 && out->slot <= LIMIT_NODES;
 }
 
@@ -275,6 +287,88 @@ bool wire_decode_record(struct wire_record *out, struct slice message)
 bool wire_decode_held_record(struct wire_record *out, struct slice message)
 {
     return decode_record(out, WIRE_HELD_RECORD, message) && !out->index && !out->seq;
+}
+
+size_t wire_encode_member(const struct wire_member *in, uint8_t *out, size_t capacity)
+{
+    struct writer writer = message_of(WIRE_MEMBER, out, capacity);
+    write_u8(&writer, in->op);
+    write_u8(&writer, in->slot);
+    write_u8(&writer, in->force);
+    write_u16(&writer, in->port);
+    write_slice8(&writer, in->host.data, in->host.len);
+    return finished(&writer);
+}
+
+bool wire_decode_member(struct wire_member *out, struct slice message)
+{
+    struct reader reader = fields_of(WIRE_MEMBER, message);
+    out->op = read_u8(&reader);
+    out->slot = read_u8(&reader);
+    out->force = read_bool(&reader);
+    out->port = read_u16(&reader);
+    out->host = read_slice8(&reader);
+    return reader_finished(&reader) && out->op >= WIRE_MEMBER_ADD &&
+           out->op <= WIRE_MEMBER_REPLACE && out->slot >= 1 && out->slot <= LIMIT_NODES &&
+           out->host.len <= LIMIT_HOST_BYTES && (out->port != 0) == (out->host.len != 0) &&
+           is_printable(out->host);
+}
+
+size_t wire_encode_members(const struct wire_members *in, uint8_t *out, size_t capacity)
+{
+    struct writer writer = message_of(WIRE_MEMBERS_IS, out, capacity);
+    write_u8(&writer, in->node);
+    write_u8(&writer, in->leader);
+    write_u8(&writer, in->leads);
+    write_u8(&writer, in->pending);
+    write_u8(&writer, in->formed);
+    write_u8(&writer, in->ini_differs);
+    write_u64(&writer, in->index);
+    write_u64(&writer, in->last_index);
+    write_copy(&writer, in->cluster, IDENTITY_BYTES);
+    write_u8(&writer, (uint8_t)in->count);
+    for (unsigned i = 0; i < in->count; i++) {
+        const struct wire_seat *seat = &in->seats[i];
+        write_u8(&writer, seat->slot);
+        write_u8(&writer, seat->role);
+        write_u8(&writer, seat->linked);
+        write_u64(&writer, seat->match);
+        write_copy(&writer, seat->identity, IDENTITY_BYTES);
+        write_u16(&writer, seat->port);
+        write_slice8(&writer, seat->host.data, seat->host.len);
+    }
+    return finished(&writer);
+}
+
+bool wire_decode_members(struct wire_members *out, struct slice message)
+{
+    struct reader reader = fields_of(WIRE_MEMBERS_IS, message);
+    *out = (struct wire_members) { .node = read_u8(&reader) };
+    out->leader = read_u8(&reader);
+    out->leads = read_bool(&reader);
+    out->pending = read_bool(&reader);
+    out->formed = read_bool(&reader);
+    out->ini_differs = read_u8(&reader);
+    out->index = read_u64(&reader);
+    out->last_index = read_u64(&reader);
+    read_copy(&reader, out->cluster, IDENTITY_BYTES);
+    out->count = read_u8(&reader);
+    if (out->count > LIMIT_NODES)
+        return false;
+    for (unsigned i = 0; i < out->count; i++) {
+        struct wire_seat *seat = &out->seats[i];
+        seat->slot = read_u8(&reader);
+        seat->role = read_u8(&reader);
+        seat->linked = read_bool(&reader);
+        seat->match = read_u64(&reader);
+        read_copy(&reader, seat->identity, IDENTITY_BYTES);
+        seat->port = read_u16(&reader);
+        seat->host = read_slice8(&reader);
+        if (seat->slot < 1 || seat->slot > LIMIT_NODES || seat->role > SEAT_VACANT ||
+            seat->host.len > LIMIT_HOST_BYTES || !is_printable(seat->host))
+            return false;
+    }
+    return reader_finished(&reader);
 }
 
 /* The numbers of a status, in the order in which they travel. */
@@ -400,19 +494,12 @@ size_t wire_encode_status(const struct wire_status *in, uint8_t *out, size_t cap
     for (unsigned i = 0; i < STATUS_NUMBERS; i++)
         write_u64(&writer, *numbers[i]);
     write_slice8(&writer, in->version.data, in->version.len);
+    write_u8(&writer, in->twins);
+    write_u8(&writer, in->ini_differs);
     return finished(&writer);
 }
 
-/* It is printed as it is: in tables, and between quotes. */
-static bool is_printable(struct slice text)
-{
-    for (size_t i = 0; i < text.len; i++)
-        if (text.data[i] <= ' ' || text.data[i] >= 0x7f || text.data[i] == '"' ||
-            text.data[i] == '\\')
-            return false;
-    return true;
-}
-
+/* As with a HELLO, an older node says less and a newer one more. */
 bool wire_decode_status(struct wire_status *out, struct slice message)
 {
     memset(out, 0, sizeof(*out));
@@ -433,5 +520,9 @@ bool wire_decode_status(struct wire_status *out, struct slice message)
     for (unsigned i = 0; i < STATUS_NUMBERS; i++)
         *numbers[i] = read_u64(&reader);
     out->version = read_slice8(&reader);
-    return !reader.bad && out->role <= ROLE_LEADER && is_printable(out->version);
+    if (reader_left(&reader)) {
+        out->twins = read_bool(&reader);
+        out->ini_differs = read_u8(&reader);
+    }
+    return !reader.bad && out->role < WIRE_ROLES && is_printable(out->version);
 }

@@ -52,9 +52,12 @@ enum wire_type {
                          applied */
     WIRE_INVITE = 66, /* token_hash[32], uses u32, lifetime_us u64 -> DONE once applied */
     WIRE_HEALTH = 67, /* -> DONE once a probe is committed and applied */
-    WIRE_TRANSFER = 68,  /* slot u8 (0: the best) -> DONE once this node follows another leader */
-    WIRE_STATUS_IS = 96, /* struct wire_status */
-    WIRE_DONE = 97,      /* code u8, index u64, text string8: why not */
+    WIRE_TRANSFER = 68, /* slot u8 (0: the best) -> DONE once this node follows another leader */
+    WIRE_MEMBERS = 76,  /* -> MEMBERS_IS */
+    WIRE_MEMBER = 77,   /* struct wire_member, to the leader -> DONE once the change is committed */
+    WIRE_STATUS_IS = 96,   /* struct wire_status */
+    WIRE_DONE = 97,        /* code u8, index u64, text string8: why not */
+    WIRE_MEMBERS_IS = 104, /* struct wire_members */
 
     /* Node to node. RAFT is 1 in this conversation (raft/message.h). */
     WIRE_PEER_HELLO = 128, /* struct wire_hello, the first message each way */
@@ -68,6 +71,10 @@ enum wire_type {
     WIRE_PEER_REFUSE = 131,  /* nothing of a FORWARD was or will be taken now: try again */
     WIRE_PEER_FETCH = 140,   /* struct wire_fetch -> FETCHED */
     WIRE_PEER_FETCHED = 141, /* struct wire_fetched and its data */
+    /* Answers to a PING, on the same link: to one that is no member by the configuration (committed)
+     * at index u64, and to both of two processes that live under one identity. */
+    WIRE_PEER_NOT_MEMBER = 146,
+    WIRE_PEER_TWINS = 147,
 };
 
 /* What is signed, so that a signature is good for one purpose on one connection only. */
@@ -182,6 +189,7 @@ struct wire_hello {
     uint8_t slot;
     uint8_t identity[IDENTITY_BYTES];
     uint8_t cluster[IDENTITY_BYTES]; /* zeros: blank */
+    uint64_t incarnation; /* another one at each start of a process; 0: an older peer, not said */
 };
 
 /* A piece of what a node has on disk: how a node that is far behind catches up, and where a rotten
@@ -222,7 +230,15 @@ struct wire_offer {
     uint64_t segment_bytes; /* by which segments end */
 };
 
-enum wire_role { ROLE_BLANK, ROLE_LEARNER, ROLE_FOLLOWER, ROLE_CANDIDATE, ROLE_LEADER };
+enum wire_role {
+    ROLE_BLANK,
+    ROLE_LEARNER,
+    ROLE_FOLLOWER,
+    ROLE_CANDIDATE,
+    ROLE_LEADER,
+    ROLE_REMOVED, /* it was a member, and knows that it is none any more */
+    WIRE_ROLES
+};
 struct wire_status {
     uint8_t node;
     uint8_t role; /* enum wire_role */
@@ -257,6 +273,43 @@ struct wire_status {
     uint64_t refused_truncated;
     uint64_t refused_oversized;
     struct slice version;
+    bool twins;          /* another process runs under its identity */
+    uint8_t ini_differs; /* bit n - 1: its ini and the log say different things of slot n */
+};
+
+/* A change of membership, for the leader. */
+enum wire_member_op { WIRE_MEMBER_ADD = 1, WIRE_MEMBER_REMOVE = 2, WIRE_MEMBER_REPLACE = 3 };
+struct wire_member {
+    uint8_t op;
+    uint8_t slot;
+    bool force;    /* also what costs the quorum, or evicts a node that lives */
+    uint16_t port; /* ADD and REPLACE: where the node is; 0: as the ini or the log says */
+    struct slice host;
+};
+
+/* MEMBERS_IS: the configuration as the answering node has it, and what it sees of each seat. */
+enum wire_seat_role { SEAT_LEARNER, SEAT_VOTER, SEAT_VACANT };
+struct wire_seat {
+    uint8_t slot;
+    uint8_t role;   /* enum wire_seat_role */
+    bool linked;    /* the member is there, as far as the answering node sees */
+    uint64_t match; /* from the leader: how far its log is durable there */
+    uint8_t identity[IDENTITY_BYTES];
+    uint16_t port; /* 0: the log does not say */
+    struct slice host;
+};
+struct wire_members {
+    uint8_t node;
+    uint8_t leader;
+    bool leads;   /* it is the leader, with a quorum */
+    bool pending; /* the configuration is not committed yet */
+    bool formed;
+    uint8_t ini_differs; /* bit n - 1: the answering node's ini and the log differ in slot n */
+    uint64_t index;      /* of the configuration */
+    uint64_t last_index; /* of the log */
+    uint8_t cluster[IDENTITY_BYTES];
+    unsigned count;
+    struct wire_seat seats[LIMIT_NODES];
 };
 
 size_t wire_encode_enrol(const struct wire_enrol *in, uint8_t *out, size_t capacity);
@@ -283,6 +336,11 @@ size_t wire_encode_fetched(const struct wire_fetched *in, uint8_t *out, size_t c
 bool wire_decode_fetched(struct wire_fetched *out, struct slice message);
 size_t wire_encode_offer(const struct wire_offer *in, uint8_t *out, size_t capacity);
 bool wire_decode_offer(struct wire_offer *out, struct slice data);
+size_t wire_encode_member(const struct wire_member *in, uint8_t *out, size_t capacity);
+bool wire_decode_member(struct wire_member *out, struct slice message);
+enum { WIRE_MEMBERS_BYTES = 64 + LIMIT_NODES * (32 + IDENTITY_BYTES + LIMIT_HOST_BYTES) };
+size_t wire_encode_members(const struct wire_members *in, uint8_t *out, size_t capacity);
+bool wire_decode_members(struct wire_members *out, struct slice message);
 size_t wire_encode_status(const struct wire_status *in, uint8_t *out, size_t capacity);
 bool wire_decode_status(struct wire_status *out, struct slice message);
 /* With its type byte; rows of HISTORY are the same bytes with their size before. */

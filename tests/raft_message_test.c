@@ -143,16 +143,20 @@ static void configurations_there_and_back(void **state)
 {
     (void)state;
     struct raft_config config = { .count = 2 }, again;
-    config.members[0] = (struct raft_member) { 3, true, { 9 } };
-    config.members[1] = (struct raft_member) { 1, false, { 8 } };
+    config.members[0] = (struct raft_member) { .slot = 3, .voter = true, .identity = { 9 } };
+    config.members[1] = (struct raft_member) { .slot = 1, .identity = { 8 } };
+    config.members[1].address = (struct raft_address) { 7101, 2, "h1" };
     uint8_t data[64];
     size_t len = raft_config_encode(&config, data, sizeof data);
-    assert_int_equal(len, 1 + 2 * 18);
+    assert_int_equal(len, 1 + 2 * 21 + 2);
     assert_true(raft_config_decode(&again, data, len));
     assert_int_equal(again.count, 2);
     assert_true(raft_config_find(&again, 3)->voter);
     assert_false(raft_config_find(&again, 1)->voter);
     assert_null(raft_config_find(&again, 2));
+    assert_int_equal(again.members[0].address.port, 0);
+    assert_int_equal(again.members[1].address.port, 7101);
+    assert_memory_equal(again.members[1].address.host, "h1", again.members[1].address.host_len);
     assert_int_equal(raft_config_voters(&again), 1);
     for (size_t cut = 0; cut < len; cut++)
         assert_false(raft_config_decode(&again, data, cut));
@@ -164,6 +168,10 @@ static void configurations_there_and_back(void **state)
     assert_false(raft_config_decode(&again, data, len));
     data[1] = 3;
     data[2] = 2;
+    assert_true(raft_config_decode(&again, data, len));
+    assert_true(raft_config_find(&again, 3)->vacant);
+    assert_false(raft_member_is(raft_config_find(&again, 3), config.members[0].identity));
+    data[2] = 3;
     assert_false(raft_config_decode(&again, data, len));
     data[2] = 1;
     data[0] = LIMIT_NODES + 1;

@@ -391,6 +391,7 @@ static void a_deposed_leader_confirms_nothing(void **state)
 /* --- formation and membership ------------------------------------------------------------------*/
 
 static const uint8_t cluster[IDENTITY_BYTES] = { 0xc1, 0xc2 };
+static const struct raft_address nowhere;
 
 static struct rafts *formed_alone(unsigned nodes)
 {
@@ -400,7 +401,7 @@ static struct rafts *formed_alone(unsigned nodes)
     assert_true(raft_view(rafts_raft(world, 1)).blank);
     rafts_run(world, 1000000);
     assert_int_equal(rafts_leader(world), 0);
-    raft_bootstrap(rafts_raft(world, 1), cluster, world->now, OUT(world, 1));
+    raft_bootstrap(rafts_raft(world, 1), cluster, &nowhere, world->now, OUT(world, 1));
     rafts_end_turn(world, 1);
     return world;
 }
@@ -429,7 +430,7 @@ static void forming_that_died_begins_anew(void **state)
     world->nodes[1].disk->term = 1;
     rafts_start(world, 1);
     assert_true(raft_view(rafts_raft(world, 1)).blank);
-    raft_bootstrap(rafts_raft(world, 1), cluster, world->now, OUT(world, 1));
+    raft_bootstrap(rafts_raft(world, 1), cluster, &nowhere, world->now, OUT(world, 1));
     rafts_end_turn(world, 1);
     assert_int_equal(rafts_raft(world, 1)->term, 2);
     rafts_run(world, 1000000);

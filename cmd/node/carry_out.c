@@ -165,7 +165,7 @@ void server_carry_out(void *ctx, const struct effect *effect)
             server_log(server, "warn", "event=checkpoint_skipped why=\"the disk is behind\"");
         break;
     case EFFECT_PEER_DIAL:
-        server_dial(server, effect->send.slot);
+        server_dial(server, effect);
         break;
     case EFFECT_PEER_SEND:
         server_send_peer(server, effect);

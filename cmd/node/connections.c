@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* A channel's tag: an accepted one's connection number + 1, a dialled one's slot. */
 
@@ -144,12 +145,16 @@ bool server_listen(struct server *server)
     return true;
 }
 
-void server_dial(struct server *server, uint8_t slot)
+void server_dial(struct server *server, const struct effect *effect)
 {
-    const struct config_node *node = &server->file.config.nodes[slot];
+    uint8_t slot = effect->dial.slot;
+    char host[LIMIT_HOST_BYTES + 1] = "";
     CHECK(server->peers[slot] == NULL);
+    CHECK(effect->dial.host.len <= LIMIT_HOST_BYTES);
+    if (effect->dial.host.len)
+        memcpy(host, effect->dial.host.data, effect->dial.host.len);
     struct channel *channel =
-        channel_dial(server->channels, node->host, node->port, ROLE_NODE, SERVER_DIAL_US,
+        channel_dial(server->channels, host, effect->dial.port, ROLE_NODE, SERVER_DIAL_US,
                      LIMIT_PEER_MESSAGE_BYTES, on_dialled, server);
     if (!channel) {
         server->doomed_peers[slot] = true;

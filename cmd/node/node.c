@@ -109,12 +109,29 @@ static void raise_descriptor_limit(const struct server *server)
     server_log(server, "info", line);
 }
 
+_Static_assert((int)CONFIG_TEXT_BYTES <= (int)LIMIT_HOST_BYTES,
+               "the log takes any host of the ini");
+
+static void note_addresses(struct server *server)
+{
+    for (unsigned slot = 1; slot <= LIMIT_NODES; slot++) {
+        const struct config_node *node = &server->file.config.nodes[slot];
+        struct raft_address *address = &server->addresses[slot];
+        if (!node->present)
+            continue;
+        address->port = node->port;
+        address->host_len = (uint8_t)strlen(node->host);
+        memcpy(address->host, node->host, address->host_len);
+    }
+}
+
 static struct node_options options_of(const struct server *server,
                                       const struct store_recovery *recovery)
 {
     const struct config *config = &server->file.config;
     struct node_options options = {
         .slot = server->slot,
+        .addresses = server->addresses,
         .crypto = &crypto_sodium,
         .heartbeat_us = config->raft_heartbeat_ms * 1000,
         .election_min_us = config->raft_election_min_ms * 1000,
@@ -149,6 +166,7 @@ static struct node_options options_of(const struct server *server,
 /* The core's memory: address space now, pages as they are used. */
 static int make_node(struct server *server, const struct store_recovery *recovery)
 {
+    note_addresses(server);
     struct node_options options = options_of(server, recovery);
     struct node_recovery given = {
         .raft = { .term = recovery->term,

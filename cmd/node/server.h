@@ -52,6 +52,7 @@ struct server {
     uint32_t *doomed; /* numbers whose channel was cut off inside an effect */
     uint32_t doomed_count;
     struct channel *peers[LIMIT_NODES + 1];
+    struct raft_address addresses[LIMIT_NODES + 1]; /* the ini's */
     bool doomed_peers[LIMIT_NODES + 1];
 
     uint32_t flush_us[SERVER_FLUSH_SAMPLES];
@@ -73,7 +74,7 @@ void server_carry_out(void *server, const struct effect *effect);
 /* connections.c */
 bool server_connections_init(struct server *server);
 bool server_listen(struct server *server);
-void server_dial(struct server *server, uint8_t slot);
+void server_dial(struct server *server, const struct effect *effect);
 void server_send_peer(struct server *server, const struct effect *effect);
 void server_close_peer(struct server *server, uint8_t slot);
 void server_send_client(struct server *server, const struct effect *effect);

@@ -37,7 +37,9 @@ static uint8_t role_of(const struct node *node, const struct raft_view *view)
         return ROLE_BLANK;
     if (view->role == RAFT_LEADER)
         return ROLE_LEADER;
-    if (!self || !self->voter)
+    if (node->removed)
+        return ROLE_REMOVED;
+    if (!raft_member_is(self, node->options.identity) || !self->voter)
         return ROLE_LEARNER;
     return view->role == RAFT_FOLLOWER ? ROLE_FOLLOWER : ROLE_CANDIDATE;
 }
@@ -47,6 +49,8 @@ static void fill_members(const struct node *node, struct wire_status *status)
     const struct raft_config *config = raft_latest_config(node->raft);
     for (unsigned i = 0; i < config->count; i++) {
         unsigned bit = 1u << (config->members[i].slot - 1);
+        if (config->members[i].vacant)
+            continue;
         status->members |= (uint8_t)bit;
         if (config->members[i].voter)
             status->voters |= (uint8_t)bit;
@@ -101,6 +105,8 @@ static void status(struct node *node, struct session *session, const struct effe
         .refused_truncated = gauges->refused_truncated,
         .refused_oversized = gauges->refused_oversized,
         .version = node->options.version,
+        .twins = node->told_twins_until_us != 0,
+        .ini_differs = node->ini_differs,
     };
     memcpy(status.identity, node->options.identity, IDENTITY_BYTES);
     memcpy(status.cluster, raft_cluster(node->raft), IDENTITY_BYTES);
@@ -212,6 +218,11 @@ bool control_message(struct node *node, struct session *session, struct slice me
         return message.len == 1 && health(node, session, out);
     case WIRE_TRANSFER:
         return transfer(node, session, message, out);
+    case WIRE_MEMBER:
+        return membership_change(node, session, message, out);
+    case WIRE_MEMBERS:
+        membership_members(node, session, out);
+        return message.len == 1;
     default:
         return false;
     }

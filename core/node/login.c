@@ -136,7 +136,9 @@ static bool enrol(struct node *node, struct session *session, struct slice messa
         return false;
     struct slice name = { folded, name_fold_user(in.name, folded) };
     enum chat_code code = CODE_OK;
-    if (!chat_genesis(node->chat)->done)
+    if (node->removed)
+        code = CODE_UNAVAILABLE;
+    else if (!chat_genesis(node->chat)->done)
         code = CODE_FORMING;
     else if (!name.len)
         code = CODE_BAD_NAME;
@@ -196,6 +198,10 @@ static bool login(struct node *node, struct session *session, struct slice messa
     struct wire_login in;
     if (!wire_decode_login(&in, message))
         return false;
+    if (node->removed) {
+        session_send_code(node, session, WIRE_REFUSED, CODE_UNAVAILABLE, out);
+        return true;
+    }
     uint32_t number = chat_find_device(node->chat, in.device_key);
     const struct chat_device *device = number ? chat_device(node->chat, number) : NULL;
     if (!signed_right(node, session, WIRE_LOGIN_LABEL, NULL, in.signature, in.device_key)) {

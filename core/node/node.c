@@ -104,6 +104,7 @@ struct node *node_init(void *memory, const struct node_options *options,
     node->checkpoint = arena.memory + arena.used;
     random_seed(&node->random, options->seed);
     node->nonce = random_u64(&node->random);
+    node->incarnation = options->seed | 1;
     node->forward_done = true;
     node->forward_round = 1;
 
@@ -128,7 +129,7 @@ static void start(struct node *node, const struct effects *out)
 {
     node->started_us = node->now.mono_us;
     held_settle(node, out);
-    peers_start(node);
+    peers_start(node, out);
     raft_start(node->raft, node->now, out);
     peers_tick(node, out);
 }
@@ -205,6 +206,7 @@ static void turn_end(struct node *node, const struct effects *out)
     peers_cluster_changed(node, out);
     notice_changes(node, out);
     formation_manage(node, out);
+    membership_turn(node, out);
     forward_turn(node, out);
     held_turn(node, out);
     raft_end_turn(node->raft, node->now, out);

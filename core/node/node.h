@@ -23,7 +23,9 @@ struct node;
 
 struct node_options {
     uint8_t slot;
-    uint8_t peers; /* bit n - 1: slot n is configured; its own bit included */
+    uint8_t peers; /* bit n - 1: slot n is in the ini; its own bit included */
+    const struct raft_address *addresses; /* by slot, as the ini says; borrowed for the node's life;
+                                             NULL: whoever dials knows */
     uint8_t identity[IDENTITY_BYTES];
     const struct crypto *crypto;
     uint64_t seed; /* for jitter; and it must differ at each start */

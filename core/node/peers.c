@@ -5,24 +5,95 @@ static bool same(const uint8_t *a, const uint8_t *b)
     return !memcmp(a, b, IDENTITY_BYTES);
 }
 
+const struct raft_address *peers_ini_address(const struct node *node, uint8_t slot)
+{
+    if (!node->options.addresses || !(node->options.peers >> (slot - 1) & 1))
+        return NULL;
+    return &node->options.addresses[slot];
+}
+
+/* What the log says where `slot` is, or ctl that wants it in; NULL: nothing. */
+static const struct raft_address *log_address(const struct node *node, uint8_t slot)
+{
+    const struct raft_member *seat = raft_config_find(raft_latest_config(node->raft), slot);
+    if (seat && seat->address.port)
+        return &seat->address;
+    return node->adding_slot == slot && node->adding_address.port ? &node->adding_address : NULL;
+}
+
 static void dial(struct node *node, uint8_t slot, const struct effects *out)
 {
     struct peer *peer = &node->peers[slot];
     CHECK(peer->link == LINK_IDLE);
-    CHECK(peer->configured && slot != node->options.slot);
+    CHECK(peer->known && slot != node->options.slot);
+    const struct raft_address *ini = peers_ini_address(node, slot);
+    const struct raft_address *log = log_address(node, slot);
+    const struct raft_address *at = (peer->by_log && log) || !ini ? log : ini;
     peer->link = LINK_DIALLING;
-    struct effect effect = { .kind = EFFECT_PEER_DIAL, .send = { .slot = slot } };
+    struct effect effect = { .kind = EFFECT_PEER_DIAL, .dial = { .slot = slot } };
+    if (at) {
+        effect.dial.port = at->port;
+        effect.dial.host = (struct slice) { (const uint8_t *)at->host, at->host_len };
+    }
     effect_emit(out, &effect);
 }
 
-void peers_start(struct node *node)
+static bool is_known(const struct node *node, uint8_t slot)
+{
+    return slot != node->options.slot &&
+           ((node->options.peers >> (slot - 1) & 1) || node->adding_slot == slot ||
+            raft_config_find(raft_latest_config(node->raft), slot));
+}
+
+static void forget(struct node *node, uint8_t slot, const struct effects *out)
+{
+    struct peer *peer = &node->peers[slot];
+    if (peer->link != LINK_IDLE) {
+        struct effect effect = { .kind = EFFECT_PEER_CLOSE, .close = { .slot = slot } };
+        effect_emit(out, &effect);
+        raft_link_down(node->raft, slot, LINK_TIMED_OUT, node->now, out);
+    }
+    *peer = (struct peer) { .in_connection = peer->in_connection, .in_other = peer->in_other };
+}
+
+/* Whoever left this seat is no use there: the next one may be at the other address. */
+static bool departed(const struct node *node, uint8_t slot)
+{
+    const struct raft_member *seat = raft_config_find(raft_latest_config(node->raft), slot);
+    const struct peer *peer = &node->peers[slot];
+    return seat && seat->vacant && peer->link == LINK_UP && peer->greeted &&
+           same(seat->identity, peer->identity);
+}
+
+static void close_departed(struct node *node, uint8_t slot, const struct effects *out)
+{
+    struct effect effect = { .kind = EFFECT_PEER_CLOSE, .close = { .slot = slot } };
+    effect_emit(out, &effect);
+    node->peers[slot].greeted = false;
+    peers_down(node, slot, LINK_TIMED_OUT, out);
+}
+
+void peers_refresh(struct node *node, const struct effects *out)
 {
     for (uint8_t slot = 1; slot <= LIMIT_NODES; slot++) {
         struct peer *peer = &node->peers[slot];
-        peer->configured = (node->options.peers >> (slot - 1) & 1) && slot != node->options.slot;
-        peer->back_off_us = NODE_DIAL_FIRST_US;
-        peer->dial_at_us = node->now.mono_us;
+        bool known = is_known(node, slot);
+        if (peer->known && !known) {
+            forget(node, slot, out);
+        } else if (known && !peer->known) {
+            peer->known = peer->by_log = true;
+            peer->back_off_us = NODE_DIAL_FIRST_US;
+            peer->dial_at_us = node->now.mono_us;
+            node_wake_at(peer->dial_at_us, out);
+        }
+        if (departed(node, slot))
+            close_departed(node, slot, out);
     }
+}
+
+void peers_start(struct node *node, const struct effects *out)
+{
+    peers_refresh(node, out);
 }
 
 static uint64_t silent_after_us(const struct node *node)
@@ -42,13 +113,14 @@ static void close_silent(struct node *node, uint8_t slot, const struct effects *
     peers_down(node, slot, LINK_TIMED_OUT, out);
 }
 
-static void ping(struct node *node, uint8_t slot, const struct effects *out)
+void peers_ping(struct node *node, uint8_t slot, const struct effects *out)
 {
     uint8_t message[9] = { WIRE_PEER_PING };
     bytes_put_u64(message + 1, node->now.mono_us);
     (void)peers_send(node, slot, (struct slice) { message, sizeof(message) },
                      (struct slice) { NULL, 0 }, out);
     node->peers[slot].ping_at_us = node->now.mono_us + NODE_PING_US;
+    twins_probe(node, slot, out);
 }
 
 void peers_tick(struct node *node, const struct effects *out)
@@ -56,14 +128,15 @@ void peers_tick(struct node *node, const struct effects *out)
     uint64_t next = UINT64_MAX;
     for (uint8_t slot = 1; slot <= LIMIT_NODES; slot++) {
         struct peer *peer = &node->peers[slot];
-        if (!peer->configured)
+        if (!peer->known)
             continue;
+        twins_tick(node, slot, out);
         if (peer->link == LINK_IDLE && node->now.mono_us >= peer->dial_at_us)
             dial(node, slot, out);
         if (peer->link == LINK_UP && node->now.mono_us >= peer->heard_us + silent_after_us(node))
             close_silent(node, slot, out);
         if (peer->link == LINK_UP && node->now.mono_us >= peer->ping_at_us)
-            ping(node, slot, out);
+            peers_ping(node, slot, out);
         uint64_t at = peer->link == LINK_UP     ? peer->ping_at_us
                       : peer->link == LINK_IDLE ? peer->dial_at_us
                                                 : UINT64_MAX;
@@ -76,7 +149,9 @@ void peers_tick(struct node *node, const struct effects *out)
 
 static size_t encode_hello(const struct node *node, uint8_t *out, size_t capacity)
 {
-    struct wire_hello hello = { .version = WIRE_VERSION, .slot = node->options.slot };
+    struct wire_hello hello = { .version = WIRE_VERSION,
+                                .slot = node->options.slot,
+                                .incarnation = node->incarnation };
     memcpy(hello.identity, node->options.identity, IDENTITY_BYTES);
     memcpy(hello.cluster, raft_cluster(node->raft), IDENTITY_BYTES);
     return wire_encode_hello(&hello, out, capacity);
@@ -108,7 +183,7 @@ void peers_up(struct node *node, uint8_t slot, const struct effects *out)
     peer->greeted = false;
     peer->heard_us = node->now.mono_us;
     greet(node, slot, out);
-    ping(node, slot, out);
+    peers_ping(node, slot, out);
 }
 
 /* A link that was up and broke is dialled again at once: whether that is refused decides about an
@@ -129,6 +204,7 @@ void peers_down(struct node *node, uint8_t slot, enum raft_link_end end, const s
         dial(node, slot, out);
         return;
     }
+    peer->by_log = !peer->by_log; /* when they differ, the one that answers is right */
     uint64_t jitter = random_below(&node->random, peer->back_off_us / 2 + 1);
     peer->dial_at_us = node->now.mono_us + peer->back_off_us / 2 + jitter;
     peer->back_off_us =
@@ -164,6 +240,37 @@ static bool is_foreign(struct node *node, uint8_t slot, const uint8_t cluster[ID
     return true;
 }
 
+/* On the link that this node dialled: answers, and what only a peer can know. */
+static void heard_back(struct node *node, uint8_t slot, struct slice message,
+                       const struct effects *out)
+{
+    struct reader reader = reader_of(message.data + 1, message.len - 1);
+    uint64_t number = read_u64(&reader);
+    if (!reader_finished(&reader))
+        return;
+    switch (message.data[0]) {
+    case WIRE_PEER_PONG:
+        node->peers[slot].heard_us = node->now.mono_us;
+        twins_answered(node, slot, true, number, out);
+        break;
+    case WIRE_PEER_PING: {
+        uint8_t pong[9] = { WIRE_PEER_PONG };
+        bytes_put_u64(pong + 1, number);
+        (void)peers_send(node, slot, (struct slice) { pong, sizeof(pong) },
+                         (struct slice) { NULL, 0 }, out);
+        break;
+    }
+    case WIRE_PEER_NOT_MEMBER:
+        membership_told(node, slot, number, out);
+        break;
+    case WIRE_PEER_TWINS:
+        twins_told(node, slot, out);
+        break;
+    default:
+        break;
+    }
+}
+
 /* The answer on the link that this node dialled: now it is known who is there. */
 void peers_message(struct node *node, uint8_t slot, struct slice message, const struct effects *out)
 {
@@ -172,8 +279,8 @@ void peers_message(struct node *node, uint8_t slot, struct slice message, const 
     struct wire_hello hello;
     if (peer->link != LINK_UP || !message.len)
         return;
-    if (message.data[0] == WIRE_PEER_PONG) {
-        peer->heard_us = node->now.mono_us;
+    if (message.data[0] != WIRE_PEER_HELLO) {
+        heard_back(node, slot, message, out);
         return;
     }
     if (message.data[0] != WIRE_PEER_HELLO || !wire_decode_hello(&hello, message) ||
@@ -181,11 +288,18 @@ void peers_message(struct node *node, uint8_t slot, struct slice message, const 
         return;
     peer->heard_us = node->now.mono_us;
     bool news = !peer->greeted || !same(peer->identity, hello.identity);
+    if (identity_is_zero(hello.identity) || same(hello.identity, node->options.identity))
+        return; /* itself, under another number */
     memcpy(peer->identity, hello.identity, IDENTITY_BYTES);
     memcpy(peer->cluster, hello.cluster, IDENTITY_BYTES);
+    peer->incarnation = hello.incarnation;
     peer->greeted = true;
     peer->back_off_us = NODE_DIAL_FIRST_US;
-    if (news) {
+    if (departed(node, slot)) {
+        close_departed(node, slot, out);
+        return;
+    }
+    if (news && !peer->twins_until_us) {
         raft_link_up(node->raft, slot, peer->identity, node->now, out);
         if (slot == raft_view(node->raft).leader)
             forward_again(node);
@@ -205,8 +319,12 @@ static bool heard_hello(struct node *node, uint32_t connection, struct slice mes
     struct session *session = &node->sessions[connection];
     struct wire_hello hello;
     if (!wire_decode_hello(&hello, message) || hello.slot == node->options.slot ||
-        !node->peers[hello.slot].configured || hello.version != WIRE_VERSION)
+        !node->peers[hello.slot].known || hello.version != WIRE_VERSION)
         return false;
+    if (same(hello.identity, node->options.identity)) {
+        twins_told(node, hello.slot, out);
+        return false;
+    }
     struct peer *peer = &node->peers[hello.slot];
     uint8_t reply[64];
     answer(node, connection, reply, encode_hello(node, reply, sizeof(reply)), out);
@@ -215,9 +333,15 @@ static bool heard_hello(struct node *node, uint32_t connection, struct slice mes
     session->slot = hello.slot;
     memcpy(session->hash, hello.identity, IDENTITY_BYTES); /* the handshake's hash has served */
     memcpy(session->hash + IDENTITY_BYTES, hello.cluster, IDENTITY_BYTES);
+    session->incarnation = hello.incarnation;
+    if (peer->in_connection && peer->in_connection != connection + 1 &&
+        node->sessions[peer->in_connection - 1].incarnation != hello.incarnation)
+        peer->in_other = peer->in_connection;
     peer->in_connection = connection + 1;
     if (peer->link == LINK_IDLE)
         dial(node, hello.slot, out); /* it is there: no need to wait for the back-off */
+    else if (peer->link == LINK_UP && peer->incarnation != hello.incarnation)
+        peers_ping(node, hello.slot, out); /* is the one before gone? */
     return true;
 }
 
@@ -225,6 +349,8 @@ static bool heard_raft(struct node *node, struct session *session, struct slice 
                        const struct effects *out)
 {
     const uint8_t *cluster = session->hash + IDENTITY_BYTES;
+    if (twins_refused(node, session))
+        return true;
     if (raft_view(node->raft).blank) {
         if (identity_is_zero(cluster))
             return true;
@@ -249,12 +375,20 @@ bool peers_heard(struct node *node, uint32_t connection, struct slice message,
             uint8_t pong[9] = { WIRE_PEER_PONG };
             memcpy(pong + 1, message.data + 1, 8);
             answer(node, connection, pong, sizeof(pong), out);
+            membership_heard(node, session, out);
         }
         return message.len == 9; /* a foreign node's too: closed, it would only dial again */
     }
     if (!session->slot)
         return false;
     switch (message.data[0]) {
+    case WIRE_PEER_PONG:
+        if (message.len == 9)
+            twins_answered(node, session->slot, false, bytes_get_u64(message.data + 1), out);
+        return message.len == 9;
+    case WIRE_PEER_TWINS:
+        twins_told(node, session->slot, out);
+        return true;
     case 1: /* RAFT */
         return heard_raft(node, session, message, out);
     case WIRE_PEER_FORWARD:
@@ -275,9 +409,13 @@ bool peers_heard(struct node *node, uint32_t connection, struct slice message,
 
 void peers_closed(struct node *node, uint32_t connection)
 {
-    uint8_t slot = node->sessions[connection].slot;
-    if (slot && node->peers[slot].in_connection == connection + 1)
-        node->peers[slot].in_connection = 0;
+    struct peer *peer = &node->peers[node->sessions[connection].slot];
+    if (peer->in_connection == connection + 1) {
+        peer->in_connection = peer->in_other;
+        peer->in_other = 0;
+    } else if (peer->in_other == connection + 1) {
+        peer->in_other = 0;
+    }
 }
 
 uint8_t peers_healthy(const struct node *node)
@@ -285,7 +423,7 @@ uint8_t peers_healthy(const struct node *node)
     unsigned healthy = 1u << (node->options.slot - 1);
     for (unsigned slot = 1; slot <= LIMIT_NODES; slot++) {
         const struct peer *peer = &node->peers[slot];
-        if (peer->configured && peer->link == LINK_UP && peer->greeted &&
+        if (peer->known && peer->link == LINK_UP && peer->greeted && !peer->twins_until_us &&
             node->now.mono_us < peer->heard_us + NODE_SILENT_US)
             healthy |= 1u << (slot - 1);
     }

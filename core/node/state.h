@@ -1,7 +1,9 @@
 /* struct node: for the files of core/node only. One file per concern, each called by node.c:
  *
  *   peers.c      links to the other nodes: dialling, HELLO, silence
+ *   twins.c      two processes under one identity
  *   formation.c  form, learners, their promotion
+ *   membership.c what ctl changes; a node that is no member any more; the ini against the log
  *   queue.c      the queue itself;  held.c: made durable while there is no leader;  forward.c: from the queue to the leader, and the leader's
  * admission apply.c      committed entries into the chat, answers, checkpoints recent.c     the
  * ring of newest records;  stream.c: live and catch-up delivery session.c    clients: salt,
@@ -23,7 +25,9 @@ enum {
         1000000, /* a link without a PONG for this long, or two time-outs, is redialled */
     NODE_DIAL_FIRST_US = 20000, /* back-off of dialling a peer that is not there */
     NODE_DIAL_LAST_US = 500000,
-    NODE_RETRY_US = 50000,         /* forward again what was refused for now */
+    NODE_TWINS_US = 2000000,   /* refused for this long after both were last seen alive */
+    NODE_ADDING_US = 10000000, /* how long a node that ctl adds is dialled before it is a member */
+    NODE_RETRY_US = 50000,     /* forward again what was refused for now */
     NODE_LATE_RETRY_US = 1000000,  /* forward again what was not answered for this long */
     NODE_APPLY_BYTES = 1 << 20,    /* applied in one turn at most */
     NODE_STOP_US = 2000000,        /* handing over takes at most this long */
@@ -84,6 +88,7 @@ struct session {
     uint32_t device;
     uint32_t next_of_account; /* session number + 1; 0: end */
     uint8_t slot;             /* nodes: whose, after HELLO */
+    uint64_t incarnation;     /* of that process */
     bool deadline_moved;      /* a stranger's, once */
     uint8_t attempts;         /* messages before the login */
     uint16_t pages;           /* history that it waits for */
@@ -101,17 +106,24 @@ struct session {
 enum link_state { LINK_IDLE, LINK_DIALLING, LINK_UP };
 
 struct peer {
-    bool configured;
+    bool known;  /* by the ini or the log: it is dialled, and may dial */
+    bool by_log; /* dialled at the address that the log names, not the ini's */
+    bool identity_elsewhere_told;
     enum link_state link;
     uint64_t dial_at_us;
     uint64_t back_off_us;
     uint64_t heard_us;
     uint64_t ping_at_us;
-    bool greeted; /* its HELLO came back: the three below are true */
+    bool greeted; /* its HELLO came back: identity, cluster and incarnation are true */
     bool foreign_told;
     uint8_t identity[IDENTITY_BYTES];
     uint8_t cluster[IDENTITY_BYTES];
+    uint64_t incarnation;
     uint32_t in_connection; /* newest accepted link from it, + 1; 0: none */
+    uint32_t in_other;      /* the newest of another incarnation than that */
+    uint64_t probe_us;      /* when both of two incarnations were asked whether they live; 0: not */
+    bool probe_answers[2];  /* on the dialled, on the accepted link */
+    uint64_t twins_until_us; /* both are refused; 0: no twins */
 };
 
 enum catchup_state {
@@ -194,6 +206,18 @@ struct node {
     uint64_t genesis_segment_bytes;
     uint64_t manage_at_us;
     struct waiter form_waiter;
+    /* membership */
+    struct waiter member_waiter;
+    uint64_t member_index; /* of the configuration that it waits for */
+    uint64_t member_term;
+    uint8_t adding_slot; /* dialled because ctl wants it in; 0: nobody */
+    uint64_t adding_until_us;
+    struct raft_address adding_address;
+    uint64_t seen_config;
+    uint64_t removed_at; /* no member by the configuration at this index, as a member said; 0 */
+    bool removed;
+    uint64_t told_twins_until_us; /* another process runs under this node's identity; 0: no */
+    uint8_t ini_differs;
     struct waiter transfer_waiter;
     uint64_t elections;
 
@@ -211,6 +235,7 @@ struct node {
     uint64_t forward_bytes; /* forwarded in this round and not answered */
     uint64_t retry_at_us;   /* 0: none; then forward everything again */
     uint64_t forwarded_at_us;
+    uint64_t incarnation;
     uint64_t nonce;
     uint32_t nonces; /* in the queue */
     uint32_t batch_count;
@@ -286,7 +311,7 @@ struct node {
 };
 
 /* peers.c */
-void peers_start(struct node *node);
+void peers_start(struct node *node, const struct effects *out);
 void peers_tick(struct node *node, const struct effects *out);
 void peers_cluster_changed(struct node *node, const struct effects *out);
 void peers_up(struct node *node, uint8_t slot, const struct effects *out);
@@ -297,11 +322,39 @@ void peers_message(struct node *node, uint8_t slot, struct slice message,
 bool peers_heard(struct node *node, uint32_t connection, struct slice message,
                  const struct effects *out);
 void peers_closed(struct node *node, uint32_t connection);
+/* Who is known may have changed: the configuration, or who is being added. */
+void peers_refresh(struct node *node, const struct effects *out);
+void peers_ping(struct node *node, uint8_t slot, const struct effects *out);
+/* Where `slot` is by the ini; NULL: it is not there. */
+const struct raft_address *peers_ini_address(const struct node *node, uint8_t slot);
 bool peers_send(struct node *node, uint8_t slot, struct slice head, struct slice body,
                 const struct effects *out);
 uint8_t peers_healthy(const struct node *node);
 
+/* twins.c */
+/* Both of two processes under one identity are asked at `at_us`, when there seem to be two. */
+void twins_probe(struct node *node, uint8_t slot, const struct effects *out);
+/* A PONG to what was asked at `at_us`: on the link that this node dialled, or on `connection`. */
+void twins_answered(struct node *node, uint8_t slot, bool dialled, uint64_t at_us,
+                    const struct effects *out);
+/* Is what this session says to be ignored? */
+bool twins_refused(const struct node *node, const struct session *session);
+void twins_tick(struct node *node, uint8_t slot, const struct effects *out);
+/* A peer says that this node is one of two. */
+void twins_told(struct node *node, uint8_t by, const struct effects *out);
+
+/* membership.c */
+bool membership_change(struct node *node, struct session *session, struct slice message,
+                       const struct effects *out);
+void membership_members(struct node *node, struct session *session, const struct effects *out);
+void membership_turn(struct node *node, const struct effects *out);
+/* A PING came from this session: is it no member's, it is told. */
+void membership_heard(struct node *node, struct session *session, const struct effects *out);
+void membership_told(struct node *node, uint8_t by, uint64_t index, const struct effects *out);
+
 /* formation.c */
+/* Whether a majority of those that vote once `slot` does not (0: of all) is there. */
+bool formation_quorum_without(const struct node *node, uint8_t slot);
 void formation_begin(struct node *node, const uint8_t cluster[IDENTITY_BYTES],
                      const uint8_t secret[32], uint8_t slots, uint64_t segment_bytes,
                      const struct effects *out);

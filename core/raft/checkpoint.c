@@ -2,11 +2,11 @@
  * where the leaderships up to there began. Recovery: the checkpoint first, then the entries after
  * it, then raft_start.
  *
- *   version u8 (1), index u64, time u64, chain[32], configuration index u64,
- *   configuration u8-length, count u32, { first u64, term u64 } each, rising */
+ *   version u8 (2), index u64, time u64, chain[32], configuration index u64,
+ *   configuration string16, count u32, { first u64, term u64 } each, rising */
 #include "core/raft/state.h"
 
-enum { CHECKPOINT_VERSION = 1, START_BYTES = 16 };
+enum { CHECKPOINT_VERSION = 2, START_BYTES = 16 };
 
 void raft_config_applied(struct raft *raft, const struct entry *entry)
 {
@@ -26,7 +26,7 @@ size_t raft_checkpoint(const struct raft *raft, const struct entry *last, uint8_
     uint64_t index = last->first + last->count - 1;
     CHECK(index <= raft->commit);
     CHECK(config->index <= index);
-    uint8_t members[256];
+    uint8_t members[RAFT_CONFIG_BYTES];
     size_t members_len = raft_config_encode(config, members, sizeof members);
     CHECK(members_len > 0);
     struct writer writer = writer_of(out, capacity);
@@ -35,7 +35,7 @@ size_t raft_checkpoint(const struct raft *raft, const struct entry *last, uint8_
     write_u64(&writer, last->time_us);
     write_copy(&writer, last->chain, HASH_BYTES);
     write_u64(&writer, config->index);
-    write_slice8(&writer, members, members_len);
+    write_slice16(&writer, members, members_len);
     uint32_t end = 0;
     while (end < log->starts_count && log->starts[end].first <= index)
         end++;
@@ -62,7 +62,7 @@ static bool restore_checkpoint(struct raft *raft, uint64_t index, struct slice c
     read_copy(&reader, chain, HASH_BYTES);
     struct raft_config config;
     uint64_t config_index = read_u64(&reader);
-    struct slice members = read_slice8(&reader);
+    struct slice members = read_slice16(&reader);
     uint32_t count = read_u32(&reader);
     if (reader.bad || version != CHECKPOINT_VERSION || at != index || config_index > index)
         return false;

@@ -2,7 +2,7 @@
  * soon as it is in the log, and no longer than it is there. */
 #include "core/raft/state.h"
 
-enum { MEMBER_BYTES = 2 + IDENTITY_BYTES };
+enum { ROLE_OF_LEARNER, ROLE_OF_VOTER, ROLE_OF_NOBODY };
 
 size_t raft_config_encode(const struct raft_config *config, uint8_t *out, size_t capacity)
 {
@@ -12,9 +12,14 @@ size_t raft_config_encode(const struct raft_config *config, uint8_t *out, size_t
     for (unsigned i = 0; i < config->count; i++) {
         const struct raft_member *member = &config->members[i];
         CHECK(member->slot >= 1 && member->slot <= LIMIT_NODES);
+        CHECK(!member->vacant || !member->voter);
         write_u8(&writer, member->slot);
-        write_u8(&writer, member->voter);
+        write_u8(&writer, member->vacant  ? ROLE_OF_NOBODY
+                          : member->voter ? ROLE_OF_VOTER
+                                          : ROLE_OF_LEARNER);
         write_copy(&writer, member->identity, IDENTITY_BYTES);
+        write_u16(&writer, member->address.port);
+        write_slice8(&writer, member->address.host, member->address.host_len);
     }
     return writer.full ? 0 : writer_used(&writer);
 }
@@ -29,14 +34,20 @@ bool raft_config_decode(struct raft_config *config, const uint8_t *data, size_t 
     for (unsigned i = 0; i < config->count; i++) {
         struct raft_member *member = &config->members[i];
         member->slot = read_u8(&reader);
-        uint8_t voter = read_u8(&reader);
+        uint8_t role = read_u8(&reader);
         read_copy(&reader, member->identity, IDENTITY_BYTES);
-        if (member->slot < 1 || member->slot > LIMIT_NODES || voter > 1)
+        member->address.port = read_u16(&reader);
+        struct slice host = read_slice8(&reader);
+        if (member->slot < 1 || member->slot > LIMIT_NODES || role > ROLE_OF_NOBODY)
             return false;
-        if (seen >> member->slot & 1)
+        if (seen >> member->slot & 1 || host.len > LIMIT_HOST_BYTES)
             return false;
         seen |= 1u << member->slot;
-        member->voter = voter;
+        member->voter = role == ROLE_OF_VOTER;
+        member->vacant = role == ROLE_OF_NOBODY;
+        member->address.host_len = (uint8_t)host.len;
+        if (host.len)
+            memcpy(member->address.host, host.data, host.len);
     }
     return reader_finished(&reader);
 }
@@ -49,6 +60,11 @@ const struct raft_member *raft_config_find(const struct raft_config *config, uin
             return &config->members[i];
     }
     return NULL;
+}
+
+bool raft_member_is(const struct raft_member *member, const uint8_t identity[IDENTITY_BYTES])
+{
+    return member && !member->vacant && raft_identity_equal(member->identity, identity);
 }
 
 unsigned raft_config_voters(const struct raft_config *config)
@@ -72,9 +88,15 @@ void raft_config_appended(struct raft *raft, const struct entry *entry)
     for (uint8_t slot = 1; slot <= LIMIT_NODES; slot++) {
         const struct raft_member *before = raft_config_find(&raft->config, slot);
         const struct raft_member *after = raft_config_find(&config, slot);
-        /* Whoever is new in a slot inherits nothing of its predecessor's. */
-        if (!before || !after || !raft_identity_equal(before->identity, after->identity))
-            raft->peers[slot].match = 0;
+        /* Whoever is new in a slot inherits nothing of its predecessor's; nor does one that comes
+         * back: what it said before it left is answered under another session. */
+        if (before && after && before->vacant == after->vacant &&
+            raft_identity_equal(before->identity, after->identity))
+            continue;
+        raft->peers[slot].match = 0;
+        raft->peers[slot].round_acked = 0;
+        raft->peers[slot].answered_us = 0;
+        raft_progress_reset(raft, slot, (struct now) { .mono_us = raft->now_us });
     }
     /* A second one is only made once the first is committed, so one step back is enough. */
     raft->previous = raft->config;
@@ -93,9 +115,7 @@ void raft_config_truncated(struct raft *raft, uint64_t last)
 const struct raft_member *raft_self(const struct raft *raft)
 {
     const struct raft_member *self = raft_config_find(&raft->config, raft->options.slot);
-    if (!self || !raft_identity_equal(self->identity, raft->options.identity))
-        return NULL;
-    return self;
+    return raft_member_is(self, raft->options.identity) ? self : NULL;
 }
 
 bool raft_is_voter(const struct raft *raft)
@@ -112,7 +132,7 @@ const struct raft_member *raft_linked_member(const struct raft *raft, uint8_t sl
     if (!peer->up || slot == raft->options.slot)
         return NULL;
     const struct raft_member *member = raft_config_find(&raft->config, slot);
-    return member && raft_identity_equal(member->identity, peer->identity) ? member : NULL;
+    return raft_member_is(member, peer->identity) ? member : NULL;
 }
 
 unsigned raft_voter_bits(const struct raft *raft)
@@ -151,16 +171,32 @@ static unsigned voters_not_in(const struct raft_config *config, const struct raf
     return missing;
 }
 
+/* One identity in two seats would vote twice. */
+static bool has_twins(const struct raft_config *config)
+{
+    for (unsigned i = 0; i < config->count; i++) {
+        for (unsigned other = 0; other < i; other++) {
+            if (!config->members[other].vacant &&
+                raft_member_is(&config->members[i], config->members[other].identity))
+                return true;
+        }
+    }
+    return false;
+}
+
 bool raft_propose_config(struct raft *raft, const struct raft_config *config, struct now now)
 {
-    uint8_t body[1 + LIMIT_NODES * MEMBER_BYTES];
+    uint8_t body[RAFT_CONFIG_BYTES];
     if (raft->role != RAFT_LEADER || raft->transfer_to || raft->halted)
         return false;
     if (raft->commit < raft->first_of_term || raft_config_pending(raft))
         return false;
     unsigned added = voters_not_in(config, &raft->config);
     unsigned removed = voters_not_in(&raft->config, config);
-    if (added + removed > 1 || raft_config_voters(config) == 0)
+    if (added + removed > 1 || raft_config_voters(config) == 0 || has_twins(config))
+        return false;
+    const struct raft_member *here = raft_config_find(config, raft->options.slot);
+    if (here && !here->vacant && !raft_member_is(here, raft->options.identity))
         return false;
     uint32_t size = (uint32_t)raft_config_encode(config, body, sizeof body);
     struct raft_config again;

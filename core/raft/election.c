@@ -61,7 +61,7 @@ static uint64_t jitter(struct raft *raft)
 
 static bool may_campaign(const struct raft *raft)
 {
-    return raft->may_campaign && raft->may_vote && raft_is_voter(raft) &&
+    return raft->may_campaign && raft->may_vote && !raft->aside && raft_is_voter(raft) &&
            raft_cluster_durable(raft);
 }
 
@@ -233,7 +233,7 @@ void raft_on_vote_request(struct raft *raft, uint8_t slot, const struct raft_mes
     CHECK(message->kind == RAFT_VOTE_REQUEST);
     if (!raft_linked_member(raft, slot) || !raft_self(raft))
         return;
-    if (!raft->may_vote || !raft_cluster_durable(raft))
+    if (!raft->may_vote || raft->aside || !raft_cluster_durable(raft))
         return;
     if (request->flags & VOTE_PRE) {
         on_pre_vote(raft, slot, message, now, out);

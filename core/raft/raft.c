@@ -144,8 +144,8 @@ void raft_join(struct raft *raft, const uint8_t cluster[IDENTITY_BYTES])
     raft->save_cluster = true;
 }
 
-void raft_bootstrap(struct raft *raft, const uint8_t cluster[IDENTITY_BYTES], struct now now,
-                    const struct effects *out)
+void raft_bootstrap(struct raft *raft, const uint8_t cluster[IDENTITY_BYTES],
+                    const struct raft_address *address, struct now now, const struct effects *out)
 {
     CHECK(raft->started);
     raft->now_us = now.mono_us;
@@ -157,13 +157,21 @@ void raft_bootstrap(struct raft *raft, const uint8_t cluster[IDENTITY_BYTES], st
     config.members[0].slot = raft->options.slot;
     config.members[0].voter = true;
     memcpy(config.members[0].identity, raft->options.identity, IDENTITY_BYTES);
-    uint8_t body[64];
+    config.members[0].address = *address;
+    uint8_t body[RAFT_MEMBER_BYTES + 1];
     uint32_t size = (uint32_t)raft_config_encode(&config, body, sizeof body);
     log_clock_start(&raft->clock, now.wall_us, now.mono_us);
     uint64_t index = raft_append_own(raft, ENTRY_CONFIG, 1, &size, body, size, now);
     CHECK(index == 1);
     raft->election_at_us = now.mono_us; /* campaigns once the cluster's identity is durable */
     (void)out;
+}
+
+void raft_stand_aside(struct raft *raft, bool aside, struct now now)
+{
+    raft->aside = aside;
+    if (aside && raft->role != RAFT_FOLLOWER)
+        raft_become_follower(raft, raft->term, 0, now);
 }
 
 /* --- events ------------------------------------------------------------------------------------*/
@@ -314,6 +322,9 @@ void raft_end_turn(struct raft *raft, struct now now, const struct effects *out)
     if (raft->role == RAFT_LEADER) {
         raft_hand_over(raft, now, out);
         raft_replicate(raft, now, out);
+        raft_leave_step(raft, now, out);
+    }
+    if (raft->role == RAFT_LEADER) {
         raft_transfer_step(raft, out);
     }
     raft_flush_start(raft, now, out);

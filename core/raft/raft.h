@@ -21,10 +21,22 @@
 #include "core/error.h"
 #include "core/random.h"
 
+/* Where a node is dialled. port 0: not known. */
+struct raft_address {
+    uint16_t port;
+    uint8_t host_len;
+    char host[LIMIT_HOST_BYTES];
+};
+
+/* A seat of the cluster. A voter or a learner sits in it, or it is vacant: whoever sat there, whose
+ * identity it still names, is a member no more, and the next one has not come yet. Raft itself
+ * looks at no address. */
 struct raft_member {
-    uint8_t slot; /* 1 .. LIMIT_NODES: where it is reached; at most one member per slot */
+    uint8_t slot; /* 1 .. LIMIT_NODES; at most one seat per slot */
     bool voter;   /* else a learner */
+    bool vacant;
     uint8_t identity[IDENTITY_BYTES];
+    struct raft_address address;
 };
 
 struct raft_config {
@@ -33,10 +45,16 @@ struct raft_config {
     struct raft_member members[LIMIT_NODES];
 };
 
-/* ENTRY_CONFIG's body: count u8, then { slot u8, voter u8, identity[16] } each. */
+enum { RAFT_MEMBER_BYTES = 2 + IDENTITY_BYTES + 2 + 1 + LIMIT_HOST_BYTES };
+enum { RAFT_CONFIG_BYTES = 1 + LIMIT_NODES * RAFT_MEMBER_BYTES }; /* encoded, at most */
+
+/* ENTRY_CONFIG's body: count u8, then { slot u8, role u8 (0 learner, 1 voter, 2 vacant),
+ * identity[16], port u16, host string8 } each. */
 size_t raft_config_encode(const struct raft_config *config, uint8_t *out, size_t capacity);
 bool raft_config_decode(struct raft_config *config, const uint8_t *data, size_t len);
 const struct raft_member *raft_config_find(const struct raft_config *config, uint8_t slot);
+/* Is it this identity that sits there? */
+bool raft_member_is(const struct raft_member *member, const uint8_t identity[IDENTITY_BYTES]);
 unsigned raft_config_voters(const struct raft_config *config);
 
 enum raft_role { RAFT_FOLLOWER, RAFT_PRE_CANDIDATE, RAFT_CANDIDATE, RAFT_LEADER };
@@ -90,8 +108,8 @@ void raft_config_applied(struct raft *raft, const struct entry *entry);
 
 /* --- Formation. A blank raft becomes the only voter of a new cluster: its log begins with that
  * configuration. */
-void raft_bootstrap(struct raft *raft, const uint8_t cluster[IDENTITY_BYTES], struct now now,
-                    const struct effects *out);
+void raft_bootstrap(struct raft *raft, const uint8_t cluster[IDENTITY_BYTES],
+                    const struct raft_address *address, struct now now, const struct effects *out);
 /* A blank raft belongs to `cluster` from now on (saved before anything is acknowledged). */
 void raft_join(struct raft *raft, const uint8_t cluster[IDENTITY_BYTES]);
 
@@ -133,12 +151,16 @@ bool raft_can_propose(const struct raft *raft);
  * these options' memory takes; 1 MiB in the program. A larger proposal is never accepted. */
 size_t raft_propose_limit(const struct raft *raft);
 /* A change by at most one voter, refused before this term's first commit and while another is
- * pending. */
+ * pending. No identity sits in two seats, and nobody else in the leader's. A leader that is no
+ * voter any more hands over once that is committed, and leads no longer (thesis 4.2.2). */
 bool raft_propose_config(struct raft *raft, const struct raft_config *config,
                          struct now now) FT_MUST_USE;
 /* Hands leadership to `slot`, or to the best voter when 0. false: nobody suitable. */
 bool raft_transfer(struct raft *raft, uint8_t slot, struct now now, const struct effects *out);
 bool raft_transferring(const struct raft *raft);
+/* While it stands aside a node neither leads nor campaigns nor votes: it was told that it is no
+ * member any more, or that another process runs under its identity. */
+void raft_stand_aside(struct raft *raft, bool aside, struct now now);
 /* ReadIndex: returns a ticket (0: not a leader with a commit in its term). When
  * raft_read_confirmed() reaches it, everything committed before the call is at or below the index
  * stored in *index. A ticket dies with the leadership: drop it when role or term changes. */

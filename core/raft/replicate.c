@@ -99,6 +99,7 @@ void raft_become_leader(struct raft *raft, struct now now, const struct effects 
     raft->leader_timeout_us = 0;
     raft->leader_heartbeat_us = 0;
     raft->transfer_to = 0;
+    raft->leaving = false;
     raft->round++; /* answers to an earlier leadership's rounds confirm nothing of this one */
     raft->round_used = false;
     raft->read_wanted = 0;

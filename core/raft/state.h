@@ -85,6 +85,7 @@ struct raft {
     bool halted;
     bool may_vote;
     bool may_campaign;
+    bool aside;      /* see raft_stand_aside */
     uint64_t now_us; /* of the last call */
 
     uint8_t cluster[IDENTITY_BYTES];
@@ -143,6 +144,7 @@ struct raft {
     uint64_t read_confirmed;
     uint8_t transfer_to;
     bool transfer_told;
+    bool leaving; /* its own removal is committed, and it hands over */
     uint64_t transfer_until_us;
     uint64_t handed_over_us; /* when it last tried to, for its disk's sake; 0: never */
     struct log_clock clock;
@@ -250,5 +252,6 @@ void raft_transfer_tick(struct raft *raft, struct now now);
 void raft_transfer_step(struct raft *raft, const struct effects *out);
 /* A leader whose disk is full or slow hands over, if there is a better one (transfer.c). */
 void raft_hand_over(struct raft *raft, struct now now, const struct effects *out);
+void raft_leave_step(struct raft *raft, struct now now, const struct effects *out);
 
 #endif

@@ -104,3 +104,17 @@ void raft_transfer_step(struct raft *raft, const struct effects *out)
     raft_send(raft, slot, &message, (struct slice) { NULL, 0 }, out);
     raft->transfer_told = true;
 }
+
+/* A leader that is no voter any more leads on until that is committed, so that somebody does. Then
+ * the best voter takes over; with nobody at hand the others find one by their time-outs. */
+void raft_leave_step(struct raft *raft, struct now now, const struct effects *out)
+{
+    CHECK(raft->role == RAFT_LEADER);
+    if (raft_is_voter(raft) || raft_config_pending(raft) || raft->transfer_to)
+        return;
+    if (!raft->leaving && raft_transfer(raft, 0, now, out)) {
+        raft->leaving = true;
+        return;
+    }
+    raft_become_follower(raft, raft->term, 0, now);
+}

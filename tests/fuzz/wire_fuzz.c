@@ -46,8 +46,9 @@ static void try_status(struct slice in)
     if (!wire_decode_status(&status, in))
         return;
     size_t len = wire_encode_status(&status, out, sizeof out);
-    CHECK(len <= in.len);
-    same(len, (struct slice) { in.data, len });
+    size_t said = len < in.len ? len : in.len; /* an older one says less, a newer one more */
+    CHECK(len > 0);
+    same(said, (struct slice) { in.data, said });
     for (size_t i = 0; i < status.version.len; i++)
         CHECK(status.version.data[i] > ' ' && status.version.data[i] != '"');
 }
@@ -58,8 +59,9 @@ static void try_hello(struct slice in)
     if (!wire_decode_hello(&hello, in))
         return;
     size_t len = wire_encode_hello(&hello, out, sizeof out);
-    CHECK(len <= in.len);
-    same(len, (struct slice) { in.data, len });
+    size_t said = len < in.len ? len : in.len; /* an older one says less, a newer one more */
+    CHECK(len > 0);
+    same(said, (struct slice) { in.data, said });
 }
 
 static void try_raft(struct slice in)

@@ -542,7 +542,7 @@ void sim_node_emit(void *ctx, const struct effect *effect)
         checkpoint_begin(node, effect);
         break;
     case EFFECT_PEER_DIAL:
-        dial(node, effect->send.slot);
+        dial(node, effect->dial.slot);
         break;
     case EFFECT_PEER_SEND:
         world->report->branches[BRANCH_NACK] += type_of(effect) == WIRE_PEER_NACK;
