@@ -17,6 +17,10 @@ static const struct subcommand {
     { "status", ctl_status, "show every node, the leader, and what may still fail" },
     { "health", ctl_health, "commit a probe: can the cluster write now, and how fast" },
     { "invite", ctl_invite, "make an invite link for a new user" },
+    { "members", ctl_members, "show who belongs to the cluster, and where the inis differ" },
+    { "add", ctl_add, "take another node in: a learner first, a voter when it has caught up" },
+    { "remove", ctl_remove, "take a node out of the cluster" },
+    { "replace", ctl_replace, "give a dead node's seat to a blank one" },
     { "transfer", ctl_transfer, "hand leadership over to another node" },
     { "verify", ctl_verify, "read and prove every byte of this host's stopped nodes" },
     { "dump", ctl_dump, "print a stopped node's log as JSON lines" },
@@ -26,9 +30,8 @@ static const struct subcommand {
 
 /* Promised, and not there yet: not mistaken for a misspelt word. A row above takes precedence. */
 static const char *const later[] = {
-    "members", "add",     "remove", "replace", "rekey",   "backup",     "users",
-    "restore", "passwd",  "rooms",  "doctor",  "set",     "checkpoint", "get",
-    "reload",  "recover", "fault",  "heal",    "metrics",
+    "rekey",      "backup", "users",  "restore", "passwd", "rooms", "doctor",  "set",
+    "checkpoint", "get",    "reload", "recover", "fault",  "heal",  "metrics",
 };
 
 enum { SUBCOMMANDS = sizeof subcommands / sizeof subcommands[0] };

@@ -203,6 +203,61 @@ void ask_statuses(struct ask *ask, struct wire_status statuses[LIMIT_NODES + 1],
     }
 }
 
+/* A host that the log names goes to the terminal and into JSON: nothing but names and addresses. */
+static bool is_host(struct slice host)
+{
+    for (size_t i = 0; i < host.len; i++) {
+        uint8_t c = host.data[i];
+        if (!(c >= '0' && c <= '9') && !(c >= 'a' && c <= 'z') && !(c >= 'A' && c <= 'Z') &&
+            c != '.' && c != '-' && c != ':' && c != '_' && c != '%')
+            return false;
+    }
+    return host.len > 0 && host.len < CONFIG_TEXT_BYTES;
+}
+
+static void learn(struct ask *ask, const struct wire_seat *seat)
+{
+    struct config_node *node = &ask->file.config.nodes[seat->slot];
+    if (!seat->port || !is_host(seat->host) || ask_reply(ask, seat->slot).len)
+        return;
+    if (ask->nodes[seat->slot].channel)
+        channel_close(ask->nodes[seat->slot].channel, false);
+    ask->nodes[seat->slot].channel = NULL;
+    *node = (struct config_node) { .present = true, .port = seat->port };
+    memcpy(node->host, seat->host.data, seat->host.len);
+}
+
+static bool is_better(const struct wire_members *one, const struct wire_members *than)
+{
+    return one->leads != than->leads ? one->leads : one->index > than->index;
+}
+
+bool ask_members(struct ask *ask, struct ask_members *members, uint64_t until_us)
+{
+    static const uint8_t request[1] = { WIRE_MEMBERS };
+    *members = (struct ask_members) { 0 };
+    for (uint8_t slot = 1; slot <= LIMIT_NODES; slot++)
+        if (ask->file.config.nodes[slot].present)
+            ask_send(ask, slot, (struct slice) { request, 1 });
+    ask_wait(ask, until_us);
+    for (uint8_t slot = 1; slot <= LIMIT_NODES; slot++) {
+        struct slice reply = ask_reply(ask, slot);
+        struct wire_members answer;
+        if (!reply.len || !wire_decode_members(&answer, reply))
+            continue;
+        members->differs[slot] = answer.ini_differs;
+        if (members->config.node && !is_better(&answer, &members->config))
+            continue;
+        memcpy(members->reply, reply.data, reply.len);
+        bool again =
+            wire_decode_members(&members->config, (struct slice) { members->reply, reply.len });
+        CHECK(again);
+    }
+    for (unsigned i = 0; i < members->config.count; i++)
+        learn(ask, &members->config.seats[i]);
+    return members->config.node != 0;
+}
+
 bool ask_done(struct slice reply, enum chat_code *code, uint64_t *index, char why[256])
 {
     struct reader reader = reader_of(reply.data, reply.len);

@@ -10,7 +10,7 @@
 #include "core/wire.h"
 #include "net/channel.h"
 
-enum { ASK_REPLY_BYTES = 1024 };
+enum { ASK_REPLY_BYTES = WIRE_MEMBERS_BYTES };
 
 enum ask_state { ASK_IDLE, ASK_DIALLING, ASK_WAITING, ASK_ANSWERED, ASK_FAILED };
 
@@ -18,7 +18,7 @@ struct ask_node {
     enum ask_state state;
     struct channel *channel;
     enum channel_end end; /* FAILED: why */
-    uint8_t request[128];
+    uint8_t request[256];
     size_t request_len;
     uint8_t reply[ASK_REPLY_BYTES];
     size_t reply_len;
@@ -28,6 +28,12 @@ struct ask_result {
     enum chat_code code;
     uint64_t index;
     char why[256];
+};
+
+struct ask_members {
+    struct wire_members config;       /* borrows from `reply` */
+    uint8_t differs[LIMIT_NODES + 1]; /* by node: bit n - 1: its ini and the log differ in slot n */
+    uint8_t reply[ASK_REPLY_BYTES];
 };
 
 struct ask {
@@ -51,6 +57,10 @@ struct slice ask_reply(const struct ask *ask, uint8_t slot); /* empty: none */
 
 /* Asks all nodes for their status; statuses[slot].node is 0 where none came. Versions are borrowed from the replies. */
 void ask_statuses(struct ask *ask, struct wire_status statuses[LIMIT_NODES + 1], uint64_t until_us);
+/* Asks all nodes that the ini names for the configuration, and takes the addresses of those that the
+ * ini lacks, or that do not answer there, from their answers: the calls after this one reach every member. `members` is the leader's answer, else the newest; false: nobody
+ * answered. `differs[slot]`: where that node's ini differs. */
+bool ask_members(struct ask *ask, struct ask_members *members, uint64_t until_us);
 /* Asks around until some node leads with a quorum: its slot, or 0 when the time is up. */
 uint8_t ask_leader(struct ask *ask, uint64_t until_us);
 /* One request to one node, and its DONE. false: none came in time, or the node is gone; whether it was done is then not

@@ -156,6 +156,8 @@ static void add_members(struct text_out *out, struct slice body)
             text_word(out, i ? ",{\"id\":" : "{\"id\":");
             text_number(out, config.members[i].slot);
             text_word(out, config.members[i].voter ? ",\"voter\":true" : ",\"voter\":false");
+            if (config.members[i].vacant)
+                text_word(out, ",\"vacant\":true");
             add_hex(out, "identity", config.members[i].identity, IDENTITY_BYTES);
             text_word(out, "}");
         }

@@ -31,8 +31,9 @@ struct picture {
     uint8_t leader; /* 0: no quorum */
     uint64_t term;
     uint64_t commit;
-    unsigned configured;
-    unsigned healthy;
+    uint8_t expected;    /* bit n - 1: a member; in a cluster not formed yet, named by the ini */
+    unsigned healthy;    /* of them */
+    uint8_t ini_differs; /* bit n - 1: the inis and the log say different things of slot n */
     unsigned voters;
     bool formed;
     bool blank; /* every node that answers is */
@@ -40,19 +41,25 @@ struct picture {
 
 static bool is_healthy(const struct wire_status *status)
 {
-    return status->node && status->quorum && !status->disk_full && status->role != ROLE_BLANK;
+    return status->node && status->quorum && !status->disk_full && !status->twins &&
+           status->role != ROLE_BLANK && status->role != ROLE_REMOVED;
 }
 
 static const char *state_of(const struct wire_status *status)
 {
     if (!status->node)
         return "dead";
+    if (status->twins)
+        return "twins";
+    if (status->role == ROLE_REMOVED)
+        return "removed";
     return is_healthy(status) ? "healthy" : "degraded";
 }
 
 static const char *role_name(uint8_t role)
 {
-    static const char *const names[] = { "blank", "learner", "follower", "candidate", "leader" };
+    static const char *const names[WIRE_ROLES] = { "blank",     "learner", "follower",
+                                                   "candidate", "leader",  "removed" };
     return names[role];
 }
 
@@ -68,19 +75,27 @@ static void find_leader(struct picture *picture)
         picture->commit = status->commit;
         picture->formed = status->formed;
         picture->voters = (unsigned)__builtin_popcount(status->voters);
+        if (status->formed)
+            picture->expected = status->members;
     }
 }
 
 static struct picture look(struct ask *ask)
 {
+    static struct ask_members members;
     struct picture picture = { 0 };
-    ask_statuses(ask, picture.nodes, loop_clock_us() + STATUS_US);
+    uint64_t until_us = loop_clock_us() + STATUS_US;
+    (void)ask_members(ask, &members, until_us - STATUS_US / 2); /* for what the ini lacks */
+    ask_statuses(ask, picture.nodes, until_us);
+    for (unsigned slot = 1; slot <= LIMIT_NODES; slot++)
+        if (ask->file.config.nodes[slot].present)
+            picture.expected |= (uint8_t)(1u << (slot - 1));
     find_leader(&picture);
     unsigned answering = 0;
     unsigned blank = 0;
     for (unsigned slot = 1; slot <= LIMIT_NODES; slot++) {
-        picture.configured += ask->file.config.nodes[slot].present;
-        picture.healthy += is_healthy(&picture.nodes[slot]);
+        picture.ini_differs |= picture.nodes[slot].ini_differs;
+        picture.healthy += (picture.expected >> (slot - 1) & 1) && is_healthy(&picture.nodes[slot]);
         answering += picture.nodes[slot].node != 0;
         blank += picture.nodes[slot].node && picture.nodes[slot].role == ROLE_BLANK;
         if (!picture.leader && picture.nodes[slot].term > picture.term)
@@ -204,6 +219,8 @@ static void print_table(const struct ask *ask, const struct picture *picture)
         if (ask->file.config.nodes[slot].present)
             print_row(ask, picture, slot);
     print_summary(picture);
+    if (picture->ini_differs)
+        printf("An ini and the log differ (ftchat ctl members).\n");
 }
 
 static int show(struct ask *ask, bool json)
@@ -218,7 +235,8 @@ static int show(struct ask *ask, bool json)
         return flushed;
     if (!picture.leader)
         return EXIT_UNREACHABLE;
-    return picture.healthy == picture.configured ? EXIT_DONE : EXIT_FAILED;
+    return picture.healthy == (unsigned)__builtin_popcount(picture.expected) ? EXIT_DONE
+                                                                             : EXIT_FAILED;
 }
 
 static void on_second(struct loop_timer *timer)

@@ -68,7 +68,8 @@ static struct verdict add(struct node *node, const struct wire_member *wanted,
     node->adding_until_us = node->now.mono_us + NODE_ADDING_US;
     const struct peer *peer = &node->peers[wanted->slot];
     if (peer->foreign_told)
-        return refuse(CODE_FORBIDDEN, "it belongs to another cluster (its data folder is not empty)");
+        return refuse(CODE_FORBIDDEN,
+                      "it belongs to another cluster (its data folder is not empty)");
     if (!peer->known || !peer->greeted || peer->link != LINK_UP)
         return refuse(CODE_UNAVAILABLE, "it does not answer (is it started?)");
     if (peer->twins_until_us)
@@ -236,8 +237,8 @@ void membership_heard(struct node *node, struct session *session, const struct e
     const uint8_t *cluster = session->hash + IDENTITY_BYTES;
     if (!session->slot || !config->index || raft_config_pending(node->raft) || node->removed)
         return;
-    if (raft_member_is(seat, session->hash) || memcmp(cluster, raft_cluster(node->raft),
-                                                      IDENTITY_BYTES) != 0)
+    if (raft_member_is(seat, session->hash) ||
+        memcmp(cluster, raft_cluster(node->raft), IDENTITY_BYTES) != 0)
         return;
     if (!raft_member_is(raft_config_find(config, node->options.slot), node->options.identity))
         return; /* who is none itself does not judge */
@@ -250,10 +251,8 @@ void membership_heard(struct node *node, struct session *session, const struct e
 void membership_told(struct node *node, uint8_t by, uint64_t index, const struct effects *out)
 {
     struct raft_view view = raft_view(node->raft);
-    const struct peer *peer = &node->peers[by];
     (void)out;
-    if (view.blank || view.quorum || !peer->greeted ||
-        memcmp(peer->cluster, raft_cluster(node->raft), IDENTITY_BYTES) != 0)
+    if (view.blank || view.quorum || !node->peers[by].greeted)
         return;
     if (index >= raft_latest_config(node->raft)->index && index > node->removed_at)
         node->removed_at = index;
@@ -263,8 +262,9 @@ static void step_out(struct node *node, const struct effects *out)
 {
     struct line line = line_begin("removed");
     line_pair(&line, "index", node->removed_at);
-    line_add(&line, " why=\"this node is no member of its cluster any more: stop it; to use the host "
-                    "again, empty its data folder, start it and: ftchat ctl add\"");
+    line_add(&line,
+             " why=\"this node is no member of its cluster any more: stop it; to use the host "
+             "again, empty its data folder, start it and: ftchat ctl add\"");
     line_emit(&line, LOG_ALARM, out);
     uint8_t goaway[1] = { WIRE_GOAWAY };
     for (uint32_t i = 0; i < node->sessions_used; i++) {

@@ -27,7 +27,8 @@ static void send_accepted(struct node *node, uint32_t rival, enum wire_type type
 {
     uint8_t message[9] = { (uint8_t)type };
     bytes_put_u64(message + 1, number);
-    session_send(node, &node->sessions[rival - 1], (struct slice) { message, sizeof(message) }, out);
+    session_send(node, &node->sessions[rival - 1], (struct slice) { message, sizeof(message) },
+                 out);
 }
 
 /* The dialled one has just been pinged. */

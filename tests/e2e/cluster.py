@@ -75,6 +75,7 @@ class Cluster:
         self.enter_client = network.enter_client() if network else []
         self.processes = {}  # id -> Popen of the node that runs, or ran last
         self.ini = os.path.join(self.folder, "ftchat.ini")
+        self.inis = {}  # id -> that node's, when it is not everybody's
         self.write_ini(settings or {})
 
     # --- files ---------------------------------------------------------------------------------
@@ -91,6 +92,17 @@ class Cluster:
                 out.writelines("%s = %s\n" % pair for pair in keys.items())
             for node, port in self.ports.items():
                 out.write("[node.%d]\nhost = %s\nport = %d\n" % (node, self.hosts[node], port))
+
+    def another_ini(self, name, **ports):
+        """The ini once more, with node_N = port added or changed."""
+        with open(self.ini) as common:
+            text = common.read()
+        for key, port in ports.items():
+            head = "[%s]\nhost = 127.0.0.1\nport = " % key.replace("_", ".")
+            text = re.sub(re.escape(head) + r"\d+\n", "", text) + head + "%d\n" % port
+        with open(os.path.join(self.folder, name), "w") as out:
+            out.write(text)
+        return os.path.join(self.folder, name)
 
     def data(self, node):
         return os.path.join(self.folder, "data", str(node))
@@ -160,7 +172,8 @@ class Cluster:
         assert not self.is_running(node)
         with open(os.path.join(self.folder, "node%d.log" % node), "ab") as log:
             self.processes[node] = subprocess.Popen(
-                [*WITH_PARENT, *self.enter[node], *before, BINARY, "node", "--id", str(node), "--config", self.ini],
+                [*WITH_PARENT, *self.enter.get(node, []), *before, BINARY, "node", "--id", str(node),
+                 "--config", self.inis.get(node, self.ini)],
                 cwd=self.folder, env=environment(), stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL, stderr=log)
         if settled:
