@@ -234,12 +234,20 @@ void rafts_free(struct rafts *world)
 
 void rafts_form(struct rafts *world)
 {
-    struct raft_config config = { .count = world->count };
+    rafts_form_with(world, (1u << (world->count + 1)) - 2, 0);
+}
+
+void rafts_form_with(struct rafts *world, unsigned voters, unsigned learners)
+{
+    struct raft_config config = { .count = 0 };
     uint8_t body[256], entry[512], zeros[HASH_BYTES] = { 0 };
     for (uint8_t slot = 1; slot <= world->count; slot++) {
-        config.members[slot - 1].slot = slot;
-        config.members[slot - 1].voter = true;
-        memcpy(config.members[slot - 1].identity, world->nodes[slot].identity, IDENTITY_BYTES);
+        if (!((voters | learners) >> slot & 1))
+            continue;
+        struct raft_member *member = &config.members[config.count++];
+        member->slot = slot;
+        member->voter = voters >> slot & 1;
+        memcpy(member->identity, world->nodes[slot].identity, IDENTITY_BYTES);
     }
     uint32_t size = (uint32_t)raft_config_encode(&config, body, sizeof body);
     for (uint8_t slot = 1; slot <= world->count; slot++) {
@@ -540,13 +548,17 @@ static void check_commit(struct rafts *world, uint8_t slot)
     if (commit <= world->committed_last)
         return;
     world->committed_last = commit;
+    /* Committed first, the next configuration appended in the same turn: the majority was that of the
+     * one before. */
+    const struct raft *raft = node->raft;
+    const struct raft_config *config = raft->config.index > commit ? &raft->previous : &raft->config;
     unsigned durable = 0;
-    for (unsigned i = 0; i < node->raft->config.count; i++) {
-        const struct raft_member *member = &node->raft->config.members[i];
+    for (unsigned i = 0; i < config->count; i++) {
+        const struct raft_member *member = &config->members[i];
         const uint8_t *there = disk_chain(world->nodes[member->slot].disk, commit);
         durable += member->voter && there && memcmp(there, chain, 8) == 0;
     }
-    assert_true(durable >= raft_majority(node->raft));
+    assert_true(durable >= raft_config_voters(config) / 2 + 1);
 }
 
 void rafts_check(struct rafts *world)

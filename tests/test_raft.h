@@ -90,6 +90,8 @@ struct rafts *rafts_new(unsigned count, uint64_t seed);
 void rafts_free(struct rafts *world);
 /* All nodes are voters of one configuration, which is on every disk. */
 void rafts_form(struct rafts *world);
+/* The same with these (bit n: node n); who is neither has the configuration on its disk, too. */
+void rafts_form_with(struct rafts *world, unsigned voters, unsigned learners);
 void rafts_start(struct rafts *world, uint8_t slot);
 /* Loses what was not flushed. */
 void rafts_crash(struct rafts *world, uint8_t slot);

@@ -59,9 +59,19 @@ static uint64_t jitter(struct raft *raft)
     return random_below(&raft->random, spread);
 }
 
+/* One that is leaving is needed until that is committed: its log may be the only one that can win
+ * (thesis 4.2.2). Its own vote does not count then. */
+static bool may_lead(const struct raft *raft)
+{
+    const struct raft_member *before = raft_config_find(&raft->previous, raft->options.slot);
+    return raft_is_voter(raft) ||
+           (raft_config_pending(raft) && raft_member_is(before, raft->options.identity) &&
+            before->voter);
+}
+
 static bool may_campaign(const struct raft *raft)
 {
-    return raft->may_campaign && raft->may_vote && !raft->aside && raft_is_voter(raft) &&
+    return raft->may_campaign && raft->may_vote && !raft->aside && may_lead(raft) &&
            raft_cluster_durable(raft);
 }
 
@@ -92,8 +102,8 @@ static void count_votes(struct raft *raft, struct now now, const struct effects 
 {
     CHECK(raft->role == RAFT_PRE_CANDIDATE || raft->role == RAFT_CANDIDATE);
     bool pre = raft->role == RAFT_PRE_CANDIDATE;
-    unsigned granted = 1; /* its own */
-    unsigned possible = 1;
+    unsigned granted = raft_is_voter(raft); /* its own */
+    unsigned possible = granted;
     for (uint8_t slot = 1; slot <= LIMIT_NODES; slot++) {
         const struct raft_member *member = raft_linked_member(raft, slot);
         if (!member || !member->voter)
@@ -121,7 +131,7 @@ void raft_campaign(struct raft *raft, bool pre, struct now now, const struct eff
 {
     CHECK(raft->role != RAFT_LEADER);
     CHECK(may_campaign(raft));
-    if (raft_majority(raft) == 1)
+    if (raft_majority(raft) == 1 && raft_is_voter(raft))
         pre = false; /* nobody to ask */
     raft->role = pre ? RAFT_PRE_CANDIDATE : RAFT_CANDIDATE;
     raft->campaign_at_us = 0;

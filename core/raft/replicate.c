@@ -87,7 +87,6 @@ void raft_progress_reset(struct raft *raft, uint8_t slot, struct now now)
 void raft_become_leader(struct raft *raft, struct now now, const struct effects *out)
 {
     CHECK(raft->role == RAFT_CANDIDATE);
-    CHECK(raft_is_voter(raft));
     CHECK(!raft->save_vote);
     raft->role = RAFT_LEADER;
     raft_set_leader(raft, raft->options.slot, now);
