@@ -37,6 +37,8 @@ TRY(query)
 TRY(result)
 TRY(cluster)
 TRY(record)
+TRY(member)
+TRY(members)
 #undef TRY
 
 /* A newer node may say more. */
@@ -117,6 +119,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     CHECK(copy != NULL);
     memcpy(copy, data + 1, size - 1);
     tries[data[0] % (sizeof tries / sizeof *tries)]((struct slice) { copy, size - 1 });
+    try_member((struct slice) { copy, size - 1 });
+    try_members((struct slice) { copy, size - 1 });
     free(copy);
     return 0;
 }
