@@ -125,8 +125,8 @@ static bool take_operand(const struct options *options, struct change *change, b
         return false;
     }
     wanted->port = change->address.port;
-    wanted->host = (struct slice) { (const uint8_t *)change->address.host,
-                                    strlen(change->address.host) };
+    wanted->host =
+        (struct slice) { (const uint8_t *)change->address.host, strlen(change->address.host) };
     return true;
 }
 
@@ -191,7 +191,8 @@ static const struct option_row force_rows[] = {
 static const struct command_page add_page = {
     "ctl add",
     "N [HOST[:PORT]] [--wait S]",
-    "Takes blank node N in, which must run: it learns, and votes when it has caught up. Its address "
+    "Takes blank node N in, which must run: it learns, and votes when it has caught up. Its "
+    "address "
     "goes\n"
     "into the log (default: the one in this ini), so that the other hosts' inis need not name it.\n"
     "For a member: another HOST:PORT is where it is dialled from now on.",

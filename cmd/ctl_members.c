@@ -18,7 +18,8 @@ static const struct option_row rows[] = {
 static const struct command_page page = {
     "ctl members",
     "[--json] [--wait S]",
-    "Shows the seats of the cluster, as its log says. Exit status: 0 every member is there; 1 one is "
+    "Shows the seats of the cluster, as its log says. Exit status: 0 every member is there; 1 one "
+    "is "
     "not,\n"
     "or a seat is vacant; 3 no quorum.",
     rows,
@@ -106,9 +107,10 @@ static void print_differences(const struct ask_members *all)
     for (unsigned node = 1; node <= LIMIT_NODES; node++)
         for (unsigned slot = 1; slot <= LIMIT_NODES; slot++)
             if (all->differs[node] >> (slot - 1) & 1)
-                printf("The ini on node %u says something else of node %u than the log (see its log: "
-                       "ini_differs).\n",
-                       node, slot);
+                printf(
+                    "The ini on node %u says something else of node %u than the log (see its log: "
+                    "ini_differs).\n",
+                    node, slot);
 }
 
 static void print_table(const struct ask *ask, const struct ask_members *all)
@@ -116,7 +118,8 @@ static void print_table(const struct ask *ask, const struct ask_members *all)
     const struct wire_members *members = &all->config;
     char address[CONFIG_TEXT_BYTES + 16];
     char identity[2 * IDENTITY_BYTES + 1];
-    printf("%-4s %-22s %-8s %-8s %10s  %s\n", "node", "address", "role", "state", "lag", "identity");
+    printf("%-4s %-22s %-8s %-8s %10s  %s\n", "node", "address", "role", "state", "lag",
+           "identity");
     for (unsigned i = 0; i < members->count; i++) {
         const struct wire_seat *seat = &members->seats[i];
         char lag[24] = "-";

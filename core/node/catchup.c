@@ -24,7 +24,7 @@ static void line_of(const char *event, enum effect_log_level level, uint8_t sour
 static bool may_ask(const struct node *node, uint8_t slot)
 {
     const struct peer *peer = &node->peers[slot];
-    return peer->configured && peer->link == LINK_UP && peer->greeted &&
+    return peer->known && peer->link == LINK_UP && peer->greeted &&
            !memcmp(peer->cluster, raft_cluster(node->raft), IDENTITY_BYTES);
 }
 

@@ -283,8 +283,8 @@ void peers_message(struct node *node, uint8_t slot, struct slice message, const 
         heard_back(node, slot, message, out);
         return;
     }
-    if (message.data[0] != WIRE_PEER_HELLO || !wire_decode_hello(&hello, message) ||
-        hello.slot != slot || is_foreign(node, slot, hello.cluster, out))
+    if (!wire_decode_hello(&hello, message) || hello.slot != slot ||
+        is_foreign(node, slot, hello.cluster, out))
         return;
     peer->heard_us = node->now.mono_us;
     bool news = !peer->greeted || !same(peer->identity, hello.identity);

@@ -28,6 +28,7 @@ def start_new(cluster, *nodes):
     for node, port in ports.items():
         cluster.ports[node] = port
         cluster.inis[node] = ini
+        cluster.hosts[node] = "127.0.0.1"
         cluster.start(node)
 
 
