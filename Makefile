@@ -36,9 +36,12 @@ hardening = -fstack-protector-strong -fstack-clash-protection -fcf-protection -f
 sanitize = -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 
 # A variant is a compiler and its flags. Add a line here, a name to `variants`, and it can be built.
-variants = release release-clang native native-asan native-clang native-tsan native-coverage native-fuzz
+variants = release release-next release-clang native native-asan native-clang native-tsan native-coverage native-fuzz
 CC_release = musl-gcc
 CFLAGS_release = -O2 $(hardening) -ftrivial-auto-var-init=zero -isystem $(deps)/include
+# The next release, as the tests of upgrades imagine it: one feature level more (core/feature.h).
+CC_release-next = musl-gcc
+CFLAGS_release-next = $(CFLAGS_release) -DFEATURE_LEVEL_TEST=1
 CC_release-clang = clang
 CFLAGS_release-clang = -O2 $(hardening) -ftrivial-auto-var-init=pattern \
     --target=$(arch)-linux-musl -nostdinc -isystem /usr/include/$(arch)-linux-musl \
@@ -85,12 +88,12 @@ build/$(1)/%.o: %.c Makefile | $(deps)/ready
 	$$(call say,CC  )$$(CC_$(1)) $$(common) $$(CFLAGS_$(1)) $$(EXTRA_CFLAGS) -c -o $$@ $$<
 
 build/$(1)/cmd/version.o: build/version
-build/$(1)/cmd/version.o: EXTRA_CFLAGS += -DFTCHAT_VERSION='"$$(shell cat build/version 2>/dev/null)"'
+build/$(1)/cmd/version.o: EXTRA_CFLAGS += -DFTCHAT_VERSION='"$$(shell cat build/version 2>/dev/null)$(2)"'
 
 build/$(1)/libftchat.a: $$(patsubst %.c,build/$(1)/%.o,$$(filter-out main.c,$$(sources)))
 	@rm -f $$@ && ar rcs $$@ $$^
 endef
-$(foreach v,$(variants),$(eval $(call variant_rules,$(v))))
+$(foreach v,$(variants),$(eval $(call variant_rules,$(v),$(patsubst release-next,-next,$(filter release-next,$(v))))))
 
 # `musl-gcc -static-pie` would silently make a dynamic executable: this is the same by hand.
 musl = /usr/lib/$(arch)-linux-musl
@@ -100,7 +103,7 @@ static_pie = gcc -nostdlib -static-pie -Wl,--no-dynamic-linker,-z,relro,-z,now,-
     $(filter %.o %.a,$^) $(deps)/lib/libsodium.a $(deps)/lib/libinih.a $(2) \
     -L$(musl) -lc -lgcc $(call gcc_file,crtendS.o) $(musl)/crtn.o
 
-build/release/ftchat build/release-clang/ftchat: build/%/ftchat: build/%/main.o build/%/libftchat.a
+build/release/ftchat build/release-next/ftchat build/release-clang/ftchat: build/%/ftchat: build/%/main.o build/%/libftchat.a
 	$(call say,LINK)$(static_pie)
 
 # A native program of variant V: its objects, its archive, Debian's libraries.
@@ -168,7 +171,7 @@ test: deps
 	@$(MAKE) --no-print-directory test-programs
 	@tests/run $(TESTS)
 .PHONY: test-programs
-test-programs: ftchat $(if $(filter x86_64,$(arch)),build/tools/skew) $(unit_programs) $(release_programs) $(sim_programs) $(fuzz_programs)
+test-programs: ftchat build/release-next/ftchat $(if $(filter x86_64,$(arch)),build/tools/skew) $(unit_programs) $(release_programs) $(sim_programs) $(fuzz_programs)
 
 sim: deps
 	@$(MAKE) --no-print-directory $(sim_programs)

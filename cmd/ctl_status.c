@@ -34,6 +34,8 @@ struct picture {
     uint8_t expected;    /* bit n - 1: a member; in a cluster not formed yet, named by the ini */
     unsigned healthy;    /* of them */
     uint8_t ini_differs; /* bit n - 1: the inis and the log say different things of slot n */
+    uint64_t feature_level; /* the highest that any node has applied */
+    uint64_t feature_next;  /* the highest that any node can do */
     unsigned voters;
     bool formed;
     bool blank; /* every node that answers is */
@@ -98,6 +100,10 @@ static struct picture look(struct ask *ask)
         picture.healthy += (picture.expected >> (slot - 1) & 1) && is_healthy(&picture.nodes[slot]);
         answering += picture.nodes[slot].node != 0;
         blank += picture.nodes[slot].node && picture.nodes[slot].role == ROLE_BLANK;
+        if (picture.nodes[slot].feature_level > picture.feature_level)
+            picture.feature_level = picture.nodes[slot].feature_level;
+        if (picture.nodes[slot].feature_max > picture.feature_next)
+            picture.feature_next = picture.nodes[slot].feature_max;
         if (!picture.leader && picture.nodes[slot].term > picture.term)
             picture.term = picture.nodes[slot].term;
         if (!picture.leader && picture.nodes[slot].commit > picture.commit)
@@ -130,7 +136,7 @@ static void print_json_node(const struct ask *ask, const struct picture *picture
         printf("\"role\":null,\"state\":\"dead\",\"applied\":null,\"lag\":null,\"held\":null,"
                "\"clients\":null,\"rtt_us\":null,\"fsync_p50_us\":null,\"fsync_p99_us\":null,"
                "\"disk_free_bytes\":null,\"rss_bytes\":null,\"uptime_s\":null,\"pid\":null,"
-               "\"version\":null,\"connections\":null}");
+               "\"version\":null,\"feature_max\":null,\"connections\":null}");
         return;
     }
 #define U(field) (unsigned long long)status->field
@@ -140,6 +146,7 @@ static void print_json_node(const struct ask *ask, const struct picture *picture
            role_name(status->role), state_of(status), U(applied),
            (unsigned long long)lag_of(picture, status), U(held), U(clients), U(rtt_us),
            U(fsync_p50_us), U(fsync_p99_us), U(disk_free_bytes), U(rss_bytes), U(uptime_s), U(pid));
+    printf("\"feature_max\":%llu,", U(feature_max));
     printf("\"version\":\"%.*s\",\"elections\":%llu,\"disk_full\":%s,"
            "\"connections\":{\"accepted\":%llu,\"refused_cap\":%llu,\"refused_deadline\":%llu,"
            "\"garbage\":%llu,\"truncated\":%llu,\"oversized\":%llu}}",
@@ -157,8 +164,9 @@ static void print_json(const struct ask *ask, const struct picture *picture)
         printf("%u", picture->leader);
     else
         printf("null");
-    printf(",\"term\":%llu,\"commit\":%llu,\"nodes\":[", (unsigned long long)picture->term,
-           (unsigned long long)picture->commit);
+    printf(",\"term\":%llu,\"commit\":%llu,\"feature_level\":%llu,\"nodes\":[",
+           (unsigned long long)picture->term, (unsigned long long)picture->commit,
+           (unsigned long long)picture->feature_level);
     bool first = true;
     for (unsigned slot = 1; slot <= LIMIT_NODES; slot++) {
         if (!ask->file.config.nodes[slot].present)
@@ -209,6 +217,11 @@ static void print_summary(const struct picture *picture)
     printf("Node %u leads in term %llu; %u more voter%s may fail.\n", picture->leader,
            (unsigned long long)picture->term, here > majority ? here - majority : 0,
            here - majority == 1 ? "" : "s");
+    if (picture->feature_next > picture->feature_level)
+        printf("Feature level %llu; some nodes can do %llu: it rises when all can (or the ini holds "
+               "it).\n",
+               (unsigned long long)picture->feature_level,
+               (unsigned long long)picture->feature_next);
 }
 
 static void print_table(const struct ask *ask, const struct picture *picture)

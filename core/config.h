@@ -69,6 +69,7 @@ struct config {
     char key_file[CONFIG_TEXT_BYTES];
     char pub_file[CONFIG_TEXT_BYTES];
     char data_dir[CONFIG_TEXT_BYTES];
+    uint32_t feature_level; /* the most that a leader raises the cluster to; 0: no bound */
 
     /* [node.1] ... [node.7], by number; [0] is not used */
     struct config_node nodes[LIMIT_NODES + 1];

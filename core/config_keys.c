@@ -24,6 +24,8 @@ const struct config_key config_keys[] = {
       "its public half: all that a client needs" },
     { "cluster", "data_dir", FORM_PATH, 1, 0, "data", AT(data_dir), NULL,
       "must exist; node N keeps its files in data_dir/N" },
+    { "cluster", "feature_level", FORM_NUMBER, 0, 65535, "0", AT(feature_level), NULL,
+      "rises no higher by itself; 0 = as high as all nodes can" },
 
     { "node", "host", FORM_HOST, 1, 0, NULL, NODE_AT(host), NULL,
       "where the others and the clients reach it" },

@@ -78,6 +78,7 @@ size_t wire_encode_login(const struct wire_login *in, uint8_t *out, size_t capac
     write_u8(&writer, in->stream);
     write_u64(&writer, in->resume_index);
     write_u64(&writer, in->floor_index);
+    write_copy(&writer, in->cluster, IDENTITY_BYTES);
     return finished(&writer);
 }
 
@@ -89,6 +90,7 @@ bool wire_decode_login(struct wire_login *out, struct slice message)
     out->stream = read_bool(&reader);
     out->resume_index = read_u64(&reader);
     out->floor_index = read_u64(&reader);
+    read_copy(&reader, out->cluster, IDENTITY_BYTES);
     return reader_finished(&reader);
 }
 
@@ -103,6 +105,8 @@ size_t wire_encode_ready(const struct wire_ready *in, uint8_t *out, size_t capac
     write_u64(&writer, in->last);
     write_u64(&writer, in->applied);
     write_u32(&writer, in->message_bytes);
+    write_copy(&writer, in->cluster, IDENTITY_BYTES);
+    write_u64(&writer, in->shared_index);
     write_slice8(&writer, in->user.data, in->user.len);
     return finished(&writer);
 }
@@ -118,6 +122,8 @@ bool wire_decode_ready(struct wire_ready *out, struct slice message)
     out->last = read_u64(&reader);
     out->applied = read_u64(&reader);
     out->message_bytes = read_u32(&reader);
+    read_copy(&reader, out->cluster, IDENTITY_BYTES);
+    out->shared_index = read_u64(&reader);
     out->user = read_slice8(&reader);
     return reader_finished(&reader);
 }
@@ -228,6 +234,8 @@ size_t wire_encode_hello(const struct wire_hello *in, uint8_t *out, size_t capac
     write_copy(&writer, in->identity, IDENTITY_BYTES);
     write_copy(&writer, in->cluster, IDENTITY_BYTES);
     write_u64(&writer, in->incarnation);
+    write_u16(&writer, in->feature_max);
+    write_u16(&writer, in->level);
     return finished(&writer);
 }
 
@@ -240,6 +248,8 @@ bool wire_decode_hello(struct wire_hello *out, struct slice message)
     read_copy(&reader, out->identity, IDENTITY_BYTES);
     read_copy(&reader, out->cluster, IDENTITY_BYTES);
     out->incarnation = reader_left(&reader) ? read_u64(&reader) : 0;
+    out->feature_max = reader_left(&reader) ? read_u16(&reader) : 1;
+    out->level = reader_left(&reader) ? read_u16(&reader) : 0;
     return !reader.bad && out->slot >= 1 && out->slot <= LIMIT_NODES;
 }
 
@@ -371,8 +381,47 @@ bool wire_decode_members(struct wire_members *out, struct slice message)
     return reader_finished(&reader);
 }
 
+size_t wire_encode_log(const struct wire_log *in, uint8_t *out, size_t capacity)
+{
+    struct writer writer = message_of(WIRE_LOG, out, capacity);
+    write_u64(&writer, in->index);
+    write_u32(&writer, in->bytes);
+    return finished(&writer);
+}
+
+bool wire_decode_log(struct wire_log *out, struct slice message)
+{
+    struct reader reader = fields_of(WIRE_LOG, message);
+    out->index = read_u64(&reader);
+    out->bytes = read_u32(&reader);
+    return reader_finished(&reader) && out->index > 0 && out->bytes > 0;
+}
+
+size_t wire_encode_log_is(const struct wire_log_is *in, uint8_t *out, size_t capacity)
+{
+    struct writer writer = message_of(WIRE_LOG_IS, out, capacity);
+    write_u8(&writer, (uint8_t)in->code);
+    write_u64(&writer, in->commit);
+    write_u64(&writer, in->segment_bytes);
+    write_copy(&writer, in->cluster, IDENTITY_BYTES);
+    return finished(&writer);
+}
+
+bool wire_decode_log_is(struct wire_log_is *out, struct slice message)
+{
+    struct reader reader = fields_of(WIRE_LOG_IS, message);
+    out->code = read_code(&reader);
+    out->commit = read_u64(&reader);
+    out->segment_bytes = read_u64(&reader);
+    read_copy(&reader, out->cluster, IDENTITY_BYTES);
+    if (reader.bad)
+        return false;
+    out->entries = (struct slice) { reader.at, reader_left(&reader) };
+    return true;
+}
+
 /* The numbers of a status, in the order in which they travel. */
-enum { STATUS_NUMBERS = 21 };
+enum { STATUS_NUMBERS = 23 };
 static void status_numbers(struct wire_status *status, uint64_t *at[STATUS_NUMBERS])
 {
     uint64_t *numbers[STATUS_NUMBERS] = {
@@ -390,6 +439,8 @@ static void status_numbers(struct wire_status *status, uint64_t *at[STATUS_NUMBE
         &status->rss_bytes,
         &status->uptime_s,
         &status->pid,
+        &status->feature_level,
+        &status->feature_max,
         &status->elections,
         &status->accepted,
         &status->refused_cap,

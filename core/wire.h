@@ -58,6 +58,8 @@ enum wire_type {
     WIRE_STATUS_IS = 96,   /* struct wire_status */
     WIRE_DONE = 97,        /* code u8, index u64, text string8: why not */
     WIRE_MEMBERS_IS = 104, /* struct wire_members */
+    WIRE_LOG = 69,         /* struct wire_log -> LOG_IS */
+    WIRE_LOG_IS = 98,      /* struct wire_log_is: a piece of the committed log, for a backup */
 
     /* Node to node. RAFT is 1 in this conversation (raft/message.h). */
     WIRE_PEER_HELLO = 128, /* struct wire_hello, the first message each way */
@@ -97,6 +99,7 @@ struct wire_login {
     bool stream;           /* wants RECORDs; else only answers and results */
     uint64_t resume_index; /* stream what came after; 0: since this device's enrolment */
     uint64_t floor_index;  /* the newest index it was acknowledged or shown */
+    uint8_t cluster[IDENTITY_BYTES]; /* whose indexes these are; zeros: not known */
 };
 
 struct wire_ready {
@@ -108,6 +111,9 @@ struct wire_ready {
     uint64_t last; /* highest seq of this device that this node knows to be consumed */
     uint64_t applied;
     uint32_t message_bytes; /* [limits] */
+    uint8_t cluster[IDENTITY_BYTES];
+    uint64_t shared_index; /* the login named another cluster: what it saw up to here counts here
+                              too, what came after is of a history that is gone; else all ones */
     struct slice user;
 };
 
@@ -190,6 +196,21 @@ struct wire_hello {
     uint8_t identity[IDENTITY_BYTES];
     uint8_t cluster[IDENTITY_BYTES]; /* zeros: blank */
     uint64_t incarnation; /* another one at each start of a process; 0: an older peer, not said */
+    uint16_t feature_max;            /* the highest feature level that it can do */
+    uint16_t level;                  /* of its cluster as far as it knows; 0: blank */
+};
+
+/* The committed log, one piece at a time, for whoever copies it. */
+struct wire_log {
+    uint64_t index; /* whole entries from the one that holds this on */
+    uint32_t bytes; /* wanted at most; one entry comes whole all the same */
+};
+struct wire_log_is {
+    enum chat_code code; /* OK; BUSY: try again; UNAVAILABLE: it cannot be read here */
+    uint64_t commit;     /* known here to be committed: no entry beyond it is handed out */
+    uint64_t segment_bytes;
+    uint8_t cluster[IDENTITY_BYTES];
+    struct slice entries; /* may be empty */
 };
 
 /* A piece of what a node has on disk: how a node that is far behind catches up, and where a rotten
@@ -265,6 +286,8 @@ struct wire_status {
     uint64_t rss_bytes;
     uint64_t uptime_s;
     uint64_t pid;
+    uint64_t feature_level; /* of the cluster, as applied here; 0: not formed */
+    uint64_t feature_max;   /* that this node can do */
     uint64_t elections; /* that this node saw begin since it runs */
     uint64_t accepted;  /* connections; and what was refused, by kind */
     uint64_t refused_cap;
@@ -341,6 +364,11 @@ bool wire_decode_member(struct wire_member *out, struct slice message);
 enum { WIRE_MEMBERS_BYTES = 64 + LIMIT_NODES * (32 + IDENTITY_BYTES + LIMIT_HOST_BYTES) };
 size_t wire_encode_members(const struct wire_members *in, uint8_t *out, size_t capacity);
 bool wire_decode_members(struct wire_members *out, struct slice message);
+size_t wire_encode_log(const struct wire_log *in, uint8_t *out, size_t capacity);
+bool wire_decode_log(struct wire_log *out, struct slice message);
+/* The head, its type byte included; the entries follow behind. */
+size_t wire_encode_log_is(const struct wire_log_is *in, uint8_t *out, size_t capacity);
+bool wire_decode_log_is(struct wire_log_is *out, struct slice message);
 size_t wire_encode_status(const struct wire_status *in, uint8_t *out, size_t capacity);
 bool wire_decode_status(struct wire_status *out, struct slice message);
 /* With its type byte; rows of HISTORY are the same bytes with their size before. */

@@ -53,6 +53,8 @@ static const struct command samples[] = {
     { .kind = COMMAND_READ, DEVICE, .room = TEXT("#ops"), .read_seq = 17 },
     { .kind = COMMAND_CLOSE, DEVICE },
     { .kind = COMMAND_VOID, DEVICE },
+    { .kind = COMMAND_RESTORED, .cluster = bytes32, .shared_index = 99 },
+    { .kind = COMMAND_LEVEL, .nonce = 44, .level = 2 },
 };
 enum { SAMPLES = sizeof samples / sizeof samples[0] };
 
@@ -95,6 +97,9 @@ static void there_and_back(void **state)
         assert_int_equal(got.expires_us, sample->expires_us);
         assert_int_equal(got.segment_bytes, sample->segment_bytes);
         assert_int_equal(got.slots, sample->slots);
+        assert_int_equal(got.level, sample->level);
+        assert_int_equal(got.shared_index, sample->shared_index);
+        assert_bytes(got.cluster, sample->cluster, IDENTITY_BYTES);
         assert_slice(got.room, sample->room);
         assert_slice(got.text, sample->text);
         assert_slice(got.name, sample->name);

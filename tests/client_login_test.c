@@ -348,6 +348,43 @@ static void messages_never_go_backwards(void **state)
     script_free(script);
 }
 
+/* Another cluster with the same key: a restored one goes on where the histories part, and says so once. */
+static void what_was_seen_of_a_cluster_that_is_gone_is_not_waited_for(void **state)
+{
+    (void)state;
+    struct script *script = calloc(1, sizeof *script);
+    script->kept.device = 3;
+    script->kept.cursor = 40;
+    script->kept.floor = 50;
+    script->now_us = 1000000;
+    script_start(script, 1, 1);
+    script_connected(script);
+    script_ready_of(script, true, 0, 7, UINT64_MAX);
+    script_expect(script, "dial 0\n> login resume 40 floor 50\nready node 1 resumed\n");
+    assert_int_equal(script->kept.cluster[0], 7);
+    assert_int_equal(script->kept.cursor, 40);
+    script_closed(script, CLIENT_END_RESET);
+    script_wake(script);
+    script_connected(script);
+    script_clear(script);
+    script_ready_of(script, true, 0, 8, 30);
+    script_expect(script, "ready node 1 restored\n");
+    assert_int_equal(script->kept.cluster[0], 8);
+    assert_int_equal(script->kept.cursor, 30);
+    assert_int_equal(script->kept.floor, 30);
+    struct wire_record record = { .kind = RECORD_POST, .index = 31 };
+    uint8_t message[128];
+    script_message(script, message, wire_encode_record(&record, message, sizeof message));
+    script_expect(script, "record 31\n");
+    /* The next run knows it already. */
+    script_start(script, 1, 2);
+    script_connected(script);
+    script_clear(script);
+    script_ready_of(script, true, 0, 8, UINT64_MAX);
+    script_expect(script, "ready node 1 resumed\n");
+    script_free(script);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -369,6 +406,7 @@ int main(void)
         cmocka_unit_test(quit_waits_then_gives_up),
         cmocka_unit_test(quit_before_any_login_is_unreachable),
         cmocka_unit_test(messages_never_go_backwards),
+        cmocka_unit_test(what_was_seen_of_a_cluster_that_is_gone_is_not_waited_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

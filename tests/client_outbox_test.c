@@ -210,6 +210,53 @@ static void a_nack_rewinds_once(void **state)
     script_free(script);
 }
 
+static void script_expect_voids(struct script *script, uint64_t first, uint64_t last)
+{
+    char expected[8192];
+    size_t len = 0;
+    for (uint64_t seq = first; seq <= last; seq++)
+        len += (size_t)snprintf(expected + len, sizeof expected - len,
+                                "> command %d device 9 seq %d beyond %d\n", COMMAND_VOID, (int)seq,
+                                (int)(seq - first + 1));
+    script_expect(script, expected);
+}
+
+/* Answered for good, and then the cluster was restored from before that: the seqs are given up, in
+ * windows, and only then what waits goes on. */
+static void what_a_restored_cluster_lost_is_given_up(void **state)
+{
+    (void)state;
+    struct script *script = script_online(1);
+    for (uint64_t seq = 1; seq <= 100; seq++) {
+        script_send(script, "a", "1");
+        script_answer(script, seq, CODE_OK, seq);
+    }
+    assert_int_equal(script->kept.done_seq, 100);
+    script_send(script, "new", "2");
+    script_clear(script);
+    script_u64(script, WIRE_NACK, 5);
+    script_expect_voids(script, 5, 68);
+    script_u64(script, WIRE_NACK, 5); /* a companion; and what comes while it goes on */
+    script_send(script, "newer", "3");
+    script_expect(script, "");
+    script_answer(script, 5, CODE_BUSY, 0);
+    script_tick(script, 1000 * SCRIPT_MS);
+    script_expect_voids(script, 5, 68);
+    script_answer(script, 67, CODE_VOIDED, 1);
+    script_expect(script, "");
+    script_answer(script, 68, CODE_VOIDED, 2);
+    script_expect_voids(script, 69, 100);
+    script_u64(script, WIRE_NACK, 90); /* half of them were lost with a leader */
+    script_expect_voids(script, 90, 100);
+    script_answer(script, 100, CODE_VOIDED, 3);
+    script_expect(script, "> command 16 device 9 seq 101 beyond 1\n"
+                          "> command 16 device 9 seq 102 beyond 2\n");
+    script_answer(script, 101, CODE_OK, 4);
+    script_answer(script, 102, CODE_OK, 5);
+    script_expect(script, "ack new committed #ops index 4\nack newer committed #ops index 5\n");
+    script_free(script);
+}
+
 static void everything_open_is_sent_again_after_a_reconnect(void **state)
 {
     (void)state;
@@ -552,6 +599,7 @@ int main(void)
         cmocka_unit_test(input_stops_when_the_outbox_is_full),
         cmocka_unit_test(never_final_codes_are_shown_once_and_tried_again),
         cmocka_unit_test(a_nack_rewinds_once),
+        cmocka_unit_test(what_a_restored_cluster_lost_is_given_up),
         cmocka_unit_test(everything_open_is_sent_again_after_a_reconnect),
         cmocka_unit_test(what_is_left_goes_out_after_a_restart_under_the_old_ids),
         cmocka_unit_test(a_conflict_makes_a_new_device_and_sends_under_it),

@@ -27,6 +27,8 @@ static struct client_entry entry(uint64_t number, uint64_t seq, const char *id, 
     return (struct client_entry) { number, seq, words(id), words(body) };
 }
 
+static const uint8_t some_cluster[IDENTITY_BYTES] = "a cluster's id.";
+
 /* device, enrolled, a 1, b 2, (refused) 3, done 1, c 4, cursor. */
 static void write_example(struct text_out *out)
 {
@@ -42,7 +44,7 @@ static void write_example(struct text_out *out)
     outbox_write_put(out, &refused);
     outbox_write_done(out, 1, 1);
     outbox_write_put(out, &c);
-    outbox_write_cursor(out, 90, 91);
+    outbox_write_cursor(out, 90, 91, some_cluster);
 }
 
 static void what_was_written_is_read(void **state)
@@ -58,6 +60,7 @@ static void what_was_written_is_read(void **state)
     assert_int_equal(recovered->enrolled_index, 70);
     assert_int_equal(recovered->cursor, 90);
     assert_int_equal(recovered->floor, 91);
+    assert_memory_equal(recovered->cluster, some_cluster, IDENTITY_BYTES);
     assert_int_equal(recovered->last_number, 4);
     assert_int_equal(recovered->last_seq, 3);
     assert_int_equal(recovered->done_seq, 1);
@@ -76,6 +79,7 @@ static void what_was_written_is_read(void **state)
     assert_int_equal(second.recovered.entry_count, 3);
     assert_int_equal(second.recovered.last_number, 4);
     assert_int_equal(second.recovered.done_seq, 1);
+    assert_memory_equal(second.recovered.cluster, some_cluster, IDENTITY_BYTES);
     free(second.entries);
     free(image.entries);
     text_free(&again);
@@ -190,7 +194,7 @@ static void a_run_goes_on_where_the_last_one_ended(void **state)
     state_put(first, &a);
     state_put(first, &b);
     state_done(first, 1, 1);
-    state_cursor(first, 60, 61);
+    state_cursor(first, 60, 61, some_cluster);
     state_write(first);
 
     /* Meanwhile another client gets a device of its own. */
@@ -230,6 +234,7 @@ static void a_run_goes_on_where_the_last_one_ended(void **state)
     assert_memory_equal(recovered->secret_key, new_key, sizeof new_key);
     assert_int_equal(recovered->device, 6);
     assert_int_equal(recovered->cursor, 60);
+    assert_memory_equal(recovered->cluster, some_cluster, IDENTITY_BYTES);
     assert_int_equal(recovered->entry_count, 1);
     assert_int_equal(recovered->entries[0].seq, 1);
     assert_int_equal(recovered->last_seq, 1);

@@ -121,6 +121,7 @@ struct nodes *nodes_new_with_rooms(uint8_t peers, size_t cache_bytes, uint32_t r
         .posts_per_s = 1000,
         .catch_up = 100,
         .registrations_per_min = 60,
+        .feature_max = 1,
         .registration_open = true,
     };
     nodes->memory = calloc(1, node_memory(&options));
@@ -296,7 +297,7 @@ void nodes_hello(struct nodes *nodes, uint32_t connection, uint8_t slot, uint8_t
                  uint8_t cluster)
 {
     struct wire_hello hello = {
-        .version = WIRE_VERSION, .slot = slot, .identity = { identity }, .cluster = { cluster }
+        .version = WIRE_VERSION, .slot = slot, .identity = { identity }, .cluster = { cluster }, .feature_max = 1
     };
     uint8_t message[64];
     size_t len = wire_encode_hello(&hello, message, sizeof message);

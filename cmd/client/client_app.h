@@ -81,6 +81,7 @@ struct app {
     bool has_cursor;
     uint64_t cursor;
     uint64_t floor;
+    uint8_t cluster[IDENTITY_BYTES];
     bool exited;
     int exit_status;
     uint64_t left;

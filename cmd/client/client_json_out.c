@@ -324,6 +324,8 @@ static void write_ready(struct text_out *out, const struct client_output *output
     add_bool(out, "resumed", output->ready.resumed);
     if (ready->stale)
         add_bool(out, "stale", true);
+    if (output->ready.restored)
+        add_bool(out, "restored", true);
     text_word(out, "}\n");
 }
 

@@ -226,6 +226,7 @@ static void emit(void *ctx, const struct client_effect *effect)
         app->has_cursor = true;
         app->cursor = effect->cursor.index;
         app->floor = effect->cursor.floor;
+        memcpy(app->cluster, effect->cursor.cluster, sizeof app->cluster);
         break;
     case CLIENT_EMIT:
         show(app, effect->output);
@@ -254,7 +255,7 @@ static bool remember(struct app *app)
     if (done)
         state_done(app->state, app->done_number, app->done_seq);
     if (app->has_cursor)
-        state_cursor(app->state, app->cursor, app->floor);
+        state_cursor(app->state, app->cursor, app->floor, app->cluster);
     app->has_done = app->has_cursor = false;
     state_write(app->state);
     return done;

@@ -341,11 +341,13 @@ void state_done(struct client_state *state, uint64_t number, uint64_t seq)
         state->current.done_seq = seq;
 }
 
-void state_cursor(struct client_state *state, uint64_t index, uint64_t floor)
+void state_cursor(struct client_state *state, uint64_t index, uint64_t floor,
+                  const uint8_t cluster[IDENTITY_BYTES])
 {
-    outbox_write_cursor(&state->pending, index, floor);
+    outbox_write_cursor(&state->pending, index, floor, cluster);
     state->current.cursor = index;
     state->current.floor = floor;
+    memcpy(state->current.cluster, cluster, IDENTITY_BYTES);
 }
 
 void state_enrolled(struct client_state *state, uint32_t device, uint64_t index)
@@ -389,7 +391,7 @@ static void renew(struct client_state *state)
     struct text_out all = { 0 };
     outbox_write_magic(&all);
     outbox_write_device(&all, state->current.secret_key);
-    outbox_write_cursor(&all, state->current.cursor, state->current.floor);
+    outbox_write_cursor(&all, state->current.cursor, state->current.floor, state->current.cluster);
     text_add(&all, state->fresh.data + state->fresh.start, text_len(&state->fresh));
     outbox_write_counts(&all, &state->current);
     if (!replace_file(state, &all))

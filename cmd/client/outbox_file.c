@@ -77,10 +77,13 @@ void outbox_write_counts(struct text_out *out, const struct client_recovered *re
     add_numbers(out, RECORD_COUNTS, numbers, 3);
 }
 
-void outbox_write_cursor(struct text_out *out, uint64_t index, uint64_t floor)
+void outbox_write_cursor(struct text_out *out, uint64_t index, uint64_t floor,
+                         const uint8_t cluster[IDENTITY_BYTES])
 {
-    const uint64_t numbers[] = { index, floor };
-    add_numbers(out, RECORD_CURSOR_AT, numbers, 2);
+    uint8_t fields[17] = { RECORD_CURSOR_AT };
+    bytes_put_u64(fields + 1, index);
+    bytes_put_u64(fields + 9, floor);
+    add_record(out, fields, sizeof fields, (struct slice) { cluster, IDENTITY_BYTES });
 }
 
 void outbox_write_done(struct text_out *out, uint64_t number, uint64_t seq)
@@ -107,7 +110,7 @@ void outbox_write_all(struct text_out *out, const struct client_recovered *recov
     outbox_write_device(out, recovered->secret_key);
     if (recovered->device)
         outbox_write_enrolled(out, recovered->device, recovered->enrolled_index);
-    outbox_write_cursor(out, recovered->cursor, recovered->floor);
+    outbox_write_cursor(out, recovered->cursor, recovered->floor, recovered->cluster);
     for (uint32_t i = 0; i < recovered->entry_count; i++)
         outbox_write_put(out, &recovered->entries[i]);
     outbox_write_counts(out, recovered);
@@ -179,6 +182,7 @@ static bool read_fields(struct reading *reading, struct slice record)
     case RECORD_CURSOR_AT:
         to->cursor = read_u64(&fields);
         to->floor = read_u64(&fields);
+        read_copy(&fields, to->cluster, IDENTITY_BYTES);
         return reader_finished(&fields);
     case RECORD_COUNTS: {
         uint64_t number = read_u64(&fields);

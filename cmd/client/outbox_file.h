@@ -5,7 +5,7 @@
  *     DEVICE     secret key[64]                          the first record
  *     ENROLLED   device u32, index u64
  *     COUNTS     last number u64, last seq u64, done seq u64
- *     CURSOR     index u64, floor u64
+ *     CURSOR     index u64, floor u64, cluster[16] (zeros: not known)
  *     PUT        number u64, seq u64, id string32, body
  *     DONE       number u64, seq u64
  *
@@ -31,7 +31,8 @@ void outbox_write_magic(struct text_out *out);
 void outbox_write_device(struct text_out *out, const uint8_t secret_key[SECRET_KEY_BYTES]);
 void outbox_write_enrolled(struct text_out *out, uint32_t device, uint64_t index);
 void outbox_write_counts(struct text_out *out, const struct client_recovered *recovered);
-void outbox_write_cursor(struct text_out *out, uint64_t index, uint64_t floor);
+void outbox_write_cursor(struct text_out *out, uint64_t index, uint64_t floor,
+                         const uint8_t cluster[IDENTITY_BYTES]);
 void outbox_write_put(struct text_out *out, const struct client_entry *put);
 void outbox_write_done(struct text_out *out, uint64_t number, uint64_t seq);
 /* Everything that `recovered` holds, as a new file. */

@@ -7,6 +7,7 @@
 #include "cmd/say.h"
 #include "cmd/version.h"
 #include "core/check.h"
+#include "core/feature.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -151,6 +152,8 @@ static struct node_options options_of(const struct server *server,
         .posts_per_s = config->limit_posts_per_s,
         .catch_up = config->limit_catch_up,
         .registrations_per_min = config->limit_registrations_per_min,
+        .feature_max = FEATURE_LEVEL_MAX,
+        .feature_allowed = (uint16_t)config->feature_level,
         .registration_open = config->accounts_registration == REGISTRATION_OPEN,
         .registration_closed = config->accounts_registration == REGISTRATION_CLOSED,
         .version = { (const uint8_t *)version_string(), strlen(version_string()) },

@@ -2,6 +2,7 @@
 #include "core/chat/state.h"
 
 #include "core/check.h"
+#include "core/feature.h"
 
 static uint64_t void_digest(const struct chat *chat)
 {
@@ -152,10 +153,35 @@ static enum chat_code apply_genesis(struct chat *chat, const struct command *com
                    ? CODE_OK
                    : CODE_EXISTS;
     struct chat_genesis genesis = { .done = true,
+                                    .level = FEATURE_LEVEL_FIRST,
                                     .slots = command->slots,
                                     .segment_bytes = command->segment_bytes };
     memcpy(genesis.secret, command->secret, sizeof genesis.secret);
     chat_set_genesis(chat, &genesis);
+    return CODE_OK;
+}
+
+/* Told twice, or of a history that is longer than this log: it is not believed. */
+static enum chat_code apply_restored(struct step *step)
+{
+    struct chat_genesis *genesis = &step->chat->genesis;
+    const struct command *command = step->command;
+    if (command->shared_index >= step->index ||
+        chat_shared_index(step->chat, command->cluster) != 0)
+        return CODE_BAD_REQUEST;
+    if (genesis->ancestors_count == CHAT_ANCESTORS)
+        memmove(genesis->ancestors, genesis->ancestors + 1,
+                --genesis->ancestors_count * sizeof genesis->ancestors[0]);
+    struct chat_ancestor *ancestor = &genesis->ancestors[genesis->ancestors_count++];
+    memcpy(ancestor->cluster, command->cluster, IDENTITY_BYTES);
+    ancestor->shared_index = command->shared_index;
+    return CODE_OK;
+}
+
+static enum chat_code apply_level(struct chat *chat, uint16_t level)
+{
+    if (level > chat->genesis.level)
+        chat->genesis.level = level;
     return CODE_OK;
 }
 
@@ -171,6 +197,10 @@ static enum chat_code apply_cluster_kind(struct step *step)
         return invite_apply(step);
     case COMMAND_ENROL:
         return account_enrol(step);
+    case COMMAND_RESTORED:
+        return apply_restored(step);
+    case COMMAND_LEVEL:
+        return apply_level(step->chat, step->command->level);
     default:
         CHECK(step->command->kind == COMMAND_HEALTH);
         return CODE_OK;

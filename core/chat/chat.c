@@ -94,6 +94,15 @@ void chat_set_genesis(struct chat *chat, const struct chat_genesis *genesis)
     memcpy(chat->index_key, hash, sizeof chat->index_key);
 }
 
+uint64_t chat_shared_index(const struct chat *chat, const uint8_t cluster[IDENTITY_BYTES])
+{
+    CHECK(chat->genesis.ancestors_count <= CHAT_ANCESTORS);
+    for (unsigned i = 0; i < chat->genesis.ancestors_count; i++)
+        if (memcmp(chat->genesis.ancestors[i].cluster, cluster, IDENTITY_BYTES) == 0)
+            return chat->genesis.ancestors[i].shared_index;
+    return 0;
+}
+
 const struct chat_genesis *chat_genesis(const struct chat *chat)
 {
     return &chat->genesis;

@@ -138,14 +138,26 @@ struct chat_membership {
     uint32_t next_of_account;
     uint32_t next_of_room;
 };
+/* Where this cluster's history comes from when it was restored or recovered: of the clusters before,
+ * the newest last; beyond CHAT_ANCESTORS the oldest is forgotten. */
+enum { CHAT_ANCESTORS = 8 };
+struct chat_ancestor {
+    uint8_t cluster[IDENTITY_BYTES];
+    uint64_t shared_index; /* up to here its history is this one's */
+};
 struct chat_genesis {
     bool done;   /* GENESIS was applied */
     bool formed; /* FORMED was applied: posts are taken */
     uint8_t slots;
+    uint16_t level; /* the cluster's feature level (feature.h); it only rises */
     uint64_t segment_bytes;
     uint8_t secret[32];
+    uint8_t ancestors_count;
+    struct chat_ancestor ancestors[CHAT_ANCESTORS];
 };
 const struct chat_genesis *chat_genesis(const struct chat *chat);
+/* How far what a client of `cluster` saw is what it would see here; 0: nothing is known of it. */
+uint64_t chat_shared_index(const struct chat *chat, const uint8_t cluster[IDENTITY_BYTES]);
 uint32_t chat_find_account(const struct chat *chat, struct slice name); /* case folded */
 /* Was it ever made, and not forgotten since? Spent and expired ones are known too. */
 bool chat_knows_invite(const struct chat *chat, const uint8_t token_hash[HASH_BYTES]);

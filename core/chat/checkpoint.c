@@ -1,7 +1,8 @@
 /* Checkpoints: writing the state, and its hash.
  *
  *   magic u32 "ftc1", version u16, then in this order, little-endian:
- *   genesis      done u8, formed u8, slots u8, segment_bytes u64, secret[32]
+ *   genesis      done u8, formed u8, slots u8, segment_bytes u64, secret[32], level u16,
+ *                ancestors u8, { cluster[16], shared u64 } ...
  *   accounts     count u32, { name string8, key[32], created_index u64 }
  *   rooms        count u32, { kind u8 (0 public, 1 private, 2 direct), name string8 or pair 2 u32,
  *                last_seq u64, last_index u64, topic string16 }
@@ -53,6 +54,12 @@ static void write_genesis(const struct chat *chat, struct writer *out)
     write_u8(out, chat->genesis.slots);
     write_u64(out, chat->genesis.segment_bytes);
     write_copy(out, chat->genesis.secret, sizeof chat->genesis.secret);
+    write_u16(out, chat->genesis.level);
+    write_u8(out, chat->genesis.ancestors_count);
+    for (unsigned i = 0; i < chat->genesis.ancestors_count; i++) {
+        write_copy(out, chat->genesis.ancestors[i].cluster, IDENTITY_BYTES);
+        write_u64(out, chat->genesis.ancestors[i].shared_index);
+    }
 }
 
 static void write_accounts(const struct chat *chat, struct sink *sink)

@@ -1,6 +1,7 @@
 #include "core/chat/command.h"
 
 #include "core/check.h"
+#include "core/feature.h"
 
 /* The digest's key says what is digested and, in its last byte, the kind: kind and content need not
  * lie together. */
@@ -80,6 +81,13 @@ static bool decode_fields(struct command *command, struct reader *reader)
     case COMMAND_ENROL:
         decode_enrol(command, reader);
         return true;
+    case COMMAND_RESTORED:
+        command->cluster = read_bytes(reader, IDENTITY_BYTES);
+        command->shared_index = read_u64(reader);
+        return true;
+    case COMMAND_LEVEL:
+        command->level = read_u16(reader);
+        return true;
     case COMMAND_POST:
         decode_post(command, reader);
         return true;
@@ -144,6 +152,13 @@ struct slice command_post_text(struct slice content)
     return reader.bad ? (struct slice) { NULL, 0 } : command.text;
 }
 
+uint16_t command_level(struct slice body)
+{
+    struct command command;
+    bool rises = body.len && body.data[0] == COMMAND_LEVEL && command_decode(&command, body);
+    return rises ? command.level : FEATURE_LEVEL_FIRST;
+}
+
 static void encode_post(const struct command *command, struct writer *writer)
 {
     CHECK(command->salt != NULL);
@@ -202,6 +217,14 @@ static void encode_fields(const struct command *command, struct writer *writer)
         return;
     case COMMAND_ENROL:
         encode_enrol(command, writer);
+        return;
+    case COMMAND_RESTORED:
+        CHECK(command->cluster != NULL);
+        write_copy(writer, command->cluster, IDENTITY_BYTES);
+        write_u64(writer, command->shared_index);
+        return;
+    case COMMAND_LEVEL:
+        write_u16(writer, command->level);
         return;
     case COMMAND_POST:
         encode_post(command, writer);

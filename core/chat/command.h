@@ -25,6 +25,9 @@
  *     ENROL          flags u8 (enum enrol_flag), name string8, account_key[32],
  *                    device_key[32], token_hash[32]
  *     HEALTH         -
+ *     RESTORED       cluster[16], shared u64: the log up to `shared` is that cluster's history;
+ *                    what it committed beyond is not here (ctl restore, ctl recover)
+ *     LEVEL          level u16: every member can do it (feature.h)
  *     POST           room string8, salt[8], flags u8 (enum post_flag), [sent u64],
  *                    [reply_to u64], [reply_tag u64, reply_to u64], text: the rest
  *     CREATE         room string8, private u8, topic string16
@@ -56,6 +59,8 @@ enum command_kind {
     COMMAND_INVITE = 3,
     COMMAND_ENROL = 4,
     COMMAND_HEALTH = 5,
+    COMMAND_RESTORED = 8,
+    COMMAND_LEVEL = 9,
     COMMAND_DEVICE_KINDS = 16, /* from here on: sent by a device under a seq */
     COMMAND_POST = 16,
     COMMAND_CREATE = 17,
@@ -102,6 +107,9 @@ struct command {
     uint64_t expires_us;
     uint64_t segment_bytes;
     uint8_t slots;
+    uint16_t level;
+    uint64_t shared_index;
+    const uint8_t *cluster; /* RESTORED: 16 bytes */
     struct slice name;
     const uint8_t *salt;   /* POST: 8 bytes */
     const uint8_t *secret; /* GENESIS */
@@ -117,6 +125,9 @@ bool command_decode(struct command *command, struct slice body);
 size_t command_encode(const struct command *command, uint8_t *out, size_t capacity);
 /* The text of a POST's content (what follows the kind); empty when it is none. */
 struct slice command_post_text(struct slice content);
+/* The feature level that a node must be able to do to apply it: of LEVEL, the one that it brings. Anything else, also what
+ * cannot be decoded, is FEATURE_LEVEL_FIRST. */
+uint16_t command_level(struct slice body);
 /* A device command's 8-byte digest of kind and content (unkeyed: equal everywhere). `content` is
  * set by decoding: whoever has only encoded decodes first. */
 uint64_t command_digest(const struct command *command, const struct crypto *crypto);

@@ -16,6 +16,18 @@ static bool read_bool(struct reader *in, bool *value)
     return byte <= 1;
 }
 
+static bool read_ancestors(struct chat_genesis *genesis, struct reader *in)
+{
+    genesis->ancestors_count = read_u8(in);
+    if (in->bad || genesis->ancestors_count > CHAT_ANCESTORS)
+        return false;
+    for (unsigned i = 0; i < genesis->ancestors_count; i++) {
+        read_copy(in, genesis->ancestors[i].cluster, IDENTITY_BYTES);
+        genesis->ancestors[i].shared_index = read_u64(in);
+    }
+    return !in->bad;
+}
+
 static bool read_genesis(struct chat *chat, struct reader *in)
 {
     struct chat_genesis genesis = { 0 };
@@ -26,7 +38,8 @@ static bool read_genesis(struct chat *chat, struct reader *in)
     genesis.slots = read_u8(in);
     genesis.segment_bytes = read_u64(in);
     read_copy(in, genesis.secret, sizeof genesis.secret);
-    if (in->bad)
+    genesis.level = read_u16(in);
+    if (!read_ancestors(&genesis, in) || (genesis.done && !genesis.level))
         return false;
     if (genesis.done)
         chat_set_genesis(chat, &genesis);

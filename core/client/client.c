@@ -84,6 +84,7 @@ static void save_cursor(const struct client *client, const struct client_effects
     struct client_effect effect = { .kind = CLIENT_CURSOR };
     effect.cursor.index = client->cursor;
     effect.cursor.floor = client->floor;
+    memcpy(effect.cursor.cluster, client->cluster, IDENTITY_BYTES);
     client_emit(out, &effect);
 }
 
@@ -93,6 +94,21 @@ void client_floor_raise(struct client *client, uint64_t index, const struct clie
         return;
     client->floor = index;
     save_cursor(client, out);
+}
+
+bool client_met(struct client *client, const struct wire_ready *ready,
+                const struct client_effects *out)
+{
+    bool restored = ready->shared_index != UINT64_MAX;
+    if (!memcmp(client->cluster, ready->cluster, IDENTITY_BYTES))
+        return false;
+    memcpy(client->cluster, ready->cluster, IDENTITY_BYTES);
+    if (client->cursor > ready->shared_index)
+        client->cursor = ready->shared_index;
+    if (client->floor > ready->shared_index)
+        client->floor = ready->shared_index;
+    save_cursor(client, out);
+    return restored;
 }
 
 /* --- Messages while online ------------------------------------------------------------------- */
@@ -130,14 +146,14 @@ static bool left_out(struct slice message, enum client_output_kind kind,
     return true;
 }
 
-static bool nack(struct client *client, struct slice message)
+static bool nack(struct client *client, struct slice message, const struct client_effects *out)
 {
     struct reader reader = reader_of(message.data, message.len);
     (void)read_u8(&reader);
     uint64_t expected = read_u64(&reader);
     if (!reader_finished(&reader))
         return false;
-    outbox_nack(client, expected);
+    outbox_nack(client, expected, out);
     return true;
 }
 
@@ -149,7 +165,7 @@ static bool online_message(struct client *client, struct slice message,
     case WIRE_ANSWER:
         return outbox_answer(client, message, out);
     case WIRE_NACK:
-        return nack(client, message);
+        return nack(client, message, out);
     case WIRE_RECORD:
         return record(client, message, out);
     case WIRE_HELD:
@@ -222,6 +238,7 @@ static void start(struct client *client, const struct client_options *options,
     client->enrolled_index = recovered->enrolled_index;
     client->cursor = recovered->cursor;
     client->floor = recovered->floor;
+    memcpy(client->cluster, recovered->cluster, IDENTITY_BYTES);
     if (client->floor < recovered->cursor)
         client->floor = recovered->cursor;
     if (client->floor < recovered->enrolled_index)

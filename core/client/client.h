@@ -133,6 +133,7 @@ struct client_recovered {
     uint64_t enrolled_index;
     uint64_t cursor;      /* index of the last message or room event shown */
     uint64_t floor;       /* newest index it was acknowledged or shown */
+    uint8_t cluster[IDENTITY_BYTES]; /* whose indexes these are; zeros: not known */
     uint64_t last_number; /* highest ever put; 0: none */
     uint64_t last_seq;
     uint64_t done_seq; /* of the last DONE */
@@ -186,6 +187,8 @@ struct client_output {
         struct {
             const struct wire_ready *ready;
             bool resumed;
+            bool restored; /* the cluster came out of a backup, or of a recovery: what was seen
+                              beyond ready->shared_index is gone, and indexes may come again */
         } ready;
         struct {
             struct slice id;
@@ -270,6 +273,7 @@ struct client_effect {
         struct {
             uint64_t index; /* client_recovered.cursor */
             uint64_t floor;
+            uint8_t cluster[IDENTITY_BYTES];
         } cursor;
         const struct client_output *output;
         uint64_t wake_at_us;

@@ -143,12 +143,13 @@ static bool take_without_quorum(struct client *client, const struct client_effec
     return false;
 }
 
-static void tell_ready(struct client *client, const struct wire_ready *ready,
+static void tell_ready(struct client *client, const struct wire_ready *ready, bool restored,
                        const struct client_effects *out)
 {
     struct client_output output = { .kind = CLIENT_OUT_READY };
     output.ready.ready = ready;
     output.ready.resumed = client->ready_count > 0;
+    output.ready.restored = restored;
     client->ready_count++;
     client->ready_told = true;
     client->offline_told = false;
@@ -182,7 +183,7 @@ void connect_ready(struct client *client, const struct wire_ready *ready,
             client->research_us = CLIENT_RESEARCH_LAST_US;
         client->research_at = now + client->research_us;
     }
-    tell_ready(client, ready, out);
+    tell_ready(client, ready, client_met(client, ready, out), out);
     outbox_online(client, ready->last);
     query_online(client);
 }

@@ -33,6 +33,7 @@ static void send_login(struct client *client, const struct client_effects *out)
         .resume_index = client->cursor,
         .floor_index = client->floor,
     };
+    memcpy(login.cluster, client->cluster, IDENTITY_BYTES);
     uint8_t buf[256];
     size_t len = wire_encode_login(&login, buf, sizeof buf);
     CHECK(len > 0);

@@ -208,34 +208,55 @@ void outbox_input(struct client *client, const struct client_op *op,
 
 /* --- Sending --------------------------------------------------------------------------------- */
 
-static void send_entry(struct client *client, struct outbox_entry *entry,
-                       const struct client_effects *out)
+/* `content` may be empty. */
+static void send_command(struct client *client, uint8_t kind, uint64_t seq, uint64_t done,
+                         struct slice content, const struct client_effects *out)
 {
-    CHECK(entry->seq > client->done_seq);
-    CHECK(entry->seq - client->done_seq <= LIMIT_OUTSTANDING);
-    struct slice body = entry_body(client, entry);
+    CHECK(seq > done);
+    CHECK(seq - done <= LIMIT_OUTSTANDING);
     uint8_t head[1 + COMMAND_HEAD_BYTES];
     struct writer writer = writer_of(head, sizeof head);
     write_u8(&writer, WIRE_COMMAND);
-    write_u8(&writer, body.data[0]);
+    write_u8(&writer, kind);
     write_u32(&writer, client->device);
-    write_u64(&writer, entry->seq);
-    write_u8(&writer, (uint8_t)(entry->seq - client->done_seq));
+    write_u64(&writer, seq);
+    write_u8(&writer, (uint8_t)(seq - done));
     write_u32(&writer, 0); /* account and tag are the node's to stamp */
     write_u64(&writer, 0);
     CHECK(!writer.full);
     struct client_effect effect = { .kind = CLIENT_TRANSMIT };
     effect.parts[0] = (struct slice) { head, sizeof head };
-    effect.parts[1] = (struct slice) { body.data + 1, body.len - 1 };
+    effect.parts[1] = content;
+    client_emit(out, &effect);
+}
+
+static void send_entry(struct client *client, struct outbox_entry *entry,
+                       const struct client_effects *out)
+{
+    struct slice body = entry_body(client, entry);
     entry->sent = true;
     if (entry->seq > client->known_seq)
         client->known_seq = entry->seq;
-    client_emit(out, &effect);
+    send_command(client, body.data[0], entry->seq, client->done_seq,
+                 (struct slice) { body.data + 1, body.len - 1 }, out);
+}
+
+/* The next VOIDs, as many as the window takes. They go alone: a command that says that they are done would make the node
+ * drop them. */
+static void send_lost(struct client *client, const struct client_effects *out)
+{
+    CHECK(client->lost_next >= 1 && client->lost_next <= client->done_seq);
+    uint64_t done = client->lost_next - 1;
+    client->lost_last = done + LIMIT_OUTSTANDING;
+    if (client->lost_last > client->done_seq)
+        client->lost_last = client->done_seq;
+    for (uint64_t seq = client->lost_next; seq <= client->lost_last; seq++)
+        send_command(client, COMMAND_VOID, seq, done, (struct slice) { NULL, 0 }, out);
 }
 
 static void send_window(struct client *client, const struct client_effects *out)
 {
-    while (client->next < client->count) {
+    while (client->next < client->count && !client->lost_next) {
         struct outbox_entry *entry = entry_at(client, client->next);
         if (!entry->refused && !entry->finished && !entry->moving && !entry->held_here) {
             if (client->renew && !entry->sent)
@@ -280,6 +301,7 @@ void outbox_online(struct client *client, uint64_t last)
     client->nacked = 0;
     for (uint32_t i = 0; i < client->count; i++)
         entry_at(client, i)->held_here = false;
+    client->lost_next = 0;
     if (last <= client->known_seq)
         return;
     client->renew = true;
@@ -357,11 +379,31 @@ static void keep_answer(struct client *client, struct outbox_entry *entry,
     entry->finished = true;
 }
 
+static void lost_answered(struct client *client, const struct wire_answer *answer,
+                          const struct client_effects *out)
+{
+    if (!code_is_final(answer->code)) {
+        retry_later(client);
+        return;
+    }
+    if (answer->seq < client->lost_last)
+        return;
+    client->retry_at = 0;
+    client->retry_us_now = 0;
+    client->lost_next = client->lost_last < client->done_seq ? client->lost_last + 1 : 0;
+    if (client->lost_next)
+        send_lost(client, out);
+}
+
 bool outbox_answer(struct client *client, struct slice message, const struct client_effects *out)
 {
     struct wire_answer answer;
     if (!wire_decode_answer(&answer, message) || answer.room.len > LIMIT_ROOM_NAME)
         return false;
+    if (client->lost_next && answer.seq >= client->lost_next && answer.seq <= client->lost_last) {
+        lost_answered(client, &answer, out);
+        return true;
+    }
     uint32_t position = find_open(client, answer.seq);
     if (position == client->count)
         return true;
@@ -404,9 +446,28 @@ void outbox_held(struct client *client, uint64_t seq, uint64_t digest,
     show_ack(client, entry, CLIENT_HELD, CODE_OK, NULL, NULL, out);
 }
 
-/* The first NACK rewinds at once; its companions, sent before we heard, must not do so again. */
-void outbox_nack(struct client *client, uint64_t expected)
+/* It lacks what was answered long ago: the cluster was restored from before that. What it took is lost there, and the
+ * seqs are given up, so that what waits can follow. Where nothing was lost (a deposed leader that lags), a VOID of an
+ * answered seq changes nothing. */
+static void give_up_lost(struct client *client, uint64_t expected, const struct client_effects *out)
 {
+    client->next = 0;
+    if (client->lost_next == expected) {
+        if (client->retry_at == 0)
+            retry_later(client);
+        return;
+    }
+    client->lost_next = expected;
+    send_lost(client, out);
+}
+
+/* The first NACK rewinds at once; its companions, sent before we heard, must not do so again. */
+void outbox_nack(struct client *client, uint64_t expected, const struct client_effects *out)
+{
+    if (expected && expected <= client->done_seq) {
+        give_up_lost(client, expected, out);
+        return;
+    }
     uint32_t position = find_open(client, expected);
     if (position >= client->next)
         return;
@@ -415,6 +476,7 @@ void outbox_nack(struct client *client, uint64_t expected)
             retry_later(client);
         return;
     }
+    client->lost_next = 0;
     client->nacked = expected + 1;
     client->next = position;
 }
@@ -435,6 +497,8 @@ void outbox_tick(struct client *client, const struct client_effects *out)
     if (client->retry_at != 0 && client->now.mono_us >= client->retry_at) {
         client->retry_at = 0;
         client->next = 0;
+        if (client->lost_next && client->phase == PHASE_ONLINE)
+            send_lost(client, out);
     }
     if (client->now.mono_us >= sync_at(client)) {
         client->dirty = false;

@@ -159,6 +159,7 @@ struct client {
     /* The stream. */
     uint64_t cursor;
     uint64_t floor;
+    uint8_t cluster[IDENTITY_BYTES]; /* whose indexes these are; zeros: not known */
     uint32_t message_bytes;
 
     /* The outbox (client_outbox.c): a ring of places. */
@@ -177,8 +178,10 @@ struct client {
     bool renew;                /* the device is not ours alone, or at its end */
     uint64_t retry_at;         /* 0: not waiting */
     uint64_t retry_us_now;
-    uint64_t nacked; /* the last NACK's seq, until an answer comes */
-    bool dirty;      /* put and not synced */
+    uint64_t nacked;    /* the last NACK's seq, until an answer comes */
+    uint64_t lost_next; /* answered once and lost with the old cluster: given up from here ... */
+    uint64_t lost_last; /* ... to here; 0, and anything: nothing is */
+    bool dirty;         /* put and not synced */
     uint64_t synced_at;
     struct outbox_answer window[LIMIT_OUTSTANDING];
 
@@ -206,6 +209,9 @@ static inline void client_emit(const struct client_effects *out, const struct cl
 }
 void client_show(const struct client_effects *out, const struct client_output *output);
 void client_transmit(const struct client_effects *out, const void *data, size_t len);
+/* Remembers which cluster this is. True: another than before, with another end of its history. */
+bool client_met(struct client *client, const struct wire_ready *ready,
+                const struct client_effects *out);
 void client_floor_raise(struct client *client, uint64_t index, const struct client_effects *out);
 
 /* client_connect.c */
@@ -253,7 +259,7 @@ bool outbox_answer(struct client *client, struct slice message, const struct cli
 /* The node holds our command of this seq. */
 void outbox_held(struct client *client, uint64_t seq, uint64_t digest,
                  const struct client_effects *out);
-void outbox_nack(struct client *client, uint64_t expected);
+void outbox_nack(struct client *client, uint64_t expected, const struct client_effects *out);
 void outbox_saved(struct client *client, uint64_t seq);
 /* Sends what the window allows, shows what is final, begins a new device when it is time. */
 void outbox_pump(struct client *client, const struct client_effects *out);

@@ -103,6 +103,8 @@ static void apply_command(struct node *node, uint64_t index, uint64_t time_us, s
                           const struct effects *out)
 {
     struct chat_applied applied;
+    if (!level_known(node, command_level(body), out))
+        return;
     chat_apply(node->chat, index, time_us, body, &applied);
     if (applied.indexed)
         tell_members(node, &applied, out);

@@ -97,6 +97,8 @@ static void status(struct node *node, struct session *session, const struct effe
         .rss_bytes = gauges->rss_bytes,
         .uptime_s = (node->now.mono_us - node->started_us) / 1000000,
         .pid = gauges->pid,
+        .feature_level = chat_genesis(node->chat)->level,
+        .feature_max = node->options.feature_max,
         .elections = node->elections,
         .accepted = gauges->accepted,
         .refused_cap = gauges->refused_cap,
@@ -223,6 +225,8 @@ bool control_message(struct node *node, struct session *session, struct slice me
     case WIRE_MEMBERS:
         membership_members(node, session, out);
         return message.len == 1;
+    case WIRE_LOG:
+        return copy_received(node, session, message, out);
     default:
         return false;
     }

@@ -174,6 +174,8 @@ void formation_manage(struct node *node, const struct effects *out)
                         (!genesis->formed && (genesis->slots >> (slot - 1) & 1));
         if (!peer->known || !peer->greeted || peer->twins_until_us || !has_seat)
             continue;
+        if (!level_fits(node, slot))
+            continue;
         if (!identity_is_zero(peer->cluster) &&
             memcmp(peer->cluster, raft_cluster(node->raft), IDENTITY_BYTES) != 0)
             continue;

@@ -154,6 +154,19 @@ static bool enrol(struct node *node, struct session *session, struct slice messa
     return true;
 }
 
+/* What the client saw of another cluster counts here as far as the two share their history. */
+static uint64_t shared_with(const struct node *node, const uint8_t cluster[IDENTITY_BYTES])
+{
+    if (identity_is_zero(cluster) || !memcmp(cluster, raft_cluster(node->raft), IDENTITY_BYTES))
+        return UINT64_MAX;
+    return chat_shared_index(node->chat, cluster);
+}
+
+static uint64_t lower(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
 static void become_client(struct node *node, struct session *session, uint32_t number,
                           const struct wire_login *login, const struct effects *out)
 {
@@ -173,20 +186,26 @@ static void become_client(struct node *node, struct session *session, uint32_t n
     effect_emit(out, &effect);
     struct raft_view view = raft_view(node->raft);
     const struct chat_account *account = chat_account(node->chat, device->account);
+    uint64_t shared = shared_with(node, login->cluster);
     struct wire_ready ready = { .node = node->options.slot,
                                 .leader = view.leader,
                                 .quorum = node_has_quorum(node),
-                                .stale = node->applied < login->floor_index || node->relay,
+                                .stale = node->applied < lower(login->floor_index, shared) ||
+                                         node->relay,
                                 .device = number,
                                 .last = device->last,
                                 .applied = node->applied,
                                 .message_bytes = node->options.message_bytes,
+                                .shared_index = shared,
                                 .user = { account->name, account->name_len } };
-    uint8_t reply[128];
+    memcpy(ready.cluster, raft_cluster(node->raft), IDENTITY_BYTES);
+    uint8_t reply[160];
     size_t len = wire_encode_ready(&ready, reply, sizeof(reply));
     CHECK(len > 0);
     session_send(node, session, (struct slice) { reply, len }, out);
-    uint64_t resume = login->resume_index ? login->resume_index : device->enrolled_index;
+    uint64_t resume = lower(login->resume_index, shared);
+    if (!resume)
+        resume = device->enrolled_index;
     if (login->stream)
         stream_begin(node, session, resume, out);
     held_show(node, session, out);
@@ -210,7 +229,8 @@ static bool login(struct node *node, struct session *session, struct slice messa
     }
     if (!device || !device->account) {
         /* Ended, or not known here yet: a node that is behind what the client saw cannot tell. */
-        bool behind = node->applied < in.floor_index || !raft_view(node->raft).quorum;
+        uint64_t floor = lower(in.floor_index, shared_with(node, in.cluster));
+        bool behind = node->applied < floor || !raft_view(node->raft).quorum;
         session_send_code(node, session, WIRE_REFUSED, behind ? CODE_UNAVAILABLE : CODE_REVOKED,
                           out);
         return true;

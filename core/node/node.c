@@ -1,5 +1,7 @@
 #include "core/node/state.h"
 
+#include "core/feature.h"
+
 static size_t align16(size_t bytes)
 {
     return (bytes + 15) & ~(size_t)15;
@@ -98,6 +100,7 @@ struct node *node_init(void *memory, const struct node_options *options,
     CHECK(options->slot >= 1 && options->slot <= LIMIT_NODES);
     CHECK(options->connections >= 1 && options->connections <= LIMIT_CONNECTIONS);
     CHECK(options->recent_bytes >= 4 * LIMIT_COMMAND_BYTES);
+    CHECK(options->feature_max >= FEATURE_LEVEL_FIRST);
     struct arena arena = { memory, 0 };
     struct node *node = lay_out(&arena, options);
     node->checkpoint_bytes = checkpoint_room(chat_memory(&options->chat));
@@ -113,7 +116,8 @@ struct node *node_init(void *memory, const struct node_options *options,
     if (recovery->checkpoint.len) {
         raft.checkpoint = read_slice32(&reader);
         struct slice chat = read_slice32(&reader);
-        if (!reader_finished(&reader) || !chat_restore(node->chat, chat))
+        if (!reader_finished(&reader) || !chat_restore(node->chat, chat) ||
+            chat_genesis(node->chat)->level > options->feature_max)
             return NULL;
         node->applied = raft.checkpoint_index;
     }
@@ -207,6 +211,7 @@ static void turn_end(struct node *node, const struct effects *out)
     notice_changes(node, out);
     formation_manage(node, out);
     membership_turn(node, out);
+    level_manage(node, out);
     forward_turn(node, out);
     held_turn(node, out);
     raft_end_turn(node->raft, node->now, out);
@@ -247,6 +252,9 @@ static void read_done(struct node *node, const struct node_event *event, const s
         break;
     case READ_FOR_PEER:
         serve_read_done(node, number, event, out);
+        break;
+    case READ_FOR_COPY:
+        copy_read_done(node, number, generation, event, out);
         break;
     }
 }
@@ -363,4 +371,10 @@ uint8_t node_relay(const struct node *node)
 uint64_t node_applied(const struct node *node)
 {
     return node->applied;
+}
+
+uint16_t node_level(const struct node *node)
+{
+    uint16_t level = chat_genesis(node->chat)->level;
+    return node->level_asked > level ? node->level_asked : level;
 }

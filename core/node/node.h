@@ -47,6 +47,8 @@ struct node_options {
     uint32_t posts_per_s;
     uint32_t catch_up;
     uint32_t registrations_per_min;
+    uint16_t feature_max;     /* FEATURE_LEVEL_MAX; the simulator's old nodes can do less */
+    uint16_t feature_allowed; /* [cluster] feature_level: a leader raises no higher; 0: no bound */
     bool registration_open;
     bool registration_closed; /* neither: by invite */
     struct slice version;     /* for status; borrowed for the node's life */
@@ -147,7 +149,7 @@ struct node_recovery {
 };
 
 size_t node_memory(const struct node_options *options);
-/* NULL: the checkpoint cannot be read (another version). */
+/* NULL: the checkpoint cannot be read (another version, or a feature level beyond feature_max). */
 struct node *node_init(void *memory, const struct node_options *options,
                        const struct node_recovery *recovery);
 void node_step(struct node *node, const struct node_event *event, const struct effects *out);
@@ -174,5 +176,7 @@ const struct chat *node_chat(const struct node *node);
 uint64_t node_applied(const struct node *node);
 uint64_t node_held(const struct node *node); /* durable here and not resolved */
 uint8_t node_relay(const struct node *node); /* the slot that it relays through; 0: none */
+/* The highest feature level that this node applied or, as a leader, asked for. */
+uint16_t node_level(const struct node *node);
 
 #endif

@@ -155,6 +155,8 @@ static size_t encode_hello(const struct node *node, uint8_t *out, size_t capacit
                                 .incarnation = node->incarnation };
     memcpy(hello.identity, node->options.identity, IDENTITY_BYTES);
     memcpy(hello.cluster, raft_cluster(node->raft), IDENTITY_BYTES);
+    hello.feature_max = node->options.feature_max;
+    hello.level = chat_genesis(node->chat)->level;
     return wire_encode_hello(&hello, out, capacity);
 }
 
@@ -287,6 +289,8 @@ void peers_message(struct node *node, uint8_t slot, struct slice message, const 
     if (!wire_decode_hello(&hello, message) || hello.slot != slot ||
         is_foreign(node, slot, hello.cluster, out))
         return;
+    if (!level_known(node, hello.level, out))
+        return;
     peer->heard_us = node->now.mono_us;
     bool news = !peer->greeted || !same(peer->identity, hello.identity);
     if (identity_is_zero(hello.identity) || same(hello.identity, node->options.identity))
@@ -294,6 +298,7 @@ void peers_message(struct node *node, uint8_t slot, struct slice message, const 
     memcpy(peer->identity, hello.identity, IDENTITY_BYTES);
     memcpy(peer->cluster, hello.cluster, IDENTITY_BYTES);
     peer->incarnation = hello.incarnation;
+    peer->feature_max = hello.feature_max;
     peer->greeted = true;
     peer->back_off_us = NODE_DIAL_FIRST_US;
     if (departed(node, slot)) {
@@ -329,7 +334,7 @@ static bool heard_hello(struct node *node, uint32_t connection, struct slice mes
     struct peer *peer = &node->peers[hello.slot];
     uint8_t reply[64];
     answer(node, connection, reply, encode_hello(node, reply, sizeof(reply)), out);
-    if (is_foreign(node, hello.slot, hello.cluster, out))
+    if (is_foreign(node, hello.slot, hello.cluster, out) || !level_known(node, hello.level, out))
         return true;
     session->slot = hello.slot;
     memcpy(session->hash, hello.identity, IDENTITY_BYTES); /* the handshake's hash has served */

@@ -9,6 +9,7 @@
  * ring of newest records;  stream.c: live and catch-up delivery session.c    clients: salt,
  * enrolling, login, commands;  query.c: lists;  history.c control.c    ctl: status, form, invite,
  * health, transfer
+ *   level.c      the feature level rises;  copy.c: the committed log, piece by piece, for a backup
  *   catchup.c    copying segments from others;  serve.c: what others fetch here, and retention */
 #ifndef FTCHAT_CORE_NODE_STATE_H
 #define FTCHAT_CORE_NODE_STATE_H
@@ -89,6 +90,7 @@ struct session {
     uint32_t next_of_account; /* session number + 1; 0: end */
     uint8_t slot;             /* nodes: whose, after HELLO */
     uint64_t incarnation;     /* of that process */
+    bool copying;             /* ctl: a piece of the log is being read for it */
     bool deadline_moved;      /* a stranger's, once */
     uint8_t attempts;         /* messages before the login */
     uint16_t pages;           /* history that it waits for */
@@ -119,6 +121,7 @@ struct peer {
     uint8_t identity[IDENTITY_BYTES];
     uint8_t cluster[IDENTITY_BYTES];
     uint64_t incarnation;
+    uint16_t feature_max;
     uint32_t in_connection; /* newest accepted link from it, + 1; 0: none */
     uint32_t in_other;      /* the newest of another incarnation than that */
     uint64_t probe_us;      /* when both of two incarnations were asked whether they live; 0: not */
@@ -220,6 +223,12 @@ struct node {
     uint8_t ini_differs;
     struct waiter transfer_waiter;
     uint64_t elections;
+
+    /* the feature level */
+    uint16_t level_asked;    /* this leader put it into the log in this term; 0: nothing */
+    uint64_t level_term;     /* of level_asked */
+    uint64_t level_at_us;    /* looked at again then */
+    bool level_told;         /* that somebody cannot follow */
 
     /* what the turn before saw, to notice changes */
     uint64_t seen_term;
@@ -475,6 +484,20 @@ struct wire_cluster node_cluster(const struct node *node);
  * the answers back. */
 bool node_has_quorum(const struct node *node);
 
+/* level.c */
+/* Proposes the next level once all can. */
+void level_manage(struct node *node, const struct effects *out);
+/* `level` is the cluster's, now or soon. False: this node cannot, and ends: nothing of it may be applied. */
+bool level_known(struct node *node, uint16_t level, const struct effects *out);
+/* Can whoever answers in `slot` do what the cluster does, and may soon do? */
+bool level_fits(const struct node *node, uint8_t slot);
+
+/* copy.c */
+bool copy_received(struct node *node, struct session *session, struct slice message,
+                   const struct effects *out);
+void copy_read_done(struct node *node, uint32_t connection, uint32_t generation,
+                    const struct node_event *event, const struct effects *out);
+
 /* query.c */
 void query_received(struct node *node, struct session *session, struct slice message,
                     const struct effects *out);
@@ -512,7 +535,13 @@ enum {
 enum { NODE_STORE_HEAD_BYTES = 33 };
 
 /* Reads of the node's own are told apart by the byte above bit 56; the rest names who asked. */
-enum read_kind { READ_FOR_APPLY = 1, READ_FOR_STREAM = 2, READ_FOR_QUERY = 3, READ_FOR_PEER = 4 };
+enum read_kind {
+    READ_FOR_APPLY = 1,
+    READ_FOR_STREAM = 2,
+    READ_FOR_QUERY = 3,
+    READ_FOR_PEER = 4,
+    READ_FOR_COPY = 6
+};
 
 static inline uint64_t read_id(enum read_kind kind, uint32_t generation, uint32_t number)
 {

@@ -74,6 +74,7 @@ class Cluster:
         self.enter = {node: network.enter(node) if network else [] for node in self.ids}
         self.enter_client = network.enter_client() if network else []
         self.processes = {}  # id -> Popen of the node that runs, or ran last
+        self.binaries = {}   # id -> another version's program, from its next start on
         self.ini = os.path.join(self.folder, "ftchat.ini")
         self.inis = {}  # id -> that node's, when it is not everybody's
         self.write_ini(settings or {})
@@ -172,8 +173,8 @@ class Cluster:
         assert not self.is_running(node)
         with open(os.path.join(self.folder, "node%d.log" % node), "ab") as log:
             self.processes[node] = subprocess.Popen(
-                [*WITH_PARENT, *self.enter.get(node, []), *before, BINARY, "node", "--id", str(node),
-                 "--config", self.inis.get(node, self.ini)],
+                [*WITH_PARENT, *self.enter.get(node, []), *before, self.binaries.get(node, BINARY),
+                 "node", "--id", str(node), "--config", self.inis.get(node, self.ini)],
                 cwd=self.folder, env=environment(), stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL, stderr=log)
         if settled:
@@ -186,6 +187,11 @@ class Cluster:
         for node in self.ids:
             wait_for("node %d to listen" % node, lambda: self.listens(node) or self.ended(node))
             assert self.is_running(node), self.log(node)[-2000:]
+
+    def start_all_that_are_down(self):
+        for node in self.ids:
+            if self.ended(node):
+                self.start(node)
 
     def listens(self, node):
         """Whether somebody has the port, without connecting to it."""

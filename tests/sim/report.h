@@ -91,7 +91,11 @@
     X(HELD_SURVIVED, "held posts found after a restart")                                           \
     X(HOLD_INTERRUPTED, "died while holding")                                                      \
     X(HELD_DISCARDED, "held log gone when nothing of it was open")                                 \
-    X(RELAYED, "commands relayed through a node that hears the leader")
+    X(RELAYED, "commands relayed through a node that hears the leader")\
+    X(UPGRADE, "node came back as a newer version")                                                \
+    X(DOWNGRADE, "node came back as an older version")                                             \
+    X(LEVEL_ROSE, "feature level rose")                                                            \
+    X(TOO_OLD, "node found itself too old, and ended")
 
 enum report_fault {
 #define X(name, text) FAULT_##name,

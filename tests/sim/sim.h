@@ -264,6 +264,9 @@ struct sim_node {
     void *memory;
     size_t memory_bytes;
     uint8_t identity[IDENTITY_BYTES];
+    uint16_t feature_max;    /* of the version that it runs; 0: never started */
+    uint16_t feature_most;   /* of all versions that it ran */
+    bool downgraded;         /* it ran a newer one before */
     uint64_t wall_offset_us; /* wrapping: may be before the world's */
     int64_t drift_ppm;
     uint64_t drift_since_us;
@@ -709,6 +712,8 @@ struct world {
     uint64_t segment_bytes;
     uint64_t retain_bytes; /* of each node; 0: for ever */
     uint64_t retain_us;
+    bool upgrades;    /* nodes come back as another version now and then */
+    uint16_t level;   /* the highest feature level that any node applied or asked for */
     uint64_t load_us; /* how long the faults go on */
     uint64_t effects_hash;
     uint8_t *buffer; /* LIMIT_ENTRY_BYTES, for reads */

@@ -125,6 +125,7 @@ static struct node_options options_of(const struct sim_node *node)
         .posts_per_s = 1000,
         .catch_up = world->catch_up,
         .registrations_per_min = 1000,
+        .feature_max = node->feature_max,
         .registration_open = true,
         .version = { (const uint8_t *)"sim", 3 },
     };
@@ -162,10 +163,34 @@ static void restore_entries(struct sim_node *node, const struct store_recovery *
     }
 }
 
+/* The version of the next run: any that the cluster's level allows. */
+static void choose_version(struct sim_node *node)
+{
+    struct world *world = node->world;
+    uint16_t before = node->feature_max;
+    if (!before || (world->upgrades && !world->faults.over && random_below(&world->random, 3) == 0))
+        node->feature_max = (uint16_t)(1 + (world->upgrades ? random_below(&world->random, 3) : 0));
+    if (node->feature_max < world->level)
+        node->feature_max = world->level;
+    /* Going back is refused by then: it must find that out by itself. */
+    if (world->upgrades && world->level > 1 && !world->faults.over && before &&
+        random_below(&world->random, 8) == 0)
+        node->feature_max = (uint16_t)(world->level - 1);
+    if (node->feature_max > node->feature_most)
+        node->feature_most = node->feature_max;
+    node->downgraded = node->feature_max < node->feature_most;
+    if (node->feature_max != before && before) {
+        world->report->branches[node->feature_max < before ? BRANCH_DOWNGRADE : BRANCH_UPGRADE]++;
+        SAY(world, "node %u: its version can do feature level %u now, not %u", node->slot,
+            node->feature_max, before);
+    }
+}
+
 static void start(struct sim_node *node, const struct store_recovery *recovery)
 {
     struct world *world = node->world;
     memcpy(node->identity, recovery->identity, IDENTITY_BYTES);
+    choose_version(node);
     struct node_options options = options_of(node);
     struct node_recovery from = { .checkpoint = recovery->checkpoint,
                                   .first_index = recovery->first_index };
@@ -187,6 +212,12 @@ static void start(struct sim_node *node, const struct store_recovery *recovery)
         mmap(NULL, node->memory_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     CHECK(node->memory != MAP_FAILED);
     node->node = node_init(node->memory, &options, &from);
+    if (!node->node && node->feature_max < world->level && node->downgraded) {
+        world->report->branches[BRANCH_TOO_OLD]++;
+        forget_process(node);
+        world_plan(world, HAPPEN_BOOT, world->now + BOOT_AGAIN_US, node->slot, 0, node->epoch);
+        return;
+    }
     if (!node->node)
         sim_fail(world, "node %u: its checkpoint at %" PRIu64 " cannot be read", node->slot,
                  recovery->checkpoint_index);

@@ -254,10 +254,16 @@ static void end_of_step(struct sim_node *node)
         return;
     }
     CHECK(node->halted);
-    if (node->halt_status != 0)
+    if (node->feature_max < world->level) {
+        /* Found too old: only one that nobody counted on may be. */
+        if (!node->downgraded && !raft_view(node_raft(node->node)).blank)
+            sim_fail(world, "node %u: the feature level rose to %u and it can only do %u",
+                     node->slot, world->level, node->feature_max);
+        world->report->branches[BRANCH_TOO_OLD] += node->halt_status != 0;
+    } else if (node->halt_status != 0)
         sim_fail(world, "node %u ended itself with status %d", node->slot, node->halt_status);
     if (!node->halt_again) {
-        world->report->branches[BRANCH_GOAWAY]++;
+        world->report->branches[BRANCH_GOAWAY] += node->halt_status == 0;
     } else {
         sim_node_die(node, DEATH_EXIT);
         world_plan(world, HAPPEN_BOOT, world->now + EXEC_US, node->slot, 0, node->epoch);
@@ -293,6 +299,11 @@ void sim_node_turn(struct sim_node *node)
         give(node, EVENT_TICK);
     }
     give(node, EVENT_TURN_END);
+    uint16_t level = node_level(node->node);
+    if (level > world->level && level <= node->feature_max) {
+        world->report->branches[BRANCH_LEVEL_ROSE]++;
+        world->level = level;
+    }
     if (!node->dying)
         invariants_turn(node);
     if (node->dying || node->halted) {

@@ -201,6 +201,7 @@ static void draw(struct world *world)
     world->nodes_count = sizes[random_below(random, sizeof sizes)];
     world->clients_count = (unsigned)random_between(random, 2, SIM_CLIENTS);
     world->recent_bytes = (size_t)4 * LIMIT_COMMAND_BYTES;
+    world->upgrades = random_below(random, 3) == 0;
     world->catch_up = random_below(random, 4) ? 100000 : (uint32_t)random_between(random, 1, 60);
     /* Small ones fill up often, and then somebody is several of them behind. */
     world->segment_bytes =

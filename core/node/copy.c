@@ -1,0 +1,69 @@
+/* The committed log, handed out piece by piece to ctl (a backup): one piece is read at a time for a connection, and no
+ * entry beyond the commit index leaves. It is history: it never changes, so pieces read at different times, or from
+ * different nodes, fit together. */
+#include "core/node/state.h"
+
+static void answer(struct node *node, struct session *session, enum chat_code code,
+                   struct slice entries, const struct effects *out)
+{
+    struct wire_log_is head = { .code = code,
+                                .commit = raft_view(node->raft).commit,
+                                .segment_bytes = node->options.segment_bytes };
+    memcpy(head.cluster, raft_cluster(node->raft), IDENTITY_BYTES);
+    uint8_t message[64];
+    size_t len = wire_encode_log_is(&head, message, sizeof message);
+    CHECK(len > 0);
+    session->unsent += len + entries.len;
+    struct effect effect = { .kind = EFFECT_CLIENT_SEND,
+                             .send = { .connection = session_number(node, session),
+                                       .parts = { { message, len }, entries },
+                                       .parts_count = 2 } };
+    effect_emit(out, &effect);
+}
+
+bool copy_received(struct node *node, struct session *session, struct slice message,
+                   const struct effects *out)
+{
+    struct wire_log wanted;
+    const struct slice nothing = { NULL, 0 };
+    if (!wire_decode_log(&wanted, message))
+        return false;
+    if (session->copying) {
+        answer(node, session, CODE_BUSY, nothing, out);
+        return true;
+    }
+    struct raft_view view = raft_view(node->raft);
+    if (wanted.index > view.commit || wanted.index > view.durable) {
+        answer(node, session, CODE_OK, nothing, out);
+        return true;
+    }
+    session->copying = true;
+    uint32_t bytes = wanted.bytes < LIMIT_ENTRY_BYTES ? wanted.bytes : LIMIT_ENTRY_BYTES;
+    struct effect effect = { .kind = EFFECT_READ_ENTRIES,
+                             .read = { .id = read_id(READ_FOR_COPY, session->generation,
+                                                     session_number(node, session)),
+                                       .index = wanted.index,
+                                       .capacity = bytes } };
+    effect_emit(out, &effect);
+    return true;
+}
+
+void copy_read_done(struct node *node, uint32_t connection, uint32_t generation,
+                    const struct node_event *event, const struct effects *out)
+{
+    struct session *session = session_if_same(node, connection, generation);
+    if (!session || session->state != SESSION_CTL)
+        return;
+    session->copying = false;
+    uint64_t commit = raft_view(node->raft).commit;
+    struct slice entries = { event->read.data.data, 0 };
+    while (!event->read.failed && entries.len < event->read.data.len) {
+        struct entry entry;
+        if (entry_parse(&entry, node->options.crypto, NULL, entries.data + entries.len,
+                        event->read.data.len - entries.len) != ENTRY_WHOLE ||
+            entry.first + entry.count - 1 > commit)
+            break;
+        entries.len += entry.size;
+    }
+    answer(node, session, entries.len ? CODE_OK : CODE_UNAVAILABLE, entries, out);
+}
