@@ -17,5 +17,8 @@ int ctl_transfer(int argc, char **argv);
 int ctl_verify(int argc, char **argv);
 int ctl_dump(int argc, char **argv);
 int ctl_bench(int argc, char **argv);
+int ctl_backup(int argc, char **argv);
+int ctl_restore(int argc, char **argv);
+int ctl_recover(int argc, char **argv);
 
 #endif

@@ -6,6 +6,7 @@
 #include "cmd/say.h"
 #include "core/check.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 enum { ASK_ROUND_US = 500000, ASK_PAUSE_US = 20000 };
@@ -16,13 +17,13 @@ static void on_event(void *owner, struct channel *channel, const struct channel_
     struct ask_node *node = &ask->nodes[channel_tag(channel)];
     switch (event->kind) {
     case CHANNEL_OPENED:
-        channel_admit(channel, ASK_REPLY_BYTES);
+        channel_admit(channel, ask->reply_bytes);
         node->state = ASK_WAITING;
         if (!channel_send(channel, &(struct slice) { node->request, node->request_len }, 1))
             node->state = ASK_FAILED;
         break;
     case CHANNEL_MESSAGE:
-        CHECK(event->message.len <= ASK_REPLY_BYTES);
+        CHECK(event->message.len <= ask->reply_bytes);
         memcpy(node->reply, event->message.data, event->message.len);
         node->reply_len = event->message.len;
         node->state = ASK_ANSWERED;
@@ -54,6 +55,8 @@ int ask_open(struct ask *ask, const char *command, const char *config)
     status = config_load_keys(&ask->file, command, &keys);
     if (status)
         return status;
+    if (!ask->reply_bytes)
+        ask->reply_bytes = ASK_REPLY_BYTES;
     ask->loop = loop_create();
     struct channels_config settings = { .static_public = keys.public_half.public_key,
                                         .psk = keys.psk,
@@ -80,6 +83,8 @@ void ask_close(struct ask *ask)
     while (channels_state(ask->channels).lingering && loop_clock_us() < until);
     channels_destroy(ask->channels);
     loop_destroy(ask->loop);
+    for (unsigned slot = 1; slot <= LIMIT_NODES; slot++)
+        free(ask->nodes[slot].reply);
 }
 
 void ask_send(struct ask *ask, uint8_t slot, struct slice request)
@@ -95,8 +100,11 @@ void ask_send(struct ask *ask, uint8_t slot, struct slice request)
         node->state = channel_send(node->channel, &request, 1) ? ASK_WAITING : ASK_FAILED;
         return;
     }
-    node->channel = channel_dial(ask->channels, config->host, config->port, ROLE_CTL, 2000000,
-                                 ASK_REPLY_BYTES, on_event, ask);
+    if (!node->reply)
+        node->reply = malloc(ask->reply_bytes);
+    if (node->reply)
+        node->channel = channel_dial(ask->channels, config->host, config->port, ROLE_CTL, 2000000,
+                                     ask->reply_bytes, on_event, ask);
     node->state = node->channel ? ASK_DIALLING : ASK_FAILED;
     if (node->channel)
         channel_set_tag(node->channel, slot);

@@ -10,7 +10,7 @@
 #include "core/wire.h"
 #include "net/channel.h"
 
-enum { ASK_REPLY_BYTES = WIRE_MEMBERS_BYTES };
+enum { ASK_REPLY_BYTES = WIRE_MEMBERS_BYTES }; /* unless the command takes longer ones */
 
 enum ask_state { ASK_IDLE, ASK_DIALLING, ASK_WAITING, ASK_ANSWERED, ASK_FAILED };
 
@@ -20,7 +20,7 @@ struct ask_node {
     enum channel_end end; /* FAILED: why */
     uint8_t request[256];
     size_t request_len;
-    uint8_t reply[ASK_REPLY_BYTES];
+    uint8_t *reply; /* ask->reply_bytes; made when the node is first dialled */
     size_t reply_len;
 };
 
@@ -37,6 +37,7 @@ struct ask_members {
 };
 
 struct ask {
+    size_t reply_bytes; /* the longest reply; set before ask_open, 0: ASK_REPLY_BYTES */
     struct config_file file;
     struct loop *loop;
     struct channels *channels;

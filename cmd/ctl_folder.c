@@ -1,6 +1,7 @@
 #include "cmd/ctl_folder.h"
 
 #include "cmd/commands.h"
+#include "cmd/crypto_sodium.h"
 #include "cmd/say.h"
 
 #include <errno.h>
@@ -8,7 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static bool find(const struct config_file *file, unsigned slot, char path[PATH_MAX])
+bool ctl_folder_path(const struct config_file *file, unsigned slot, char path[PATH_MAX])
 {
     char data[PATH_MAX];
     if (!config_resolve(file, file->config.data_dir, data))
@@ -21,18 +22,56 @@ bool ctl_folder_exists(const struct config_file *file, unsigned slot)
 {
     char path[PATH_MAX];
     struct stat info;
-    return find(file, slot, path) && stat(path, &info) == 0;
+    return ctl_folder_path(file, slot, path) && stat(path, &info) == 0;
 }
 
 int ctl_folder_open(struct ctl_folder *folder, const char *command, const struct config_file *file,
                     unsigned slot)
 {
-    if (!find(file, slot, folder->path))
+    char path[PATH_MAX];
+    if (!ctl_folder_path(file, slot, path))
         return say_error(EXIT_USAGE, command, "data_dir: path too long");
+    return ctl_folder_open_path(folder, command, path);
+}
+
+int ctl_folder_open_path(struct ctl_folder *folder, const char *command, const char *path)
+{
+    if (strlen(path) >= sizeof folder->path)
+        return say_error(EXIT_USAGE, command, "%.40s...: path too long", path);
+    memcpy(folder->path, path, strlen(path) + 1);
     errno = 0;
     if (disk_posix_open(&folder->disk, folder->path))
         return say_error(errno == EACCES ? EXIT_DENIED : EXIT_FAILED, command, "%s: %s",
                          folder->path, strerror(errno ? errno : ENOMEM));
+    return EXIT_DONE;
+}
+
+struct proving {
+    const struct ctl_folder *folder;
+    const char *command;
+    uint64_t damages;
+};
+
+static void found(void *ctx, const struct store_damage *damage)
+{
+    struct proving *proving = ctx;
+    proving->damages++;
+    say_warning(proving->command, "%s/%s: offset %llu: %s", proving->folder->path, damage->file,
+                (unsigned long long)damage->offset, damage->what);
+}
+
+int ctl_folder_prove(const struct ctl_folder *folder, const char *command)
+{
+    struct proving proving = { folder, command, 0 };
+    uint64_t entries;
+    enum ft_error error =
+        store_verify_folder(&folder->disk, &crypto_sodium, found, &proving, &entries);
+    if (error)
+        return say_error(EXIT_FAILED, command, "%s: what was written cannot be read back",
+                         folder->path);
+    if (proving.damages)
+        return say_error(EXIT_CORRUPT, command,
+                         "%s: what was written is damaged (is the disk good?)", folder->path);
     return EXIT_DONE;
 }
 

@@ -13,10 +13,15 @@ struct ctl_folder {
     char path[PATH_MAX];
 };
 
+/* data_dir/SLOT; false: too long. */
+bool ctl_folder_path(const struct config_file *file, unsigned slot, char path[PATH_MAX]);
 bool ctl_folder_exists(const struct config_file *file, unsigned slot);
 /* The exit status, with everything said. */
 int ctl_folder_open(struct ctl_folder *folder, const char *command, const struct config_file *file,
                     unsigned slot);
+int ctl_folder_open_path(struct ctl_folder *folder, const char *command, const char *path);
+/* Reads everything of a folder that nobody has open, and proves it; the exit status, with everything said. */
+int ctl_folder_prove(const struct ctl_folder *folder, const char *command);
 /* Says why the store could not read it; the exit status. */
 int ctl_folder_error(const char *command, const char *path, unsigned slot, enum ft_error error);
 

@@ -133,10 +133,11 @@ static void print_json_node(const struct ask *ask, const struct picture *picture
     char address[CONFIG_TEXT_BYTES + 16];
     printf("{\"id\":%u,\"addr\":\"%s\",", slot, address_of(config, address, sizeof address));
     if (!status->node) {
-        printf("\"role\":null,\"state\":\"dead\",\"applied\":null,\"lag\":null,\"held\":null,"
-               "\"clients\":null,\"rtt_us\":null,\"fsync_p50_us\":null,\"fsync_p99_us\":null,"
-               "\"disk_free_bytes\":null,\"rss_bytes\":null,\"uptime_s\":null,\"pid\":null,"
-               "\"version\":null,\"feature_max\":null,\"connections\":null}");
+        printf(
+            "\"role\":null,\"state\":\"dead\",\"applied\":null,\"lag\":null,\"held\":null,"
+            "\"clients\":null,\"rtt_us\":null,\"fsync_p50_us\":null,\"fsync_p99_us\":null,"
+            "\"disk_free_bytes\":null,\"rss_bytes\":null,\"uptime_s\":null,\"pid\":null,"
+            "\"version\":null,\"feature_level\":null,\"feature_max\":null,\"connections\":null}");
         return;
     }
 #define U(field) (unsigned long long)status->field
@@ -146,7 +147,7 @@ static void print_json_node(const struct ask *ask, const struct picture *picture
            role_name(status->role), state_of(status), U(applied),
            (unsigned long long)lag_of(picture, status), U(held), U(clients), U(rtt_us),
            U(fsync_p50_us), U(fsync_p99_us), U(disk_free_bytes), U(rss_bytes), U(uptime_s), U(pid));
-    printf("\"feature_max\":%llu,", U(feature_max));
+    printf("\"feature_level\":%llu,\"feature_max\":%llu,", U(feature_level), U(feature_max));
     printf("\"version\":\"%.*s\",\"elections\":%llu,\"disk_full\":%s,"
            "\"connections\":{\"accepted\":%llu,\"refused_cap\":%llu,\"refused_deadline\":%llu,"
            "\"garbage\":%llu,\"truncated\":%llu,\"oversized\":%llu}}",
@@ -164,9 +165,8 @@ static void print_json(const struct ask *ask, const struct picture *picture)
         printf("%u", picture->leader);
     else
         printf("null");
-    printf(",\"term\":%llu,\"commit\":%llu,\"feature_level\":%llu,\"nodes\":[",
-           (unsigned long long)picture->term, (unsigned long long)picture->commit,
-           (unsigned long long)picture->feature_level);
+    printf(",\"term\":%llu,\"commit\":%llu,\"nodes\":[", (unsigned long long)picture->term,
+           (unsigned long long)picture->commit);
     bool first = true;
     for (unsigned slot = 1; slot <= LIMIT_NODES; slot++) {
         if (!ask->file.config.nodes[slot].present)
@@ -218,10 +218,10 @@ static void print_summary(const struct picture *picture)
            (unsigned long long)picture->term, here > majority ? here - majority : 0,
            here - majority == 1 ? "" : "s");
     if (picture->feature_next > picture->feature_level)
-        printf("Feature level %llu; some nodes can do %llu: it rises when all can (or the ini holds "
-               "it).\n",
-               (unsigned long long)picture->feature_level,
-               (unsigned long long)picture->feature_next);
+        printf(
+            "Feature level %llu; some nodes can do %llu: it rises when all can (or the ini holds "
+            "it).\n",
+            (unsigned long long)picture->feature_level, (unsigned long long)picture->feature_next);
 }
 
 static void print_table(const struct ask *ask, const struct picture *picture)

@@ -29,10 +29,11 @@ static enum ft_error make_folder(const struct disk *disk, const char *path)
 static enum ft_error set_up(const struct store_options *options, struct vote_record *vote)
 {
     const struct disk *disk = options->disk;
-    *vote = (struct vote_record) { .generation = VOTE_PAIRS };
-    memcpy(vote->identity, options->fresh_identity, IDENTITY_BYTES);
+*vote = (struct vote_record) { .generation = VOTE_PAIRS };
     struct identity_file identity = { .segment_bytes = options->segment_bytes };
-    memcpy(identity.identity, options->fresh_identity, IDENTITY_BYTES);
+    if (!options->backup)
+        memcpy(identity.identity, options->fresh_identity, IDENTITY_BYTES);
+    memcpy(vote->identity, identity.identity, IDENTITY_BYTES);
     enum ft_error error = make_folder(disk, "log");
     if (!error)
         error = make_folder(disk, "checkpoint");
@@ -129,6 +130,13 @@ static enum ft_error load_identity(struct store *store, const struct store_optio
     }
     if (error)
         return refuse(why, why_len, error, "identity");
+    if ((memcmp(file.identity, nobody, IDENTITY_BYTES) == 0) != options->backup) {
+        snprintf(why, why_len, "%s",
+                 options->backup ? "it is a node's folder, not a backup"
+                                 : "it is a backup, not a node's folder (ftchat ctl restore makes "
+                                   "one of it)");
+        return FT_ERROR_FOREIGN;
+    }
     memcpy(store->identity, file.identity, IDENTITY_BYTES);
     memcpy(store->cluster, file.cluster, IDENTITY_BYTES);
     store->segment_bytes = file.segment_bytes;

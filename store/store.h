@@ -44,6 +44,8 @@ struct store_options {
     uint64_t segment_bytes;      /* for a blank directory; an existing log keeps its own */
     uint8_t fresh_identity[IDENTITY_BYTES]; /* taken when the directory is blank */
     bool retains; /* history is dropped in time: checkpoints to drop up to are kept */
+    bool backup; /* a copy of a cluster's log that belongs to no node: its identity is zeros, and no
+                    node opens it. fresh_identity is not looked at */
 };
 
 /* What earlier processes held (held.c). What is damaged is told and left out. */

@@ -45,7 +45,7 @@ static uint16_t common_level(const struct node *node)
     for (unsigned i = 0; i < config->count; i++) {
         const struct raft_member *member = &config->members[i];
         const struct peer *peer = &node->peers[member->slot];
-        if (member->slot == node->options.slot)
+        if (member->slot == node->options.slot || member->vacant)
             continue;
         if (!(healthy >> (member->slot - 1) & 1) ||
             memcmp(peer->identity, member->identity, IDENTITY_BYTES) != 0)

@@ -24,7 +24,8 @@ def replace(cluster, node, binary):
 
 
 def level(cluster):
-    return cluster.status()["feature_level"]
+    """The highest that any node has applied."""
+    return max(row["feature_level"] or 0 for row in cluster.status()["nodes"])
 
 
 def topics(make_person, cluster):
