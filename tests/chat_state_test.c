@@ -345,6 +345,29 @@ static void full_tables_change_nothing(void **state)
 
 #define CASE(name) cmocka_unit_test_setup_teardown(name, open_town, close_town)
 
+/* Who left at an index is told of it, and is shown nothing that comes after it. */
+static void a_member_of_an_index_and_after_it(void **state)
+{
+    (void)state;
+    struct chat_membership left = {
+        .join_index = 10, .leave_index = 20, .earlier_count = 1, .earlier = { { 2, 5 } }
+    };
+    static const struct {
+        uint64_t index;
+        bool was;
+        bool after;
+    } rows[] = { { 1, false, false }, { 2, true, true },   { 4, true, true },
+                 { 5, true, false },  { 6, false, false }, { 9, false, false },
+                 { 10, true, true },  { 20, true, false }, { 21, false, false } };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        assert_int_equal(chat_was_member(&left, rows[i].index), rows[i].was);
+        assert_int_equal(chat_was_member_after(&left, rows[i].index), rows[i].after);
+    }
+    left.leave_index = 0;
+    assert_true(chat_was_member_after(&left, 1000));
+    assert_false(chat_was_member_after(NULL, 1));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -358,6 +381,7 @@ int main(void)
         CASE(posts_and_reads),
         CASE(direct_conversations),
         CASE(full_tables_change_nothing),
+        cmocka_unit_test(a_member_of_an_index_and_after_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

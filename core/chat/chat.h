@@ -180,6 +180,8 @@ const struct chat_membership *chat_membership(const struct chat *chat, uint32_t 
                                               uint32_t room); /* or NULL */
 /* Was it a member when `index` was applied (joining and leaving included)? */
 bool chat_was_member(const struct chat_membership *membership, uint64_t index);
+/* Was it one when `index` had been applied (who left at it was none any more)? */
+bool chat_was_member_after(const struct chat_membership *membership, uint64_t index);
 /* Lists: pass NULL first; former members are included (leave_index). */
 const struct chat_membership *chat_next_of_account(const struct chat *chat, uint32_t account,
                                                    const struct chat_membership *previous);

@@ -64,6 +64,18 @@ bool chat_was_member(const struct chat_membership *membership, uint64_t index)
     return holds(membership->join_index, membership->leave_index, index);
 }
 
+bool chat_was_member_after(const struct chat_membership *membership, uint64_t index)
+{
+    if (!membership)
+        return false;
+    for (unsigned i = 0; i < membership->earlier_count; i++)
+        if (membership->earlier[i].join_index <= index &&
+            index < membership->earlier[i].leave_index)
+            return true;
+    return membership->join_index <= index &&
+           (!membership->leave_index || index < membership->leave_index);
+}
+
 void member_rejoin(struct chat_membership *membership, uint64_t index)
 {
     CHECK(membership->leave_index > 0);

@@ -276,7 +276,7 @@ static bool may_see(const struct node *node, const struct session *session,
         return chat_membership(node->chat, session->account, sight->room) != NULL;
     uint64_t at =
         session->login_applied > item->shown_index ? session->login_applied : item->shown_index;
-    return chat_was_member(chat_membership(node->chat, session->account, sight->room), at);
+    return chat_was_member_after(chat_membership(node->chat, session->account, sight->room), at);
 }
 
 /* To all of one account's readers who are not behind. */
