@@ -56,14 +56,17 @@ static void forget(struct node *node, uint8_t slot, const struct effects *out)
     *peer = (struct peer) { .in_connection = peer->in_connection, .in_other = peer->in_other };
 }
 
-/* Whoever left this seat is no use there, unless ctl wants it back: the next one may be at the
- * other address. */
+/* Whoever left this seat is no use there, unless ctl wants it back: the next one may be at the other
+ * address. A node that hears no leader knows less than others: whoever left may be back, and lead. */
 static bool departed(const struct node *node, uint8_t slot)
 {
     const struct raft_member *seat = raft_config_find(raft_latest_config(node->raft), slot);
     const struct peer *peer = &node->peers[slot];
-    return seat && seat->vacant && node->adding_slot != slot && peer->link == LINK_UP &&
-           peer->greeted && same(seat->identity, peer->identity);
+    if (!seat || !seat->vacant || node->adding_slot == slot || peer->link != LINK_UP ||
+        !peer->greeted || !same(seat->identity, peer->identity))
+        return false;
+    struct raft_view view = raft_view(node->raft);
+    return view.quorum && view.leader != slot;
 }
 
 static void close_departed(struct node *node, uint8_t slot, const struct effects *out)
