@@ -24,8 +24,10 @@ bool level_known(struct node *node, uint16_t level, const struct effects *out)
         line_emit(&line, LOG_ALARM, out);
     }
     struct effect effect = { .kind = EFFECT_HALT,
-                             .halt = { 1, "the cluster's feature level is beyond this version: "
-                                          "start the newer version on this folder again" } };
+                             .halt = { .exit_status = 1,
+                                       .reason =
+                                           "the cluster's feature level is beyond this version: "
+                                           "start the newer version on this folder again" } };
     effect_emit(out, &effect);
     return false;
 }
