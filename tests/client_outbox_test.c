@@ -210,6 +210,26 @@ static void a_nack_rewinds_once(void **state)
     script_free(script);
 }
 
+/* A node that held later ones for long answers those first; what it asked for twice is not forgotten for it. */
+static void an_answer_does_not_end_the_wait_of_an_earlier_one(void **state)
+{
+    (void)state;
+    struct script *script = script_online(1);
+    script_send(script, "a", "1");
+    script_send(script, "b", "2");
+    script_send(script, "c", "3");
+    script_u64(script, WIRE_NACK, 1);
+    script_u64(script, WIRE_NACK, 1); /* it waits now, to go again */
+    script_clear(script);
+    script_answer(script, 3, CODE_OK, 7);
+    script_expect(script, "> command 16 device 9 seq 1 beyond 1\n"
+                          "> command 16 device 9 seq 2 beyond 2\n");
+    script_answer(script, 1, CODE_OK, 8);
+    script_answer(script, 2, CODE_OK, 9);
+    assert_int_equal(script->saved_count, 0);
+    script_free(script);
+}
+
 static void script_expect_voids(struct script *script, uint64_t first, uint64_t last)
 {
     char expected[8192];
@@ -599,6 +619,7 @@ int main(void)
         cmocka_unit_test(input_stops_when_the_outbox_is_full),
         cmocka_unit_test(never_final_codes_are_shown_once_and_tried_again),
         cmocka_unit_test(a_nack_rewinds_once),
+        cmocka_unit_test(an_answer_does_not_end_the_wait_of_an_earlier_one),
         cmocka_unit_test(what_a_restored_cluster_lost_is_given_up),
         cmocka_unit_test(everything_open_is_sent_again_after_a_reconnect),
         cmocka_unit_test(what_is_left_goes_out_after_a_restart_under_the_old_ids),

@@ -417,6 +417,8 @@ bool outbox_answer(struct client *client, struct slice message, const struct cli
         return true;
     }
     client->nacked = 0;
+    if (client->retry_at)
+        client->next = 0; /* what waited to go again goes now */
     client->retry_at = 0;
     client->retry_us_now = 0;
     bool forgotten = answer.code == CODE_OK && answer.index == 0;

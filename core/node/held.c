@@ -389,11 +389,16 @@ void held_settle(struct node *node, const struct effects *out)
         struct chat_answer answer = { .code = CODE_REVOKED };
         bool ended = item.device && (device ? !device->account : sure);
         bool past = device && device->last >= item.seq;
-        if (past)
-            (void)chat_look_up_answer(node->chat, item.device, item.seq, item.digest, &answer);
+        if (past && chat_look_up_answer(node->chat, item.device, item.seq, item.digest, &answer) !=
+                        CHAT_REPEATED)
+            answer = (struct chat_answer) { .code = CODE_CONFLICT };
         if (ended || past) {
             held_resolved(node, position, answer.code, out);
             forward_remove(node, position);
+            /* Its client may have come here again meanwhile, and waits. */
+            struct session *session = past ? session_of_device(node, item.device) : NULL;
+            if (session)
+                session_answer(node, session, item.seq, item.digest, &answer, out);
         }
         position = next;
     }
