@@ -170,16 +170,11 @@ static enum ft_error scan_entries(struct verify *verify, struct disk_file *file,
         return error;
     verify->entries += scan.entries;
     *whole = scan.damage.place == DAMAGE_NOWHERE;
-    while (!error && scan.damage.place != DAMAGE_NOWHERE) {
-        bool more;
+    if (!*whole)
         tell(verify, path, scan.damage.offset, scan.damage.index,
              scan.damage.part == DAMAGE_HEADER ? "an entry's header is damaged"
                                                : "an entry's body is damaged");
-        if (!scan_skip(&scan))
-            break;
-        error = scan_some(&scan, UINT64_MAX, &more);
-    }
-    if (!error && *whole && !last)
+    else if (!last)
         error = verify_zeros(verify, file, path, segment->end, scan.size);
     return error;
 }

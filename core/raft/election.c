@@ -71,7 +71,8 @@ static bool may_lead(const struct raft *raft)
 
 static bool may_campaign(const struct raft *raft)
 {
-    return !raft->lost_last && !raft->aside && may_lead(raft) && raft_cluster_durable(raft);
+    return raft->may_campaign && raft->may_vote && !raft->aside && may_lead(raft) &&
+           raft_cluster_durable(raft);
 }
 
 /* --- campaigning -------------------------------------------------------------------------------*/
@@ -193,8 +194,6 @@ void raft_election_tick(struct raft *raft, struct now now, const struct effects 
 
 static bool log_good_enough(const struct raft *raft, const struct raft_vote_request *request)
 {
-    if (!raft_lost_allows(raft, request))
-        return false;
     if (request->last_term != raft->log.last_term)
         return request->last_term > raft->log.last_term;
     return request->last_index >= raft->log.last;
@@ -244,7 +243,7 @@ void raft_on_vote_request(struct raft *raft, uint8_t slot, const struct raft_mes
     CHECK(message->kind == RAFT_VOTE_REQUEST);
     if (!raft_linked_member(raft, slot) || !raft_self(raft))
         return;
-    if (raft->aside || !raft_cluster_durable(raft))
+    if (!raft->may_vote || raft->aside || !raft_cluster_durable(raft))
         return;
     if (request->flags & VOTE_PRE) {
         on_pre_vote(raft, slot, message, now, out);

@@ -241,8 +241,7 @@ static bool on_node(struct world *world, enum report_fault kind, struct sim_node
 static bool wipe(struct world *world, struct sim_node *node)
 {
     struct faults *faults = &world->faults;
-    if (faults->wiped || !rot_may_lose(world, node->slot) || !world->workload.formed ||
-        !sim_node_up(node))
+    if (faults->wiped || !world->workload.formed || !sim_node_up(node))
         return false;
     faults->wiped = true;
     sim_node_wipe(node);
@@ -305,10 +304,6 @@ static bool strike(struct world *world, enum report_fault kind)
         return wipe(world, any_node(world));
     case FAULT_LONG_ABSENCE:
         return long_absence(world, any_up(world));
-    case FAULT_ROT:
-    case FAULT_UNREADABLE:
-    case FAULT_MISDIRECTED:
-        return rot_strike(world, kind);
     case FAULT_TRANSFER:
         world->workload.ctl_slot =
             world->workload.formed ? any_node(world)->slot : world->workload.ctl_slot;
