@@ -88,15 +88,17 @@ static void write_row(struct node *node, const struct session *session, uint32_t
     writer->at += len;
 }
 
-/* false: the page is full before its end. */
+/* What comes after seq `after`, which the disk gave. false: the page is full before its end. */
 static bool write_ring(struct node *node, const struct session *session,
-                       const struct pending_query *page, struct writer *writer)
+                       const struct pending_query *page, uint64_t after, struct writer *writer)
 {
     struct wire_record record;
     uint64_t position = 0;
     if (page->ring_seq > page->seq_to)
         return true;
     while (next_in_ring(node, page, &position, &record)) {
+        if (record.seq <= after)
+            continue;
         if (writer_used(writer) + row_bytes(&record) > NODE_PAGE_BYTES + LIMIT_COMMAND_BYTES)
             return false;
         write_row(node, session, page->room, &record, writer);
@@ -111,10 +113,13 @@ static uint64_t disk_to(const struct pending_query *page)
     return page->ring_seq <= page->seq_to ? page->ring_seq - 1 : page->seq_to;
 }
 
-/* Records as the store gives them become records as the client reads them, each with its size before. */
-static void write_rows(struct node *node, const struct session *session, struct slice data,
-                       struct writer *writer)
+/* Records as the store gives them become records as the client reads them, each with its size
+ * before. Returns the last one's seq: where all that was asked for is dropped, the store goes
+ * forward, and may have come into what was the ring's when the page was split. */
+static uint64_t write_rows(struct node *node, const struct session *session, struct slice data,
+                           struct writer *writer)
 {
+    uint64_t last = 0;
     struct reader reader = reader_of(data.data, data.len);
     while (reader_left(&reader)) {
         uint8_t kind = read_u8(&reader);
@@ -125,10 +130,12 @@ static void write_rows(struct node *node, const struct session *session, struct 
         struct slice body = read_slice32(&reader);
         struct wire_record record;
         CHECK(!reader.bad);
+        last = seq;
         if (kind == NODE_STORE_POST &&
             stream_record_of(node, room, index, seq, time_us, body, &record))
             write_row(node, session, room, &record, writer);
     }
+    return last;
 }
 
 /* The answer did not hold the page. Forward it is just shorter; backward its newest posts are what was asked for, so fewer
@@ -167,9 +174,9 @@ static void answer(struct node *node, struct pending_query *page, struct slice d
     CHECK(session->pages > 0);
     session->pages--;
     struct writer writer = query_begin_result(node, &page->query, CODE_OK, 0);
-    write_rows(node, session, data, &writer);
+    uint64_t last = write_rows(node, session, data, &writer);
     bool more = page->more || cut;
-    if (!cut && !write_ring(node, session, page, &writer))
+    if (!cut && !write_ring(node, session, page, last, &writer))
         more = true;
     if (more)
         writer.start[RESULT_FLAGS_AT] |= RESULT_MORE;
