@@ -13,7 +13,7 @@ import pytest
 from client import Oracle, read_history
 from cluster import FULL, wait_for
 
-POSTS = 1000000 if FULL else 3000
+POSTS = 1000000 if FULL else 5000
 TEXT = "x" * (100 if FULL else 3000)
 WAIT = 1800 if FULL else 120
 
