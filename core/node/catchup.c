@@ -159,7 +159,6 @@ static void begun(struct node *node, const struct node_event *event, const struc
     catchup->end = event->copied.end;
     line_of(event->copied.resumed ? "copy_resumed" : "copy_begun", LOG_INFO, catchup->source,
             catchup->end, out);
-    raft_set_copying(node->raft, true);
     catchup->refused = 0;
 }
 
@@ -287,6 +286,9 @@ static void idle_turn(struct node *node, const struct raft_view *view, const str
         node_wake_at(catchup->next_at_us, out);
         return;
     }
+    /* No more entries from here on: else the leader's appends race with the copy, and what they
+     * bring first makes it useless half-way. give_up() takes it back. */
+    raft_set_copying(node->raft, true);
     catchup->state = CATCHUP_OFFER;
     catchup->next = (struct effect_piece) { 0 };
     ask(node, out);

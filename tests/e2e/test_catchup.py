@@ -1,7 +1,8 @@
 """A node that is many segments behind copies them from another one, while commits go on.
 
-Segments are small here (1 MiB), so that a few megabytes are far behind; FULL=1 is away for a million
-posts, as the promise says.
+Segments are small here (1 MiB), so that 24 MB are far behind, whatever of it a leader has sent before
+it hears of the copying (6 MiB at most) and however large the newest four segments are (2 MiB each, when
+batches are large); FULL=1 is away for a million posts, as the promise says.
 """
 import os
 import re
@@ -13,7 +14,7 @@ import pytest
 from client import Oracle, read_history
 from cluster import FULL, wait_for
 
-POSTS = 1000000 if FULL else 5000
+POSTS = 1000000 if FULL else 8000
 TEXT = "x" * (100 if FULL else 3000)
 WAIT = 1800 if FULL else 120
 
@@ -85,7 +86,7 @@ def test_copying_survives_deaths_on_both_sides(cluster, make_person):
     alice = make_person(cluster, "alice", nodes=others, options=["--wait", "60"])
     assert alice.do("create", room="#ops")["status"] == "committed"
     cluster.kill(node)
-    write(alice, 3000, "away")
+    write(alice, 8000, "away")
     cluster.start(node)
     for _ in range(5):
         wait_for("copying to go on",
@@ -105,7 +106,7 @@ def test_sigterm_during_copying_ends_it(cluster, make_person):
     alice = make_person(cluster, "alice", nodes=[n for n in cluster.ids if n != node])
     assert alice.do("create", room="#ops")["status"] == "committed"
     cluster.kill(node)
-    write(alice, 2000, "away")
+    write(alice, 8000, "away")
     cluster.start(node)
     wait_for("copying", lambda: "event=copy_begun" in cluster.log(node), WAIT)
     cluster.signal(node, signal.SIGTERM)
