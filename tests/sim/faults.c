@@ -249,6 +249,26 @@ static bool wipe(struct world *world, struct sim_node *node)
     return true;
 }
 
+/* The operator takes a node out or in, or gives up one that lost its folder. */
+static bool member(struct world *world)
+{
+    struct sim_node *node = any_node(world);
+    const struct sim_node *leading = faults_leader(world);
+    if (!world->workload.formed || !leading || world->nodes_count < 3)
+        return false;
+    const struct raft_config *config = raft_latest_config(node_raft(leading->node));
+    const struct raft_member *seat = raft_config_find(config, node->slot);
+    if (!seat || seat->vacant) {
+        ctl_member(world, WIRE_MEMBER_ADD, node->slot);
+    } else if (below(world, 3) && node != leading) {
+        (void)kill(world, node, DEATH_KILL);
+        ctl_member(world, WIRE_MEMBER_REPLACE, node->slot);
+    } else {
+        ctl_member(world, WIRE_MEMBER_REMOVE, node->slot);
+    }
+    return true;
+}
+
 /* Long enough for the others' logs to go on without it by many segments. */
 static bool long_absence(struct world *world, struct sim_node *node)
 {
@@ -302,6 +322,8 @@ static bool strike(struct world *world, enum report_fault kind)
         return power_all(world);
     case FAULT_WIPE:
         return wipe(world, any_node(world));
+    case FAULT_MEMBER:
+        return member(world);
     case FAULT_LONG_ABSENCE:
         return long_absence(world, any_up(world));
     case FAULT_TRANSFER:

@@ -41,6 +41,7 @@
     X(CLIENT_OLD_COPY, "client's folder replaced by an old copy")                                  \
     X(TRANSFER, "leadership transferred by ctl")                                                   \
     X(WIPE, "node's folder wiped")                                                                 \
+    X(MEMBER, "membership changed by ctl")                                                                 \
     X(LONG_ABSENCE, "node away for a long time")
 
 #define REPORT_BRANCHES(X)                                                                         \
@@ -55,6 +56,12 @@
     X(TERM_UNCOMMITTED, "term changed over uncommitted entries")                                   \
     X(VOTE_SAVED, "vote saved")                                                                    \
     X(PROMOTED, "learner promoted")                                                                \
+    X(MEMBER_REMOVED, "member removed")                                                            \
+    X(LEADER_REMOVED, "leader removed")                                                            \
+    X(SEAT_VACATED, "dead node's seat given up")                                                   \
+    X(MEMBER_REFUSED, "change of membership refused")                                              \
+    X(MEMBER_GONE, "removed node told that it is none")                                            \
+    X(MEMBER_AGAIN, "removed node taken in again")                                                                \
     X(NACK, "gap refused to a node or client")                                                     \
     X(REPEATED_ACK, "ack repeated after a client's crash")                                         \
     X(REJECTED, "command refused by apply")                                                        \

@@ -475,6 +475,8 @@ struct workload {
     bool ctl_is_up;
     uint8_t transfer_slot; /* to ask for; 0: nothing */
     bool transfer_due;
+    struct wire_member member; /* to ask for */
+    bool member_due;
     bool formed;
     uint64_t formed_at;
     uint8_t cluster[IDENTITY_BYTES];
@@ -489,6 +491,10 @@ void ctl_up(struct world *world, struct handle link);
 void ctl_message(struct world *world, struct handle link, struct slice message);
 void ctl_closed(struct world *world, struct handle link);
 void ctl_transfer(struct world *world, uint8_t slot);
+/* Asks the leader, or whoever seems to be, for a change of membership. */
+void ctl_member(struct world *world, enum wire_member_op op, uint8_t slot);
+/* With no more faults every node gets its seat back. */
+void ctl_restore(struct world *world);
 
 /* --- faults.c ----------------------------------------------------------------------------------*/
 

@@ -572,6 +572,14 @@ void sim_node_emit(void *ctx, const struct effect *effect)
         SAY(world, "node %u: log: %s", node->slot, effect->log.text);
         world->report->branches[BRANCH_PROMOTED] +=
             strstr(effect->log.text, "learner_promoted") != NULL;
+        world->report->branches[BRANCH_MEMBER_REMOVED] +=
+            strstr(effect->log.text, "event=member_removed") != NULL;
+        world->report->branches[BRANCH_SEAT_VACATED] +=
+            strstr(effect->log.text, "event=seat_vacated") != NULL;
+        world->report->branches[BRANCH_MEMBER_GONE] +=
+            strstr(effect->log.text, "event=removed") != NULL;
+        world->report->branches[BRANCH_MEMBER_AGAIN] +=
+            strstr(effect->log.text, "event=member_again") != NULL;
         if (strstr(effect->log.text, "event=hand_over"))
             invariants_hand_over(node, effect->log.text);
         break;

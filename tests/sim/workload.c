@@ -174,7 +174,7 @@ void workload_work(struct sim_client *client)
 void ctl_wake(struct world *world)
 {
     struct workload *workload = &world->workload;
-    if (workload->formed && !workload->transfer_due)
+    if (workload->formed && !workload->transfer_due && !workload->member_due)
         return;
     network_close(world, workload->ctl_link, 0);
     struct end end = { .kind = END_CTL, .host = SIM_HOST_CTL };
@@ -193,6 +193,38 @@ void ctl_transfer(struct world *world, uint8_t slot)
     ctl_wake(world);
 }
 
+void ctl_member(struct world *world, enum wire_member_op op, uint8_t slot)
+{
+    struct workload *workload = &world->workload;
+    const struct sim_node *leader = faults_leader(world);
+    if (!workload->formed || workload->transfer_due)
+        return;
+    if (leader)
+        workload->ctl_slot = leader->slot;
+    workload->member_due = true;
+    workload->member = (struct wire_member) { .op = (uint8_t)op, .slot = slot };
+    world->report->branches[BRANCH_LEADER_REMOVED] +=
+        leader && op == WIRE_MEMBER_REMOVE && leader->slot == slot;
+    SAY(world, "ctl: asks node %u for change %d of node %u", workload->ctl_slot, (int)op, slot);
+    ctl_wake(world);
+}
+
+void ctl_restore(struct world *world)
+{
+    const struct sim_node *leader = faults_leader(world);
+    if (!leader)
+        return;
+    world->workload.transfer_due = false;
+    for (uint8_t slot = 1; slot <= world->nodes_count; slot++) {
+        const struct raft_config *config = raft_latest_config(node_raft(leader->node));
+        const struct raft_member *seat = raft_config_find(config, slot);
+        if (seat && !seat->vacant)
+            continue;
+        ctl_member(world, WIRE_MEMBER_ADD, slot);
+        return;
+    }
+}
+
 void ctl_up(struct world *world, struct handle link)
 {
     struct workload *workload = &world->workload;
@@ -200,7 +232,10 @@ void ctl_up(struct world *world, struct handle link)
         return;
     uint8_t message[128];
     struct writer writer = writer_of(message, sizeof message);
-    if (workload->transfer_due) {
+    if (workload->member_due) {
+        workload->member_due = false;
+        writer.at += wire_encode_member(&workload->member, message, sizeof message);
+    } else if (workload->transfer_due) {
         workload->transfer_due = false;
         write_u8(&writer, WIRE_TRANSFER);
         write_u8(&writer, workload->transfer_slot);
@@ -224,6 +259,7 @@ void ctl_message(struct world *world, struct handle link, struct slice message)
     if (message.len < 2 || message.data[0] != WIRE_DONE)
         sim_fail(world, "ctl: an answer that is none");
     SAY(world, "ctl: done, code %u", message.data[1]);
+    world->report->branches[BRANCH_MEMBER_REFUSED] += message.data[1] == CODE_FORBIDDEN;
     if (!workload->formed && message.data[1] == CODE_OK) {
         workload->formed = true;
         workload->formed_at = world->now;

@@ -306,6 +306,8 @@ static void calm(struct world *world)
     while (missing && world->now < limit) {
         run_until(world, world->now + LOOK_US);
         missing = what_is_missing(world);
+        if (missing)
+            ctl_restore(world);
     }
     if (!missing) {
         run_until(world, world->now + CALM_AFTER_US);
