@@ -4,8 +4,9 @@
  *
  * Why that is enough: a LEVEL entry is judged by the members at its own place in the log. A leader that loses its
  * leadership leaves it in the log or not; whoever commits it has the same configuration before it. After it, nobody is
- * made a member who cannot (level_fits): the leader that asked remembers it, and every later one has applied it before
- * it admits anybody. */
+ * made a member who cannot (level_fits), by itself or by ctl: the leader that asked remembers it, and every later one has
+ * applied it before it admits anybody. Who was removed before is not waited for: it may be too old, and ends when it
+ * hears of the level. */
 #include "core/node/state.h"
 
 #include "core/feature.h"

@@ -74,6 +74,10 @@ static struct verdict add(struct node *node, const struct wire_member *wanted,
         return refuse(CODE_UNAVAILABLE, "it does not answer (is it started?)");
     if (peer->twins_until_us)
         return refuse(CODE_FORBIDDEN, "two processes run under its identity");
+    if (!level_fits(node, wanted->slot))
+        return refuse(
+            CODE_FORBIDDEN,
+            "its version is too old for the cluster's feature level (start the newer one)");
     for (unsigned i = 0; i < config->count; i++)
         if (raft_member_is(&config->members[i], peer->identity))
             return refuse(CODE_FORBIDDEN, "it runs on a copy of another member's data folder");

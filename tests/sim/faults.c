@@ -88,6 +88,19 @@ struct sim_node *faults_leader(struct world *world)
     return best;
 }
 
+bool faults_is_member(const struct sim_node *node)
+{
+    const struct raft_config *newest = NULL;
+    for (uint8_t slot = 1; slot <= node->world->nodes_count; slot++) {
+        const struct sim_node *other = &node->world->nodes[slot];
+        const struct raft_config *config =
+            sim_node_up(other) ? raft_latest_config(node_raft(other->node)) : NULL;
+        if (config && (!newest || config->index > newest->index))
+            newest = config;
+    }
+    return !newest || raft_member_is(raft_config_find(newest, node->slot), node->identity);
+}
+
 static struct sim_client *any_client(struct world *world)
 {
     struct sim_client *client = &world->clients[below(world, world->clients_count)];

@@ -74,7 +74,7 @@ void invariants_boot(struct sim_node *node, const struct store_recovery *recover
     static const uint8_t none[IDENTITY_BYTES];
     node->seen_commit = node->seen_last = node->seen_last_tag = 0;
     node->led_term = 0;
-    node->seen_leader_term = node->seen_term = node->seen_applied = 0;
+    node->seen_leader_term = node->seen_level = node->seen_term = node->seen_applied = 0;
     node->recovered_last = recovery->checkpoint_index;
     if (recovery->term < node->durable_term)
         sim_fail(world, "node %u: forgot term %" PRIu64 ", it knows %" PRIu64, node->slot,
@@ -380,6 +380,26 @@ static void check_commit(struct sim_node *node, const struct raft *raft)
     }
 }
 
+/* A feature level rises when every member can, and nobody becomes one who cannot. Whoever was removed is not
+ * waited for, and who came back as an older version than it said is the operator's mistake. */
+static void check_level(struct sim_node *node, const struct raft *raft)
+{
+    uint16_t level = node_level(node->node);
+    uint64_t seen = (uint64_t)level << 48 | raft->config.index;
+    if (raft->role != RAFT_LEADER || node->seen_level == seen)
+        return;
+    node->seen_level = seen;
+    for (unsigned i = 0; i < raft->config.count; i++) {
+        const struct raft_member *member = &raft->config.members[i];
+        const struct sim_node *other = &node->world->nodes[member->slot];
+        if (raft_member_is(member, other->identity) && !other->downgraded && other->feature_max &&
+            other->feature_max < level)
+            sim_fail(node->world,
+                     "node %u: at feature level %u, node %u is a member and can only do %u",
+                     node->slot, level, member->slot, other->feature_max);
+    }
+}
+
 void invariants_turn(struct sim_node *node)
 {
     struct world *world = node->world;
@@ -393,6 +413,7 @@ void invariants_turn(struct sim_node *node)
     check_matching(node, raft);
     check_leader(node, raft);
     check_commit(node, raft);
+    check_level(node, raft);
     if (applied > raft->commit)
         sim_fail(world, "node %u: applied %" PRIu64 " before it was committed", node->slot,
                  applied);

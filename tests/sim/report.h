@@ -41,7 +41,7 @@
     X(CLIENT_OLD_COPY, "client's folder replaced by an old copy")                                  \
     X(TRANSFER, "leadership transferred by ctl")                                                   \
     X(WIPE, "node's folder wiped")                                                                 \
-    X(MEMBER, "membership changed by ctl")                                                                 \
+    X(MEMBER, "membership changed by ctl")                                                         \
     X(LONG_ABSENCE, "node away for a long time")
 
 #define REPORT_BRANCHES(X)                                                                         \
@@ -61,7 +61,7 @@
     X(SEAT_VACATED, "dead node's seat given up")                                                   \
     X(MEMBER_REFUSED, "change of membership refused")                                              \
     X(MEMBER_GONE, "removed node told that it is none")                                            \
-    X(MEMBER_AGAIN, "removed node taken in again")                                                                \
+    X(MEMBER_AGAIN, "removed node taken in again")                                                 \
     X(NACK, "gap refused to a node or client")                                                     \
     X(REPEATED_ACK, "ack repeated after a client's crash")                                         \
     X(REJECTED, "command refused by apply")                                                        \
@@ -98,7 +98,7 @@
     X(HELD_SURVIVED, "held posts found after a restart")                                           \
     X(HOLD_INTERRUPTED, "died while holding")                                                      \
     X(HELD_DISCARDED, "held log gone when nothing of it was open")                                 \
-    X(RELAYED, "commands relayed through a node that hears the leader")\
+    X(RELAYED, "commands relayed through a node that hears the leader")                            \
     X(UPGRADE, "node came back as a newer version")                                                \
     X(DOWNGRADE, "node came back as an older version")                                             \
     X(LEVEL_ROSE, "feature level rose")                                                            \

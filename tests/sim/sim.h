@@ -328,6 +328,7 @@ struct sim_node {
     uint64_t seen_last;
     uint64_t seen_last_tag;
     uint64_t seen_leader_term;
+    uint64_t seen_level;   /* and the configuration, as its leader */
     uint64_t durable_term; /* what finished flushes promised */
     uint8_t durable_vote[IDENTITY_BYTES];
     uint64_t durable_last;
@@ -524,6 +525,8 @@ void faults_happen(struct world *world, const struct happening *happening);
 void faults_end(struct world *world, const struct happening *happening);
 void faults_restart_later(struct world *world, uint8_t slot);
 struct sim_node *faults_leader(struct world *world);
+/* Does the newest configuration that a running node knows name it? */
+bool faults_is_member(const struct sim_node *node);
 /* Notes a fault that ends after a time between the two. */
 void faults_open(struct world *world, enum report_fault kind, uint8_t a, uint8_t b, uint64_t value,
                  uint64_t least_us, uint64_t most_us);

@@ -163,14 +163,15 @@ static void restore_entries(struct sim_node *node, const struct store_recovery *
     }
 }
 
-/* The version of the next run: any that the cluster's level allows. */
+/* The version of the next run: any that the cluster's level allows; who is no member may stay behind. */
 static void choose_version(struct sim_node *node)
 {
     struct world *world = node->world;
     uint16_t before = node->feature_max;
     if (!before || (world->upgrades && !world->faults.over && random_below(&world->random, 3) == 0))
         node->feature_max = (uint16_t)(1 + (world->upgrades ? random_below(&world->random, 3) : 0));
-    if (node->feature_max < world->level)
+    if (node->feature_max < world->level &&
+        (world->faults.over || random_below(&world->random, 2) || faults_is_member(node)))
         node->feature_max = world->level;
     /* Going back is refused by then: it must find that out by itself. */
     if (world->upgrades && world->level > 1 && !world->faults.over && before &&

@@ -254,11 +254,7 @@ static void end_of_step(struct sim_node *node)
         return;
     }
     CHECK(node->halted);
-    if (node->feature_max < world->level) {
-        /* Found too old: only one that nobody counted on may be. */
-        if (!node->downgraded && !raft_view(node_raft(node->node)).blank)
-            sim_fail(world, "node %u: the feature level rose to %u and it can only do %u",
-                     node->slot, world->level, node->feature_max);
+    if (node->feature_max < world->level) { /* who may be too old: invariants.c */
         world->report->branches[BRANCH_TOO_OLD] += node->halt_status != 0;
     } else if (node->halt_status != 0)
         sim_fail(world, "node %u ended itself with status %d", node->slot, node->halt_status);
