@@ -322,6 +322,44 @@ static void who_stands_aside_neither_leads_nor_votes(void **state)
     rafts_free(world);
 }
 
+static void cut_off(struct rafts *world, uint8_t slot)
+{
+    for (uint8_t other = 1; other <= world->count; other++)
+        if (other != slot)
+            rafts_cut(world, slot, other, LINK_TIMED_OUT);
+}
+
+/* The only one that can win is of a configuration that its voter has not seen. */
+static void a_voter_that_has_not_heard_of_a_member_votes_for_it(void **state)
+{
+    (void)state;
+    struct rafts *world = rafts_new(4, 1);
+    rafts_form_with(world, 2 + 4 + 8, 0);
+    uint8_t leader = rafts_elect(world);
+    uint8_t behind = leader == 1 ? 2 : 1;
+    uint8_t third = (uint8_t)(6 - leader - behind);
+    cut_off(world, behind);
+    struct raft_config config = *raft_latest_config(rafts_raft(world, leader));
+    struct raft_member *member = &config.members[config.count++];
+    *member = (struct raft_member) { .slot = 4 };
+    memcpy(member->identity, world->nodes[4].identity, IDENTITY_BYTES);
+    assert_true(propose(world, &config));
+    rafts_run(world, 50000);
+    member->voter = true;
+    assert_true(propose(world, &config));
+    rafts_run(world, 50000);
+    assert_int_equal(rafts_leader(world), leader);
+    rafts_cut(world, leader, third, LINK_TIMED_OUT);
+    assert_int_not_equal(rafts_propose(world, leader, 20), 0);
+    rafts_end_turn(world, leader);
+    rafts_run(world, 10000); /* one more reaches 4 alone */
+    rafts_crash(world, leader);
+    rafts_link_all(world);
+    rafts_run(world, 3000000);
+    assert_int_equal(rafts_leader(world), 4);
+    rafts_free(world);
+}
+
 /* What a member said before it was removed does not count once it is back: its session was another. */
 static void a_late_answer_from_before_a_return_does_not_count(void **state)
 {
@@ -371,6 +409,7 @@ int main(void)
         cmocka_unit_test(elections_in_the_middle_of_every_change),
         cmocka_unit_test(a_removed_leader_hands_over),
         cmocka_unit_test(who_stands_aside_neither_leads_nor_votes),
+        cmocka_unit_test(a_voter_that_has_not_heard_of_a_member_votes_for_it),
         cmocka_unit_test(a_late_answer_from_before_a_return_does_not_count),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,8 +1,8 @@
 /* Elections: pre-vote (thesis 9.6), votes (3.4), stickiness (6.2), adaptive randomized time-outs,
  * and the election on connection loss with its remembered denials (architecture.md).
  *
- * A vote is granted to any member whose log is good enough, and counted only from voters of the
- * candidate's own configuration: a configuration that one side has not seen yet must not keep the
+ * A vote is granted to anybody of the cluster whose log is good enough, and counted only from voters of
+ * the candidate's own configuration: a configuration that one side has not seen yet must not keep the
  * other from winning (4.1). A candidate leads only once its own vote is durable. */
 #include "core/raft/state.h"
 
@@ -64,9 +64,8 @@ static uint64_t jitter(struct raft *raft)
 static bool may_lead(const struct raft *raft)
 {
     const struct raft_member *before = raft_config_find(&raft->previous, raft->options.slot);
-    return raft_is_voter(raft) ||
-           (raft_config_pending(raft) && raft_member_is(before, raft->options.identity) &&
-            before->voter);
+    return raft_is_voter(raft) || (raft_config_pending(raft) &&
+                                   raft_member_is(before, raft->options.identity) && before->voter);
 }
 
 static bool may_campaign(const struct raft *raft)
@@ -241,7 +240,9 @@ void raft_on_vote_request(struct raft *raft, uint8_t slot, const struct raft_mes
 {
     const struct raft_vote_request *request = &message->vote_request;
     CHECK(message->kind == RAFT_VOTE_REQUEST);
-    if (!raft_linked_member(raft, slot) || !raft_self(raft))
+    /* Whoever asks knows by its own configuration who its voters are. That of this node may be
+     * older, name neither of the two, and decides nothing. */
+    if (!raft->peers[slot].up || raft->config.index == 0)
         return;
     if (!raft->may_vote || raft->aside || !raft_cluster_durable(raft))
         return;
