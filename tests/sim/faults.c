@@ -48,10 +48,12 @@ void faults_start(struct world *world)
         faults->mean_us[FAULT_POWER_ALL] *= 4;
     if (below(world, 4) == 0)
         faults->mean_us[FAULT_LONG_ABSENCE] = 30 * SIM_S;
+    if (below(world, 4) == 0)
+        faults->mean_us[FAULT_MEMBER] = between(world, 1500, 6000) * SIM_MS;
     if (below(world, 2))
         faults->mean_us[FAULT_WIPE] = 0;
     if (world->nodes_count < 3)
-        faults->mean_us[FAULT_WIPE] = 0;
+        faults->mean_us[FAULT_WIPE] = faults->mean_us[FAULT_REPLACE] = 0;
     /* No seed without any. */
     faults->mean_us[below(world, 2) ? FAULT_KILL_LEADER : FAULT_ISOLATE] = pace_ms * SIM_MS;
     for (unsigned kind = 0; kind < FAULT_KINDS; kind++)
@@ -253,32 +255,10 @@ static bool on_node(struct world *world, enum report_fault kind, struct sim_node
 
 static bool wipe(struct world *world, struct sim_node *node)
 {
-    struct faults *faults = &world->faults;
-    if (faults->wiped || !world->workload.formed || !sim_node_up(node))
+    if (!world->workload.formed || !sim_node_up(node) || !members_can_spare(node))
         return false;
-    faults->wiped = true;
     sim_node_wipe(node);
     faults_restart_later(world, node->slot);
-    return true;
-}
-
-/* The operator takes a node out or in, or gives up one that lost its folder. */
-static bool member(struct world *world)
-{
-    struct sim_node *node = any_node(world);
-    const struct sim_node *leading = faults_leader(world);
-    if (!world->workload.formed || !leading || world->nodes_count < 3)
-        return false;
-    const struct raft_config *config = raft_latest_config(node_raft(leading->node));
-    const struct raft_member *seat = raft_config_find(config, node->slot);
-    if (!seat || seat->vacant) {
-        ctl_member(world, WIRE_MEMBER_ADD, node->slot);
-    } else if (below(world, 3) && node != leading) {
-        (void)kill(world, node, DEATH_KILL);
-        ctl_member(world, WIRE_MEMBER_REPLACE, node->slot);
-    } else {
-        ctl_member(world, WIRE_MEMBER_REMOVE, node->slot);
-    }
     return true;
 }
 
@@ -336,7 +316,9 @@ static bool strike(struct world *world, enum report_fault kind)
     case FAULT_WIPE:
         return wipe(world, any_node(world));
     case FAULT_MEMBER:
-        return member(world);
+        return members_fault(world);
+    case FAULT_REPLACE:
+        return members_replace_dead(world);
     case FAULT_LONG_ABSENCE:
         return long_absence(world, any_up(world));
     case FAULT_TRANSFER:

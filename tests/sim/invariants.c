@@ -74,6 +74,7 @@ void invariants_boot(struct sim_node *node, const struct store_recovery *recover
     static const uint8_t none[IDENTITY_BYTES];
     node->seen_commit = node->seen_last = node->seen_last_tag = 0;
     node->led_term = 0;
+    node->seen_config = 0;
     node->seen_leader_term = node->seen_level = node->seen_term = node->seen_applied = 0;
     node->recovered_last = recovery->checkpoint_index;
     if (recovery->term < node->durable_term)
@@ -308,7 +309,10 @@ static bool is_durable(const struct world *world, const struct raft_config *conf
         if (!config->members[i].voter)
             continue;
         ++*voters;
-        *durable += member->durable[index] == tag || (member->lost && member->lost[index] == tag);
+        if (raft_member_is(&config->members[i], member->identity))
+            *durable += member->durable[index] == tag;
+        else if (member->lost && raft_member_is(&config->members[i], member->lost_identity))
+            *durable += member->lost[index] == tag;
     }
     return *durable >= *voters / 2 + 1;
 }

@@ -41,6 +41,7 @@
     X(CLIENT_OLD_COPY, "client's folder replaced by an old copy")                                  \
     X(TRANSFER, "leadership transferred by ctl")                                                   \
     X(WIPE, "node's folder wiped")                                                                 \
+    X(REPLACE, "host lost for ever, and another one in its place")                                 \
     X(MEMBER, "membership changed by ctl")                                                         \
     X(LONG_ABSENCE, "node away for a long time")
 
@@ -59,6 +60,11 @@
     X(MEMBER_REMOVED, "member removed")                                                            \
     X(LEADER_REMOVED, "leader removed")                                                            \
     X(SEAT_VACATED, "dead node's seat given up")                                                   \
+    X(SEAT_TAKEN, "vacant seat taken by a blank node")                                             \
+    X(SEAT_RETURNED, "vacant seat given back to whoever left it")                                  \
+    X(SEAT_INHERITED, "seat taken by a blank node without asking")                                 \
+    X(GROWN, "cluster grown to its whole size")                                                    \
+    X(SHRUNK, "cluster shrunk to three nodes")                                                     \
     X(MEMBER_REFUSED, "change of membership refused")                                              \
     X(MEMBER_GONE, "removed node told that it is none")                                            \
     X(MEMBER_AGAIN, "removed node taken in again")                                                 \

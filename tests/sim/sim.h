@@ -3,7 +3,7 @@
  *
  * Reading order: world.c (time, the heap of what comes next, one seed from start to end),
  * network.c, sim_node.c, sim_turn.c and sim_effect.c (a server's process), sim_client.c (a
- * client's), held.c (held posts on all sides), workload.c (what the clients do), faults.c and faults_network.c, choices.c (which part
+ * client's), held.c (held posts on all sides), workload.c (what the clients do), faults.c and faults_network.c, members.c (who belongs to the cluster), choices.c (which part
  * of a seed runs) and minimise.c, then the judges: invariants.c after each
  * turn of a node, oracle.c and verdict.c from the clients' side; report.c counts.
  *
@@ -63,6 +63,7 @@ enum happening_kind {
     HAPPEN_CLIENT_SAVE, /* what it remembers lazily reaches its folder; DONE becomes SAVED */
     HAPPEN_CLIENT_DERIVED,
     HAPPEN_CTL,
+    HAPPEN_COURSE,    /* the operator looks whether the members are those that are wanted */
     HAPPEN_FAULT,     /* id: kind */
     HAPPEN_FAULT_END, /* id: number of the fault */
 };
@@ -303,6 +304,7 @@ struct sim_node {
     bool halted;
     int halt_status;
     bool halt_again;
+    bool knows_removed;
     uint8_t fetched_kind; /* the piece that it asked for last, and whom */
     uint8_t fetched_from;
     uint64_t fetched_index;
@@ -334,6 +336,9 @@ struct sim_node {
     uint64_t durable_last;
     uint64_t *durable; /* per index: the tag of the entry that ends there */
     uint64_t *lost;    /* the same of the folder that was wiped: it was acknowledged once */
+    uint8_t lost_identity[IDENTITY_BYTES];
+    uint64_t seen_config;
+    bool seen_pending;
 };
 
 void sim_node_create(struct world *world, uint8_t slot);
@@ -492,10 +497,34 @@ void ctl_up(struct world *world, struct handle link);
 void ctl_message(struct world *world, struct handle link, struct slice message);
 void ctl_closed(struct world *world, struct handle link);
 void ctl_transfer(struct world *world, uint8_t slot);
-/* Asks the leader, or whoever seems to be, for a change of membership. */
-void ctl_member(struct world *world, enum wire_member_op op, uint8_t slot);
-/* With no more faults every node gets its seat back. */
-void ctl_restore(struct world *world);
+
+/* --- members.c ---------------------------------------------------------------------------------*/
+
+enum { MEMBERS_KNOWN = 64 };
+
+struct members {
+    uint8_t first; /* bit per slot: with whom it is formed, and who belongs to it at the end */
+    uint8_t last;
+    uint8_t some; /* between these and all it grows and shrinks; 0: it does not */
+    uint8_t target;
+    uint64_t stays_until;
+    struct raft_config known[MEMBERS_KNOWN]; /* that a leader counts by, or one may again */
+    unsigned count;
+};
+
+void members_start(struct world *world);
+void members_turn(struct sim_node *node);
+bool members_fault(struct world *world);
+bool members_replace_dead(struct world *world);
+void members_course(struct world *world);
+bool members_can_spare(const struct sim_node *victim);
+/* Would ctl, had it come a moment later, not ask for this any more? */
+bool members_regrets(const struct sim_node *leader, struct slice message);
+/* Does it belong to the cluster at the end? */
+bool members_wants(const struct world *world, uint8_t slot);
+/* With no more faults: who is to belong to it comes back, who is not goes. */
+void members_calm(struct world *world);
+const char *members_outside(const struct sim_node *node);
 
 /* --- faults.c ----------------------------------------------------------------------------------*/
 
@@ -517,7 +546,6 @@ struct faults {
     uint32_t counted;              /* in this seed */
     uint64_t mean_us[FAULT_KINDS]; /* 0: not in this seed */
     struct open_fault open[FAULTS_OPEN];
-    bool wiped; /* one node lost its folder in this seed */
 };
 
 void faults_start(struct world *world);
@@ -712,6 +740,7 @@ struct world {
     struct sim_client clients[SIM_CLIENTS];
     struct network network;
     struct workload workload;
+    struct members members;
     struct faults faults;
     struct invariants invariants;
     struct oracle oracle;

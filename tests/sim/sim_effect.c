@@ -580,6 +580,10 @@ void sim_node_emit(void *ctx, const struct effect *effect)
             strstr(effect->log.text, "event=removed") != NULL;
         world->report->branches[BRANCH_MEMBER_AGAIN] +=
             strstr(effect->log.text, "event=member_again") != NULL;
+        if (strstr(effect->log.text, "event=removed"))
+            node->knows_removed = true;
+        if (strstr(effect->log.text, "event=member_again"))
+            node->knows_removed = false;
         if (strstr(effect->log.text, "event=hand_over"))
             invariants_hand_over(node, effect->log.text);
         break;

@@ -75,6 +75,7 @@ static void forget_process(struct sim_node *node)
     node->flush_out = node->job_out = node->die_in_flush = node->halt_again = false;
     node->paused = node->stopping = node->halted = node->dying = false;
     node->crash_in = 0;
+    node->knows_removed = false;
     node->prepare_error = FT_OK;
     node->handed_over = 0;
     memset(node->peers, 0, sizeof node->peers);
@@ -324,6 +325,9 @@ void sim_node_wipe(struct sim_node *node)
     node->disk = sim_disk_new(random_u64(&node->world->random));
     free(node->lost);
     node->lost = node->durable;
+    memcpy(node->lost_identity, node->identity, IDENTITY_BYTES);
+    memset(node->identity, 0, IDENTITY_BYTES);
+    node->feature_most = 0;
     node->durable = sim_must(calloc(SIM_INDEXES, sizeof *node->durable));
     node->durable_last = node->durable_term = 0;
     node->copying = false;

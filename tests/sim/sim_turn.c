@@ -96,6 +96,8 @@ static void take_connection(struct sim_node *node, struct item *item, struct nod
         network_taken(node->world, item->link, 1, item->len);
     else
         node->connections[number] = (struct handle) { 0 };
+    if (item->kind == ITEM_MESSAGE && members_regrets(node, event->client.message))
+        return;
     sim_node_step(node, event);
 }
 
@@ -300,8 +302,10 @@ void sim_node_turn(struct sim_node *node)
         world->report->branches[BRANCH_LEVEL_ROSE]++;
         world->level = level;
     }
-    if (!node->dying)
+    if (!node->dying) {
         invariants_turn(node);
+        members_turn(node);
+    }
     if (node->dying || node->halted) {
         end_of_step(node);
         return;

@@ -248,9 +248,11 @@ void verdict(struct world *world)
     truth.memory = sim_must(calloc(1, chat_memory(&limits)));
     truth.chat = chat_init(truth.memory, &limits, &crypto_sim);
     truth.facts = sim_must(calloc(SIM_INDEXES, sizeof *truth.facts));
-    apply_history(&truth, raft_view(node_raft(world->nodes[1].node)).commit);
+    apply_history(&truth, raft_view(node_raft(faults_leader(world)->node)).commit);
     for (uint8_t slot = 1; slot <= world->nodes_count; slot++) {
         struct sim_node *node = &world->nodes[slot];
+        if (!members_wants(world, slot))
+            continue;
         read_log(&truth, node);
         if (chat_hash(node_chat(node->node)) != chat_hash(truth.chat))
             sim_fail(world, "node %u: its state is not what the log makes of it", slot);

@@ -18,8 +18,10 @@ void workload_start(struct world *world)
     workload->has_private = random_below(random, 3) == 0;
     workload->users = 1 + (unsigned)random_below(random, world->clients_count);
     workload->text_bytes = (uint32_t)random_between(random, 16, 500);
-    workload->ctl_slot = (uint8_t)random_between(random, 1, world->nodes_count);
-    workload->slots = (uint8_t)((1u << world->nodes_count) - 1);
+    workload->slots = world->members.first;
+    do
+        workload->ctl_slot = (uint8_t)random_between(random, 1, world->nodes_count);
+    while (!(workload->slots >> (workload->ctl_slot - 1) & 1));
     bytes_put_u64(workload->cluster, random_u64(random) | 1);
     bytes_put_u64(workload->cluster + 8, random_u64(random));
     for (unsigned i = 0; i < 32; i += 8)
@@ -191,38 +193,6 @@ void ctl_transfer(struct world *world, uint8_t slot)
     workload->transfer_due = true;
     workload->transfer_slot = slot;
     ctl_wake(world);
-}
-
-void ctl_member(struct world *world, enum wire_member_op op, uint8_t slot)
-{
-    struct workload *workload = &world->workload;
-    const struct sim_node *leader = faults_leader(world);
-    if (!workload->formed || workload->transfer_due)
-        return;
-    if (leader)
-        workload->ctl_slot = leader->slot;
-    workload->member_due = true;
-    workload->member = (struct wire_member) { .op = (uint8_t)op, .slot = slot };
-    world->report->branches[BRANCH_LEADER_REMOVED] +=
-        leader && op == WIRE_MEMBER_REMOVE && leader->slot == slot;
-    SAY(world, "ctl: asks node %u for change %d of node %u", workload->ctl_slot, (int)op, slot);
-    ctl_wake(world);
-}
-
-void ctl_restore(struct world *world)
-{
-    const struct sim_node *leader = faults_leader(world);
-    if (!leader)
-        return;
-    world->workload.transfer_due = false;
-    for (uint8_t slot = 1; slot <= world->nodes_count; slot++) {
-        const struct raft_config *config = raft_latest_config(node_raft(leader->node));
-        const struct raft_member *seat = raft_config_find(config, slot);
-        if (seat && !seat->vacant)
-            continue;
-        ctl_member(world, WIRE_MEMBER_ADD, slot);
-        return;
-    }
 }
 
 void ctl_up(struct world *world, struct handle link)

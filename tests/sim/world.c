@@ -172,6 +172,9 @@ static void happen(struct world *world, const struct happening *happening)
     case HAPPEN_CTL:
         ctl_wake(world);
         break;
+    case HAPPEN_COURSE:
+        members_course(world);
+        break;
     case HAPPEN_FAULT:
         faults_happen(world, happening);
         break;
@@ -215,6 +218,7 @@ static void draw(struct world *world)
         world->clients_count = choices.clients;
     if (choices.load_s)
         world->load_us = choices.load_s * SIM_S;
+    members_start(world);
     network_start(&world->network);
     world->network.latency_us = random_between(random, 30, 3000);
     world->network.latency_spread_us = random_between(random, 10, 3000);
@@ -232,6 +236,12 @@ static const char *what_is_missing(const struct world *world)
         if (!sim_node_up(node))
             return "a node is down";
         struct raft_view view = raft_view(node_raft(node->node));
+        if (!members_wants(world, slot)) {
+            const char *why = members_outside(node);
+            if (why)
+                return why;
+            continue;
+        }
         leaders += view.role == RAFT_LEADER;
         if (view.commit != view.last_index || node_applied(node->node) != view.commit ||
             view.durable != view.last_index)
@@ -240,7 +250,7 @@ static const char *what_is_missing(const struct world *world)
             return "a node is behind";
         applied = view.commit;
         const struct raft_config *config = raft_latest_config(node_raft(node->node));
-        if (raft_config_voters(config) != world->nodes_count)
+        if (raft_config_voters(config) != (unsigned)__builtin_popcount(world->members.last))
             return "a node does not vote";
         if (node_held(node->node) || node->held_files)
             return "a node still holds something";
@@ -307,7 +317,7 @@ static void calm(struct world *world)
         run_until(world, world->now + LOOK_US);
         missing = what_is_missing(world);
         if (missing)
-            ctl_restore(world);
+            members_calm(world);
     }
     if (!missing) {
         run_until(world, world->now + CALM_AFTER_US);
