@@ -298,6 +298,8 @@ void catchup_turn(struct node *node, const struct effects *out)
 {
     struct catchup *catchup = &node->catchup;
     struct raft_view view = raft_view(node->raft);
+    if (node->removed)
+        return; /* what it lacks is of no use to it, unless it is taken in again */
     if (catchup->state == CATCHUP_IDLE)
         idle_turn(node, &view, out);
     if (catchup->state != CATCHUP_OFFER && catchup->state != CATCHUP_FETCH)

@@ -190,6 +190,9 @@ static void piece_begin(struct sim_node *node, const struct effect *effect)
 
 static void copy_begin(struct sim_node *node, const struct effect *effect)
 {
+    if (effect->copy.step == COPY_BEGIN && node->knows_removed)
+        sim_fail(node->world, "node %u: is no member any more and begins to copy the log",
+                 node->slot);
     struct job *job = job_add(node, JOB_COPY);
     job->copy = effect->copy;
     job->state_len = effect->copy.data.len;
