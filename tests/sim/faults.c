@@ -165,6 +165,9 @@ void faults_end(struct world *world, const struct happening *happening)
     }
     struct sim_node *node = &world->nodes[open->a];
     switch (open->kind) {
+    case FAULT_TWIN:
+        members_twin_end(world);
+        break;
     case FAULT_PAUSE:
         if (node->epoch == open->value)
             sim_node_pause(node, false);
@@ -319,6 +322,8 @@ static bool strike(struct world *world, enum report_fault kind)
         return members_fault(world);
     case FAULT_REPLACE:
         return members_replace_dead(world);
+    case FAULT_TWIN:
+        return members_twin(world);
     case FAULT_LONG_ABSENCE:
         return long_absence(world, any_up(world));
     case FAULT_TRANSFER:

@@ -122,7 +122,7 @@ void held_begin(struct sim_node *node, const struct effect *effect, uint64_t tim
                  open_promises(node));
     node->hold_out = true;
     node->hold = effect->hold;
-    world_plan(world, HAPPEN_HOLD, world->now + time_us, node->slot, 0, node->epoch);
+    world_plan(world, HAPPEN_HOLD, world->now + time_us, node->place, 0, node->epoch);
 }
 
 static void each_body(struct sim_node *node, bool durable)
@@ -160,7 +160,7 @@ void held_done_on_disk(struct sim_node *node)
         bool discarded = node->hold.discard;
         sim_node_die(node, DEATH_KILL);
         node->interrupted_discard = discarded;
-        faults_restart_later(world, node->slot);
+        faults_restart_later(world, node->place);
         return;
     }
     if (!error && node->hold.discard) {

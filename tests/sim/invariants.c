@@ -274,10 +274,10 @@ static void check_leader(struct sim_node *node, const struct raft *raft)
     node->seen_leader_term = raft->term;
     CHECK(raft->term < SIM_TERMS);
     uint8_t *known = &world->invariants.leader_of[raft->term];
-    if (*known && *known != node->slot)
+    if (*known && *known != node->place)
         sim_fail(world, "term %" PRIu64 " has two leaders, nodes %u and %u", raft->term, *known,
                  node->slot);
-    *known = node->slot;
+    *known = node->place;
     vote(node, raft->term, node->slot);
     world->report->branches[BRANCH_LEADER_CHANGE]++;
     SAY(world, "node %u: leads term %" PRIu64 ", log to %" PRIu64 ", commit %" PRIu64, node->slot,

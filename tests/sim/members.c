@@ -8,7 +8,7 @@
 #include "core/raft/state.h"
 #include "tests/sim/sim.h"
 
-enum { COURSE_US = 700000, COURSE_STAYS_US = 12000000 };
+enum { TWINS_TOLD_US = 5000000, COURSE_US = 700000, COURSE_STAYS_US = 12000000 };
 
 static uint64_t below(struct world *world, uint64_t bound)
 {
@@ -178,6 +178,59 @@ bool members_replace_dead(struct world *world)
     ask(world, WIRE_MEMBER_REPLACE, node->slot);
     faults_restart_later(world, node->slot);
     return true;
+}
+
+bool members_twin(struct world *world)
+{
+    struct sim_node *node = &world->nodes[1 + below(world, world->nodes_count)];
+    struct sim_node *twin = &world->nodes[SIM_TWIN];
+    if (!world->workload.formed || (twin->disk && twin->state != PROCESS_WIPED) ||
+        !sim_node_up(node) || raft_config_voters(raft_latest_config(node_raft(node->node))) < 3 ||
+        !faults_is_member(node))
+        return false;
+    sim_node_die(node, DEATH_KILL);
+    faults_restart_later(world, node->slot);
+    sim_node_copy(twin, node);
+    SAY(world, "a copy of node %u's folder is started beside it", node->slot);
+    faults_open(world, FAULT_TWIN, node->slot, 0, 0, SIM_S, 15 * SIM_S);
+    return true;
+}
+
+void members_twin_end(struct world *world)
+{
+    struct sim_node *twin = &world->nodes[SIM_TWIN];
+    if (!twin->disk || twin->state == PROCESS_WIPED)
+        return;
+    sim_node_die(twin, DEATH_KILL);
+    twin->state = PROCESS_WIPED;
+    SAY(world, "the copy of node %u's folder is wiped", twin->slot);
+}
+
+void members_twin_told(struct world *world)
+{
+    struct sim_node *twin = &world->nodes[SIM_TWIN];
+    struct sim_node *node = &world->nodes[twin->slot];
+    if (!twin->disk || twin->state == PROCESS_WIPED)
+        return;
+    world_run_until(world, world->now + TWINS_TOLD_US);
+    uint32_t boots = twin->boots + node->boots;
+    bool both = sim_node_up(twin) && sim_node_up(node);
+    world_run_until(world, world->now + TWINS_TOLD_US);
+    if (both && sim_node_up(twin) && sim_node_up(node) && boots == twin->boots + node->boots &&
+        faults_is_member(node)) {
+        if (!twin->knows_twin || !node->knows_twin)
+            sim_fail(world,
+                     "node %u: two processes run under its identity, and %s does not know it",
+                     node->slot, node->knows_twin ? "the copy" : "it");
+        world->report->branches[BRANCH_TWINS_TOLD]++;
+    }
+    members_twin_end(world);
+}
+
+void members_free(struct world *world)
+{
+    if (world->nodes[SIM_TWIN].disk)
+        sim_node_free(&world->nodes[SIM_TWIN]);
 }
 
 /* One change towards these members, if they are not. */

@@ -42,6 +42,7 @@
     X(TRANSFER, "leadership transferred by ctl")                                                   \
     X(WIPE, "node's folder wiped")                                                                 \
     X(REPLACE, "host lost for ever, and another one in its place")                                 \
+    X(TWIN, "copy of a node's folder started beside it")                                           \
     X(MEMBER, "membership changed by ctl")                                                         \
     X(LONG_ABSENCE, "node away for a long time")
 
@@ -65,6 +66,9 @@
     X(SEAT_INHERITED, "seat taken by a blank node without asking")                                 \
     X(GROWN, "cluster grown to its whole size")                                                    \
     X(SHRUNK, "cluster shrunk to three nodes")                                                     \
+    X(TWINS, "two processes of one identity refused")                                              \
+    X(TWINS_OVER, "one of two ended, and the other one heard again")                               \
+    X(TWINS_TOLD, "two that lived beside each other without faults knew it")                       \
     X(MEMBER_REFUSED, "change of membership refused")                                              \
     X(MEMBER_GONE, "removed node told that it is none")                                            \
     X(MEMBER_AGAIN, "removed node taken in again")                                                 \

@@ -29,9 +29,11 @@ enum {
     SIM_CLIENTS = 8,
     SIM_CONNECTIONS = 64, /* of one node */
     SIM_LINKS = 512,
-    SIM_HOSTS = 1 + SIM_NODES + SIM_CLIENTS + 1, /* 0 unused; ctl is the last */
+    SIM_TWIN = SIM_NODES + 1,                    /* the place of a second process of one folder */
+    SIM_HOSTS = 1 + SIM_NODES + SIM_CLIENTS + 2, /* 0 unused; the twin's and ctl's are the last */
     SIM_HOST_CLIENTS = 1 + SIM_NODES,
     SIM_HOST_CTL = SIM_HOSTS - 1,
+    SIM_HOST_TWIN = SIM_HOSTS - 2,
     SIM_SEGMENT_BYTES = 64 << 10,
     SIM_ELECTION_MIN_US = 150000,
     SIM_INDEXES = 1 << 16, /* commands of one seed at most */
@@ -253,6 +255,8 @@ enum process_state { PROCESS_DOWN, PROCESS_UP, PROCESS_WIPED };
 struct sim_node {
     struct world *world;
     uint8_t slot;
+    uint8_t place; /* in the world's nodes: its slot, or SIM_TWIN */
+    uint8_t host;
     enum process_state state;
     bool power; /* its host answers */
     bool paused;
@@ -305,6 +309,7 @@ struct sim_node {
     int halt_status;
     bool halt_again;
     bool knows_removed;
+    bool knows_twin;
     uint8_t fetched_kind; /* the piece that it asked for last, and whom */
     uint8_t fetched_from;
     uint64_t fetched_index;
@@ -342,6 +347,7 @@ struct sim_node {
 };
 
 void sim_node_create(struct world *world, uint8_t slot);
+void sim_node_copy(struct sim_node *copy, const struct sim_node *node);
 void sim_node_free(struct sim_node *node);
 void sim_node_boot(struct sim_node *node);
 enum death { DEATH_KILL, DEATH_POWER, DEATH_EXIT };
@@ -524,6 +530,12 @@ bool members_regrets(const struct sim_node *leader, struct slice message);
 bool members_wants(const struct world *world, uint8_t slot);
 /* With no more faults: who is to belong to it comes back, who is not goes. */
 void members_calm(struct world *world);
+/* Its folder is copied and both are started; the copy is ended. */
+bool members_twin(struct world *world);
+void members_twin_end(struct world *world);
+/* With no more faults: two that both live are told so; then the copy is ended. */
+void members_twin_told(struct world *world);
+void members_free(struct world *world);
 const char *members_outside(const struct sim_node *node);
 
 /* --- faults.c ----------------------------------------------------------------------------------*/
@@ -736,7 +748,7 @@ struct world {
     struct heap heap;
     unsigned nodes_count;
     unsigned clients_count;
-    struct sim_node nodes[SIM_NODES + 1];
+    struct sim_node nodes[SIM_NODES + 2];
     struct sim_client clients[SIM_CLIENTS];
     struct network network;
     struct workload workload;
@@ -767,6 +779,7 @@ void sim_running(struct world *world);
 uint64_t world_run(uint64_t seed, struct report *report);
 void world_plan(struct world *world, enum happening_kind kind, uint64_t at, uint8_t who,
                 uint32_t id, uint32_t epoch);
+void world_run_until(struct world *world, uint64_t until);
 void world_note(struct world *world, uint64_t value);
 struct now world_now(const struct world *world);
 

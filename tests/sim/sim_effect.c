@@ -40,11 +40,11 @@ static void flush_begin(struct sim_node *node, const struct effect *effect)
     if (effect->flush.truncate_from)
         world->report->branches[BRANCH_TRUNCATED]++;
     uint64_t time = disk_time(node, node->sync_us);
-    world_plan(world, HAPPEN_FLUSH, world->now + time, node->slot, 0, node->epoch);
+    world_plan(world, HAPPEN_FLUSH, world->now + time, node->place, 0, node->epoch);
     if (node->die_in_flush) {
         node->die_in_flush = false;
         world_plan(world, HAPPEN_DEATH, world->now + random_below(&world->random, time + 1000),
-                   node->slot, node->death, node->epoch);
+                   node->place, node->death, node->epoch);
     }
 }
 
@@ -80,7 +80,7 @@ void sim_node_flush_done(struct sim_node *node)
         sim_node_die(node, DEATH_KILL);
         node->interrupted = true;
         node->interrupted_from = from;
-        faults_restart_later(world, node->slot);
+        faults_restart_later(world, node->place);
         return;
     }
     if (error)
@@ -123,8 +123,8 @@ static void job_plan(struct sim_node *node)
         return;
     node->job_out = true;
     uint64_t typical = node->jobs->kind <= JOB_PIECE ? READ_US : node->sync_us * 4;
-    world_plan(node->world, HAPPEN_DISK, node->world->now + disk_time(node, typical), node->slot, 0,
-               node->epoch);
+    world_plan(node->world, HAPPEN_DISK, node->world->now + disk_time(node, typical), node->place,
+               0, node->epoch);
 }
 
 static struct job *job_add(struct sim_node *node, enum job_kind kind)
@@ -370,7 +370,7 @@ void sim_node_job_done(struct sim_node *node)
         SAY(node->world, "node %u: a sync of the reading thread failed", node->slot);
         node->world->report->branches[BRANCH_SYNC_FATAL]++;
         sim_node_die(node, DEATH_KILL);
-        faults_restart_later(node->world, node->slot);
+        faults_restart_later(node->world, node->place);
         return;
     }
     if (item)
@@ -433,7 +433,7 @@ void sim_node_finish_disk(struct sim_node *node, enum death death)
 
 static void dial(struct sim_node *node, uint8_t slot)
 {
-    struct end end = { .kind = END_NODE, .who = node->slot, .number = slot, .host = node->slot };
+    struct end end = { .kind = END_NODE, .who = node->place, .number = slot, .host = node->host };
     struct handle *peer = &node->peers[slot];
     if (peer->link)
         sim_fail(node->world, "node %u: dials %u again", node->slot, slot);
@@ -587,6 +587,11 @@ void sim_node_emit(void *ctx, const struct effect *effect)
             node->knows_removed = true;
         if (strstr(effect->log.text, "event=member_again"))
             node->knows_removed = false;
+        world->report->branches[BRANCH_TWINS] += strstr(effect->log.text, "event=twins ") != NULL;
+        world->report->branches[BRANCH_TWINS_OVER] +=
+            strstr(effect->log.text, "event=twins_over") != NULL;
+        if (strstr(effect->log.text, "event=twin "))
+            node->knows_twin = true;
         if (strstr(effect->log.text, "event=hand_over"))
             invariants_hand_over(node, effect->log.text);
         break;

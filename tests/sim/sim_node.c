@@ -40,7 +40,9 @@ struct now sim_node_now(const struct sim_node *node)
 void sim_node_create(struct world *world, uint8_t slot)
 {
     struct sim_node *node = &world->nodes[slot];
-    *node = (struct sim_node) { .world = world, .slot = slot, .power = true, .slow_disk = 1 };
+    *node = (struct sim_node) {
+        .world = world, .slot = slot, .place = slot, .host = slot, .power = true, .slow_disk = 1
+    };
     node->disk = sim_disk_new(sim_mix(world->seed, slot));
     node->inbox_end = &node->inbox;
     node->jobs_end = &node->jobs;
@@ -48,6 +50,38 @@ void sim_node_create(struct world *world, uint8_t slot)
     node->sync_us = random_between(&world->random, 60, 3000);
     node->wall_offset_us = random_below(&world->random, 200 * SIM_MS) - 100 * SIM_MS;
     node->durable = sim_must(calloc(SIM_INDEXES, sizeof *node->durable));
+}
+
+/* Another process on a copy of its folder, beside it, on a host that nobody dials. */
+void sim_node_copy(struct sim_node *copy, const struct sim_node *node)
+{
+    struct world *world = node->world;
+    uint32_t epoch = copy->epoch + 1;
+    if (copy->disk)
+        sim_node_free(copy);
+    *copy = (struct sim_node) { .world = world,
+                                .slot = node->slot,
+                                .place = SIM_TWIN,
+                                .host = SIM_HOST_TWIN,
+                                .epoch = epoch,
+                                .power = true,
+                                .slow_disk = 1 };
+    copy->disk = sim_disk_copy(node->disk);
+    copy->inbox_end = &copy->inbox;
+    copy->jobs_end = &copy->jobs;
+    copy->mono_offset_us = SIM_TWIN * 1000 * SIM_S;
+    copy->sync_us = node->sync_us;
+    copy->feature_max = node->feature_max;
+    copy->feature_most = node->feature_most;
+    copy->durable = sim_must(calloc(SIM_INDEXES, sizeof *copy->durable));
+    memcpy(copy->durable, node->durable, SIM_INDEXES * sizeof *copy->durable);
+    copy->durable_last = node->durable_last;
+    copy->durable_term = node->durable_term;
+    memcpy(copy->durable_vote, node->durable_vote, IDENTITY_BYTES);
+    copy->interrupted = node->interrupted;
+    copy->interrupted_from = node->interrupted_from;
+    world_plan(world, HAPPEN_BOOT, world->now + random_below(&world->random, 2 * SIM_S), SIM_TWIN,
+               0, epoch);
 }
 
 static void inbox_clear(struct sim_node *node)
@@ -75,7 +109,7 @@ static void forget_process(struct sim_node *node)
     node->flush_out = node->job_out = node->die_in_flush = node->halt_again = false;
     node->paused = node->stopping = node->halted = node->dying = false;
     node->crash_in = 0;
-    node->knows_removed = false;
+    node->knows_removed = node->knows_twin = false;
     node->prepare_error = FT_OK;
     node->handed_over = 0;
     memset(node->peers, 0, sizeof node->peers);
@@ -217,7 +251,7 @@ static void start(struct sim_node *node, const struct store_recovery *recovery)
     if (!node->node && node->feature_max < world->level && node->downgraded) {
         world->report->branches[BRANCH_TOO_OLD]++;
         forget_process(node);
-        world_plan(world, HAPPEN_BOOT, world->now + BOOT_AGAIN_US, node->slot, 0, node->epoch);
+        world_plan(world, HAPPEN_BOOT, world->now + BOOT_AGAIN_US, node->place, 0, node->epoch);
         return;
     }
     if (!node->node)
@@ -266,7 +300,7 @@ void sim_node_boot(struct sim_node *node)
         if (dead)
             sim_disk_crash(node->disk, random_u64(&world->random));
         forget_process(node);
-        world_plan(world, HAPPEN_BOOT, world->now + BOOT_AGAIN_US, node->slot, 0, node->epoch);
+        world_plan(world, HAPPEN_BOOT, world->now + BOOT_AGAIN_US, node->place, 0, node->epoch);
         return;
     }
     if (error && sim_told)
@@ -310,7 +344,7 @@ void sim_node_die(struct sim_node *node, enum death death)
     node->interrupted_from = node->flush_out ? node->flush.truncate_from : 0;
     sim_node_finish_disk(node, death);
     node->state = PROCESS_DOWN;
-    network_process_gone(world, END_NODE, node->slot, death == DEATH_POWER);
+    network_process_gone(world, END_NODE, node->place, death == DEATH_POWER);
     if (death == DEATH_POWER)
         sim_disk_crash(node->disk, random_u64(&world->random));
     else

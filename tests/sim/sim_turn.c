@@ -27,7 +27,7 @@ void sim_node_want_turn(struct sim_node *node, uint64_t at)
     if (node->paused || turn >= node->turn_at)
         return;
     node->turn_at = turn;
-    world_plan(world, HAPPEN_TURN, turn, node->slot, 0, node->epoch);
+    world_plan(world, HAPPEN_TURN, turn, node->place, 0, node->epoch);
 }
 
 void sim_node_put(struct sim_node *node, struct item *item)
@@ -252,7 +252,7 @@ static void end_of_step(struct sim_node *node)
     if (node->dying) {
         world->report->faults[FAULT_KILL_MID_EFFECTS]++;
         sim_node_die(node, DEATH_KILL);
-        faults_restart_later(world, node->slot);
+        faults_restart_later(world, node->place);
         return;
     }
     CHECK(node->halted);
@@ -264,11 +264,11 @@ static void end_of_step(struct sim_node *node)
         world->report->branches[BRANCH_GOAWAY] += node->halt_status == 0;
     } else {
         sim_node_die(node, DEATH_EXIT);
-        world_plan(world, HAPPEN_BOOT, world->now + EXEC_US, node->slot, 0, node->epoch);
+        world_plan(world, HAPPEN_BOOT, world->now + EXEC_US, node->place, 0, node->epoch);
         return;
     }
     sim_node_die(node, DEATH_EXIT);
-    faults_restart_later(world, node->slot);
+    faults_restart_later(world, node->place);
 }
 
 static void give(struct sim_node *node, enum node_event_kind kind)

@@ -209,6 +209,9 @@ void ctl_up(struct world *world, struct handle link)
         workload->transfer_due = false;
         write_u8(&writer, WIRE_TRANSFER);
         write_u8(&writer, workload->transfer_slot);
+    } else if (workload->formed) { /* what was wanted went over another link */
+        network_close(world, link, 0);
+        return;
     } else {
         write_u8(&writer, WIRE_FORM);
         write_copy(&writer, workload->cluster, IDENTITY_BYTES);

@@ -101,7 +101,7 @@ static void to_node(struct world *world, const struct happening *happening)
         if (world->faults.over)
             break;
         sim_node_die(node, (enum death)happening->id);
-        faults_restart_later(world, node->slot);
+        faults_restart_later(world, node->place);
         break;
     default:
         if (!node->power) {
@@ -184,7 +184,7 @@ static void happen(struct world *world, const struct happening *happening)
     }
 }
 
-static void run_until(struct world *world, uint64_t until)
+void world_run_until(struct world *world, uint64_t until)
 {
     while (world->heap.count && world->heap.list[0].at <= until) {
         struct happening happening = pop(&world->heap);
@@ -312,15 +312,16 @@ static void calm(struct world *world)
     uint64_t limit = world->now + CALM_LIMIT_US;
     const char *missing = "";
     faults_stop(world);
+    members_twin_told(world);
     world->workload.stopped = true;
     while (missing && world->now < limit) {
-        run_until(world, world->now + LOOK_US);
+        world_run_until(world, world->now + LOOK_US);
         missing = what_is_missing(world);
         if (missing)
             members_calm(world);
     }
     if (!missing) {
-        run_until(world, world->now + CALM_AFTER_US);
+        world_run_until(world, world->now + CALM_AFTER_US);
         missing = what_is_missing(world);
     }
     if (missing) {
@@ -354,9 +355,9 @@ uint64_t world_run(uint64_t seed, struct report *report)
     }
     workload_start(world);
     faults_start(world);
-    run_until(world, world->load_us);
+    world_run_until(world, world->load_us);
     while (!choices.load_s && is_thin(world) && world->now < world->load_us + THIN_MORE_US)
-        run_until(world, world->now + SIM_S);
+        world_run_until(world, world->now + SIM_S);
     calm(world);
     held_oracle_end(world);
     verdict(world);
@@ -368,6 +369,7 @@ uint64_t world_run(uint64_t seed, struct report *report)
     uint64_t hash = world->effects_hash;
     for (uint8_t slot = 1; slot <= world->nodes_count; slot++)
         sim_node_free(&world->nodes[slot]);
+    members_free(world);
     for (uint8_t i = 0; i < world->clients_count; i++)
         sim_client_free(&world->clients[i]);
     network_free(&world->network);
