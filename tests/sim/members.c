@@ -217,7 +217,7 @@ void members_twin_told(struct world *world)
     bool both = sim_node_up(twin) && sim_node_up(node);
     world_run_until(world, world->now + TWINS_TOLD_US);
     if (both && sim_node_up(twin) && sim_node_up(node) && boots == twin->boots + node->boots &&
-        faults_is_member(node)) {
+        faults_is_member(node) && !memcmp(twin->identity, node->identity, IDENTITY_BYTES)) {
         if (!twin->knows_twin || !node->knows_twin)
             sim_fail(world,
                      "node %u: two processes run under its identity, and %s does not know it",
@@ -263,7 +263,7 @@ void members_course(struct world *world)
     bool grown = members->target != members->some;
     world->report->branches[grown ? BRANCH_GROWN : BRANCH_SHRUNK]++;
     SAY(world, "the cluster has %s", grown ? "grown" : "shrunk");
-    members->target = grown ? members->some : (uint8_t)((1u << world->nodes_count) - 1);
+    members->target = (uint8_t)(grown ? members->some : (1u << world->nodes_count) - 1);
     members->stays_until = world->now + random_below(&world->random, COURSE_STAYS_US);
 }
 
