@@ -68,12 +68,30 @@ static void who_is_not_answered_takes_entries_again(void **state)
     nodes_free(nodes);
 }
 
+/* Who was removed needs no more than it has, and gives up what it began. */
+static void who_is_no_member_copies_nothing(void **state)
+{
+    (void)state;
+    struct nodes *nodes = advised_to_copy();
+    nodes->node->removed = true;
+    catchup_turn(nodes->node, &nodes->effects);
+    assert_int_equal(nodes->peer_sent[2][WIRE_PEER_FETCH], 0);
+    nodes->node->removed = false;
+    catchup_turn(nodes->node, &nodes->effects);
+    assert_int_equal(nodes->peer_sent[2][WIRE_PEER_FETCH], 1);
+    nodes->node->removed = true;
+    catchup_turn(nodes->node, &nodes->effects);
+    assert_false(nodes->node->raft->copying);
+    nodes_free(nodes);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(who_asks_for_a_copy_takes_no_entries_meanwhile),
         cmocka_unit_test(who_has_nobody_to_ask_takes_entries),
         cmocka_unit_test(who_is_not_answered_takes_entries_again),
+        cmocka_unit_test(who_is_no_member_copies_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -282,6 +282,8 @@ static void idle_turn(struct node *node, const struct raft_view *view, const str
     struct catchup *catchup = &node->catchup;
     if (!view->copy_advised || view->blank || !view->cluster_durable || node->stopping)
         return;
+    if (node->removed) /* what it lacks is of no use to it, unless it is taken in again */
+        return;
     if (node->now.mono_us < catchup->next_at_us) {
         node_wake_at(catchup->next_at_us, out);
         return;
@@ -298,13 +300,11 @@ void catchup_turn(struct node *node, const struct effects *out)
 {
     struct catchup *catchup = &node->catchup;
     struct raft_view view = raft_view(node->raft);
-    if (node->removed)
-        return; /* what it lacks is of no use to it, unless it is taken in again */
     if (catchup->state == CATCHUP_IDLE)
         idle_turn(node, &view, out);
     if (catchup->state != CATCHUP_OFFER && catchup->state != CATCHUP_FETCH)
         return;
-    bool useless = view.role == RAFT_LEADER ||
+    bool useless = view.role == RAFT_LEADER || node->removed ||
                    (catchup->state == CATCHUP_FETCH && view.commit >= catchup->end);
     if (useless) {
         drop(out);
