@@ -95,6 +95,7 @@ bool members_can_spare(const struct sim_node *victim)
     for (unsigned i = 0; i < members->count; i++) {
         const struct raft_config *config = &members->known[i];
         unsigned whole = 0;
+        unsigned voters = raft_config_voters(config);
         for (unsigned m = 0; m < config->count; m++) {
             const struct sim_node *node = &world->nodes[config->members[m].slot];
             bool same = raft_member_is(&config->members[m], node->identity);
@@ -102,8 +103,10 @@ bool members_can_spare(const struct sim_node *victim)
             if (node == victim && !config->members[m].vacant && !same)
                 return false;
             whole += config->members[m].voter && same && node != victim;
+            /* A learner may be promoted before its leader knows. */
+            voters += node == victim && !config->members[m].voter && !config->members[m].vacant;
         }
-        if (whole * 2 <= raft_config_voters(config))
+        if (whole * 2 <= voters)
             return false;
     }
     return members->count > 0;
@@ -122,10 +125,11 @@ bool members_regrets(const struct sim_node *leader, struct slice message)
         return false;
     for (unsigned i = 0; i < config->count; i++) {
         const struct raft_member *member = &config->members[i];
-        if (!member->voter || member->slot == wanted.slot)
-            continue;
+        bool same = raft_member_is(member, world->nodes[member->slot].identity);
+        if (member->vacant || member->slot == wanted.slot || (!member->voter && same))
+            continue; /* a learner that is lost may still be promoted */
         voters++;
-        whole += raft_member_is(member, world->nodes[member->slot].identity);
+        whole += same;
     }
     return voters && whole * 2 <= voters;
 }
