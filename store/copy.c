@@ -478,6 +478,8 @@ static enum ft_error resume_plan(struct store *store, const struct store_copy_pl
         return FT_OK;
     error = start_plan(store);
     if (!error && copy->stage == COPY_CHECKPOINT && copy->plan.end != plan->newest) {
+        if (plan->newest < copy->plan.start)
+            return FT_OK; /* this one has nothing of what was begun elsewhere */
         copy->plan.end = plan->newest;
         error = copy_file_save(store->disk, store->crypto, copy->cluster, &copy->plan);
         if (!error)

@@ -25,11 +25,24 @@ void copy_checkpoint_path(char path[DISK_PATH_BYTES], uint64_t index)
     snprintf(path, DISK_PATH_BYTES, "checkpoint/copy-%020llu", (unsigned long long)index);
 }
 
+static bool makes_sense(const struct copy_file *file)
+{
+    if (file->start == 0 || file->end < file->start || file->segment_bytes == 0 ||
+        file->segment_bytes > UINT32_MAX / 2 || (file->begin && file->begin != file->start))
+        return false;
+    for (size_t i = 0; i < file->count; i++)
+        if (file->firsts[i] > file->end ||
+            (i == 0 ? file->firsts[i] != file->start : file->firsts[i] <= file->firsts[i - 1]))
+            return false;
+    return file->installing == (file->count > 0);
+}
+
 enum ft_error copy_file_save(const struct disk *disk, const struct crypto *crypto,
                              const uint8_t key[DIGEST_KEY_BYTES], const struct copy_file *file)
 {
     size_t len = AT_FIRSTS + file->count * 8;
     CHECK(file->count <= FIRSTS_MAX);
+    CHECK(makes_sense(file));
     uint8_t *data = malloc(len + 8);
     if (!data)
         return FT_ERROR_LIMIT;
@@ -45,18 +58,6 @@ enum ft_error copy_file_save(const struct disk *disk, const struct crypto *crypt
         file_replace(disk, "", "copy.tmp", "copy", &(struct slice) { data, len + 8 }, 1);
     free(data);
     return error;
-}
-
-static bool makes_sense(const struct copy_file *file)
-{
-    if (file->start == 0 || file->end < file->start || file->segment_bytes == 0 ||
-        file->segment_bytes > UINT32_MAX / 2 || (file->begin && file->begin != file->start))
-        return false;
-    for (size_t i = 0; i < file->count; i++)
-        if (file->firsts[i] > file->end ||
-            (i == 0 ? file->firsts[i] != file->start : file->firsts[i] <= file->firsts[i - 1]))
-            return false;
-    return file->installing == (file->count > 0);
 }
 
 enum ft_error copy_file_load(const struct disk *disk, const struct crypto *crypto,

@@ -345,6 +345,30 @@ static void source_moves_on(void **state)
     test_store_free(target);
 }
 
+/* It asks another source, which is nowhere near where the copying began. */
+static void another_source_is_behind_what_was_begun(void **state)
+{
+    (void)state;
+    struct session session = { .source = node(1, SEGMENTS, true),
+                               .target = test_store_new(2, SEGMENT_BYTES) };
+    struct store_copy_state copy;
+    must(test_store_open(session.target));
+    must(test_flush(session.target, &form));
+    struct store_copy_plan plan = offer_of(&session);
+    plan.oldest = plan.newest + 1;
+    plan.newest += 100;
+    must(store_copy_begin(session.target->store, &plan, &copy));
+    test_store_close(session.target);
+    must(test_store_open(session.target));
+    plan = offer_of(&session);
+    must(store_copy_begin(session.target->store, &plan, &copy));
+    assert_false(copy.resumed);
+    test_store_close(session.target);
+    finish(&session, 1);
+    test_store_free(session.source);
+    test_store_free(session.target);
+}
+
 static void nothing_to_copy(void **state)
 {
     (void)state;
@@ -601,6 +625,7 @@ int main(void)
         cmocka_unit_test(spoilt_pieces_are_refused),
         cmocka_unit_test(survives_every_crash),
         cmocka_unit_test(source_moves_on),
+        cmocka_unit_test(another_source_is_behind_what_was_begun),
         cmocka_unit_test(nothing_to_copy),
         cmocka_unit_test(other_boundaries),
         cmocka_unit_test(full_disk),
