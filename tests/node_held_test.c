@@ -28,8 +28,9 @@ static struct nodes *begin(uint32_t *alice)
     uint32_t bob = nodes_user(nodes, BOB, "bob");
     nodes_create(nodes, ALICE, *alice, 1, "#ops");
     nodes_run(nodes, 50000);
-    nodes_command(nodes, BOB, bob, 1, 1,
-                  (struct command) { .kind = COMMAND_JOIN, .room = { (const uint8_t *)"#ops", 4 } });
+    nodes_command(
+        nodes, BOB, bob, 1, 1,
+        (struct command) { .kind = COMMAND_JOIN, .room = { (const uint8_t *)"#ops", 4 } });
     nodes_run(nodes, 50000);
     assert_int_equal(nodes->answers[BOB][1].code, CODE_OK);
     lose_the_leader(nodes);
@@ -134,7 +135,8 @@ static void who_comes_later_is_shown_what_is_held(void **state)
     nodes_closed(nodes, BOB);
     nodes_held(nodes, false);
     assert_int_equal(nodes->client_sent[ALICE][WIRE_HELD], 2);
-    assert_int_equal(nodes->client_sent[ALICE][WIRE_HELD_RECORD], 1); /* there is no such room here */
+    assert_int_equal(nodes->client_sent[ALICE][WIRE_HELD_RECORD],
+                     1); /* there is no such room here */
     assert_int_equal(nodes->client_sent[BOB][WIRE_HELD_RECORD], 0);
     struct wire_login login = { .device_key = bob_key, .signature = signature, .stream = true };
     uint8_t message[256];
@@ -142,6 +144,86 @@ static void who_comes_later_is_shown_what_is_held(void **state)
     nodes_open(nodes, BOB, CONNECTION_CLIENT);
     nodes_message(nodes, BOB, message, len);
     assert_int_equal(nodes->client_sent[BOB][WIRE_HELD_RECORD], 1);
+    nodes_free(nodes);
+}
+
+/* Bob comes again, from where he saw `ahead` more than this node has applied. */
+static void bob_comes(struct nodes *nodes, uint64_t ahead)
+{
+    struct wire_login login = { .device_key = bob_key,
+                                .signature = signature,
+                                .stream = true,
+                                .resume_index = node_applied(nodes->node) + ahead };
+    uint8_t message[256];
+    size_t len = wire_encode_login(&login, message, sizeof message);
+    nodes_closed(nodes, BOB);
+    nodes_open(nodes, BOB, CONNECTION_CLIENT);
+    nodes->client_sent[BOB][WIRE_HELD_RECORD] = 0;
+    nodes_message(nodes, BOB, message, len);
+    nodes_turn_end(nodes);
+}
+
+/* As after a start: something is held, and whether there is a leader is not known yet. */
+static struct nodes *begin_held(uint32_t *alice, uint64_t seq)
+{
+    struct nodes *nodes = begin(alice);
+    nodes_post(nodes, ALICE, *alice, seq, 1, "#ops", 10);
+    nodes_run(nodes, 2 * SECOND);
+    nodes_held(nodes, false);
+    assert_int_equal(node_held(nodes->node), 1);
+    nodes->node->dark = false;
+    nodes->node->dark_since_us = 0;
+    return nodes;
+}
+
+/* He may have seen the end of what is held here, and it would not be told him again. */
+static void who_has_seen_more_is_not_shown_what_may_have_ended(void **state)
+{
+    (void)state;
+    uint32_t alice;
+    struct nodes *nodes = begin_held(&alice, 2);
+    nodes->node->raft->may_campaign = true;
+    bob_comes(nodes, 1000);
+    assert_int_equal(nodes->client_sent[BOB][WIRE_HELD_RECORD], 0);
+    nodes_run(nodes, 3 * SECOND);
+    assert_int_equal(nodes->answers[ALICE][2].code, CODE_OK);
+    assert_int_equal(node_held(nodes->node), 0);
+    assert_int_equal(nodes->client_sent[BOB][WIRE_HELD_RECORD], 0);
+    assert_int_equal(nodes->client_sent[BOB][WIRE_RETRACT], 0);
+    nodes_free(nodes);
+}
+
+static void who_has_seen_more_is_shown_what_is_held_once_the_node_has_caught_up(void **state)
+{
+    (void)state;
+    uint32_t alice;
+    struct nodes *nodes = begin_held(&alice, 7); /* no leader takes it: 3 to 6 are not there */
+    nodes->node->raft->may_campaign = true;
+    bob_comes(nodes, 1);
+    assert_int_equal(nodes->client_sent[BOB][WIRE_HELD_RECORD], 0);
+    nodes_run(nodes, 3 * SECOND);
+    assert_int_equal(node_held(nodes->node), 1);
+    assert_int_equal(nodes->client_sent[BOB][WIRE_HELD_RECORD], 1);
+    nodes_free(nodes);
+}
+
+/* Nobody to catch up with: what others write here matters more. */
+static void who_has_seen_more_is_shown_what_is_held_while_there_is_no_leader(void **state)
+{
+    (void)state;
+    uint32_t alice;
+    struct nodes *nodes = begin_held(&alice, 2);
+    bob_comes(nodes, 1000);
+    nodes_run(nodes, SECOND / 2);
+    assert_int_equal(nodes->client_sent[BOB][WIRE_HELD_RECORD], 0);
+    nodes_run(nodes, SECOND);
+    assert_int_equal(nodes->client_sent[BOB][WIRE_HELD_RECORD], 1);
+    bob_comes(nodes, 1000);
+    assert_int_equal(nodes->client_sent[BOB][WIRE_HELD_RECORD], 1); /* at once */
+    nodes_post(nodes, ALICE, alice, 3, 2, "#ops", 10);
+    nodes_turn_end(nodes);
+    nodes_held(nodes, false);
+    assert_int_equal(nodes->client_sent[BOB][WIRE_HELD_RECORD], 2);
     nodes_free(nodes);
 }
 
@@ -197,6 +279,9 @@ int main(void)
         cmocka_unit_test(a_full_disk_is_not_held_and_tried_again),
         cmocka_unit_test(what_is_before_it_must_be_there),
         cmocka_unit_test(who_comes_later_is_shown_what_is_held),
+        cmocka_unit_test(who_has_seen_more_is_not_shown_what_may_have_ended),
+        cmocka_unit_test(who_has_seen_more_is_shown_what_is_held_once_the_node_has_caught_up),
+        cmocka_unit_test(who_has_seen_more_is_shown_what_is_held_while_there_is_no_leader),
         cmocka_unit_test(enrolling_is_held_and_a_wrong_password_is_not_judged),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

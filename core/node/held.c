@@ -275,8 +275,19 @@ static bool may_see(const struct node *node, const struct session *session,
     if (chat_room(node->chat, sight->room)->direct)
         return chat_membership(node->chat, session->account, sight->room) != NULL;
     uint64_t at =
-        session->login_applied > item->shown_index ? session->login_applied : item->shown_index;
+        session->held_applied > item->shown_index ? session->held_applied : item->shown_index;
     return chat_was_member_after(chat_membership(node->chat, session->account, sight->room), at);
+}
+
+/* Who has seen more than is applied here may know the end of what is held here, and would not be told it
+ * again. While there may soon be a leader to catch up with it waits; without one it is shown all at once, for
+ * the others' posts matter more. Who cannot take more waits, too. */
+static bool held_back(const struct node *node, const struct session *session)
+{
+    if (session->unsent >= LIMIT_CLIENT_UNSENT_BYTES)
+        return true;
+    bool alone = node->dark && !raft_view(node->raft).quorum;
+    return session->cursor > node->applied && !alone;
 }
 
 /* To all of one account's readers who are not behind. */
@@ -288,7 +299,7 @@ static void show_account(struct node *node, uint32_t account, uint64_t number, s
         at = session->next_of_account;
         if (session->stream == STREAM_OFF || session->held_upto != UINT64_MAX)
             continue;
-        if (session->unsent >= LIMIT_CLIENT_UNSENT_BYTES)
+        if (held_back(node, session))
             session->held_upto = number - 1;
         else
             session_send(node, session, message, out);
@@ -322,8 +333,10 @@ static void show_all(struct node *node, uint32_t position, const struct effects 
 
 void held_show(struct node *node, struct session *session, const struct effects *out)
 {
-    if (session->stream == STREAM_OFF)
+    if (session->stream == STREAM_OFF || held_back(node, session))
         return;
+    if (!session->held_upto)
+        session->held_applied = node->applied;
     uint32_t position = queue_held_first(node->queue);
     while (position && queue_at(node->queue, position)->held <= session->held_upto &&
            session->held_upto != UINT64_MAX)

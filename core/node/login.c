@@ -175,7 +175,6 @@ static void become_client(struct node *node, struct session *session, uint32_t n
         session_close(node, before, true, out); /* the client is here now */
     const struct chat_device *device = chat_device(node->chat, number);
     session->state = SESSION_CLIENT;
-    session->login_applied = node->applied;
     session->device = number;
     session->account = device->account;
     session->next_of_account = node->account_sessions[device->account];

@@ -97,9 +97,9 @@ struct session {
     uint64_t refused_seq;     /* not taken: the client goes on from there; 0: none */
     uint64_t unsent;          /* bytes since the last DRAINED */
     uint64_t cursor;
-    uint64_t target;        /* where the read under way ends */
-    uint64_t login_applied; /* what was applied here when it logged in */
-    uint64_t held_upto;     /* held posts were shown up to this number; UINT64_MAX: all so far */
+    uint64_t target;       /* where the read under way ends */
+    uint64_t held_applied; /* what was applied here as it was first shown what is held */
+    uint64_t held_upto;    /* held posts were shown up to this number; UINT64_MAX: all so far */
     uint32_t told_next;
     struct skip_told told[NODE_SKIPS_TOLD];
     uint8_t hash[32];
@@ -225,10 +225,10 @@ struct node {
     uint64_t elections;
 
     /* the feature level */
-    uint16_t level_asked;    /* this leader put it into the log in this term; 0: nothing */
-    uint64_t level_term;     /* of level_asked */
-    uint64_t level_at_us;    /* looked at again then */
-    bool level_told;         /* that somebody cannot follow */
+    uint16_t level_asked; /* this leader put it into the log in this term; 0: nothing */
+    uint64_t level_term;  /* of level_asked */
+    uint64_t level_at_us; /* looked at again then */
+    bool level_told;      /* that somebody cannot follow */
 
     /* what the turn before saw, to notice changes */
     uint64_t seen_term;
@@ -402,7 +402,8 @@ void held_offered(struct node *node, struct session *session, uint32_t position,
 /* What became of it, just before it leaves the queue: who was shown it is told when it is not a message. */
 void held_resolved(struct node *node, uint32_t position, enum chat_code code,
                    const struct effects *out);
-/* A reader is shown what is held, as much as it takes: at its login, and when it has taken what it got. */
+/* A reader is shown what is held, as much as it takes: at its login, when it has taken what it got, and when this node
+ * has caught up with it or is without a leader. */
 void held_show(struct node *node, struct session *session, const struct effects *out);
 /* The queued enrolment of this device, if there is one: `session` waits for it now. */
 bool held_enrol(struct node *node, const uint8_t *device_key, const struct session *session);

@@ -222,6 +222,34 @@ static bool is_in(const struct oracle_uid *list, uint32_t count, uint64_t tag, u
     return false;
 }
 
+/* A node without a leader that is behind what this client has seen: the client may have seen the end of it, or
+ * have left the room, and neither is told again. Any other node waits until it has caught up. */
+void held_oracle_sent(struct sim_client *client, const struct sim_node *node, struct slice message)
+{
+    struct oracle_client *me = mine(client);
+    struct wire_record record;
+    if (!wire_decode_held_record(&record, message))
+        sim_fail(node->world, "node %u: sends a held post that cannot be read", node->slot);
+    uint64_t seen = client_view(client->client).cursor;
+    uint64_t applied = node_applied(node->node);
+    if (seen <= applied)
+        return;
+    if (raft_view(node_raft(node->node)).quorum)
+        sim_fail(node->world,
+                 "node %u: has a leader, applied %" PRIu64
+                 " and shows a held post to client %u, which "
+                 "has seen %" PRIu64,
+                 node->slot, applied, client->number, seen);
+    if (is_in(me->unsure, me->unsure_count, record.device_tag, record.device_seq))
+        return;
+    if (me->unsure_count == ORACLE_HELD)
+        sim_fail(node->world, "client %u: is sent more held posts than the simulator counts",
+                 client->number);
+    me->unsure[me->unsure_count++] =
+        (struct oracle_uid) { .tag = record.device_tag, .seq = record.device_seq };
+    node->world->report->branches[BRANCH_HELD_BY_ONE_BEHIND]++;
+}
+
 void held_oracle_shown(struct sim_client *client, const struct wire_record *record)
 {
     struct world *world = client->world;
@@ -239,18 +267,17 @@ void held_oracle_shown(struct sim_client *client, const struct wire_record *reco
             me->shown[i].uid.seq == record->device_seq)
             sim_fail(world, "client %u: is shown n%u as held after it was committed",
                      client->number, number - 1);
-    /* Of a node that is behind what this client has seen: it may have seen the end of it, or have left the room. */
-    const struct node *from = world->nodes[node].node;
-    bool behind = !from || client_view(client->client).cursor > node_applied(from);
     if (me->held_count == ORACLE_HELD)
         sim_fail(world, "client %u: is shown more held posts than the simulator counts",
                  client->number);
     struct slice user = { client->name, client->name_len };
-    me->held[me->held_count++] = (struct oracle_uid) { .tag = record->device_tag,
-                                                       .seq = record->device_seq,
-                                                       .room = oracle_room(record->room, user),
-                                                       .op = number,
-                                                       .left = behind };
+    me->held[me->held_count++] =
+        (struct oracle_uid) { .tag = record->device_tag,
+                              .seq = record->device_seq,
+                              .room = oracle_room(record->room, user),
+                              .op = number,
+                              .left = is_in(me->unsure, me->unsure_count, record->device_tag,
+                                            record->device_seq) };
     struct oracle_op *op = &world->oracle.ops[number - 1];
     op->held_on |= (uint8_t)(1u << node);
     world->report->branches[BRANCH_HELD_SHOWN]++;
@@ -302,6 +329,7 @@ void held_oracle_retract(struct sim_client *client, uint64_t tag, uint64_t seq)
 void held_oracle_left(struct sim_client *client)
 {
     mine(client)->held_count = 0;
+    mine(client)->unsure_count = 0;
 }
 
 void held_oracle_end(struct world *world)

@@ -380,6 +380,8 @@ void held_recovered(struct sim_node *node, const struct store_recovery *recovery
 void held_started(struct sim_node *node);
 void held_interrupted(struct sim_node *node, enum death death);
 void held_forget_promises(struct sim_node *node);
+/* A held post on its way to a client. */
+void held_oracle_sent(struct sim_client *client, const struct sim_node *node, struct slice message);
 void held_oracle_shown(struct sim_client *client, const struct wire_record *record);
 void held_oracle_record(struct sim_client *client, const struct wire_record *record, uint64_t room);
 void held_oracle_retract(struct sim_client *client, uint64_t tag, uint64_t seq);
@@ -702,6 +704,9 @@ struct oracle_client {
     uint32_t life_from;                  /* of `shown`: what this process was shown begins here */
     struct oracle_uid held[ORACLE_HELD]; /* on this connection, and open */
     uint32_t held_count;
+    struct oracle_uid
+        unsure[ORACLE_HELD]; /* sent on this connection by a node behind it and alone */
+    uint32_t unsure_count;
     struct oracle_uid retracted[ORACLE_HELD];
     uint32_t retracted_count;
 };
