@@ -59,6 +59,7 @@ enum {
     LIMIT_SERVERS = 32,           /* of one list */
     LIMIT_QUERIES = 256,          /* asked and not answered */
     LIMIT_QUERY_BYTES = 1 << 20,  /* their ids and rooms */
+    LIMIT_CLIENT_HELD = 65536,    /* posts that a node shows it as held, and open */
 
     /* The channel. */
     LIMIT_PEER_MESSAGE_BYTES = (1 << 20) + 4096,

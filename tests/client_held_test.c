@@ -124,6 +124,122 @@ static void what_was_shown_as_committed_is_not_shown_as_held(void **state)
     script_free(script);
 }
 
+static void each_is_shown_once_and_ends_once(void **state)
+{
+    (void)state;
+    struct script *script = script_online(1);
+    retract(script, 77, 4); /* a node tells all who may have been shown it */
+    post(script, 77, 5, 0);
+    post(script, 77, 5, 0);
+    script_expect(script, "held 5\n");
+    post(script, 77, 6, 9); /* its 5 has ended, too, but how is not known yet */
+    retract(script, 77, 5);
+    retract(script, 77, 5);
+    script_expect(script, "record 9\nretract 5\n");
+    for (uint64_t seq = 1; seq <= 200; seq++) { /* places are used again: there are 64 */
+        post(script, 78, seq, 0);
+        retract(script, 78, seq);
+    }
+    script_clear(script);
+    for (uint64_t seq = 1; seq <= 70; seq++)
+        post(script, 1000 + seq, 1, 0);
+    for (uint64_t seq = 1; seq <= 70; seq++)
+        retract(script, 1000 + seq, 1);
+    size_t held = 0;
+    size_t retracted = 0;
+    for (const char *at = script->log; *at; at = strchr(at, '\n') + 1) {
+        held += !strncmp(at, "held", 4);
+        retracted += !strncmp(at, "retract", 7);
+    }
+    assert_int_equal(held, 64);
+    assert_int_equal(retracted, 64);
+    script_free(script);
+}
+
+/* Connected again, to a node that is behind everything. */
+static void come_again(struct script *script)
+{
+    script_closed(script, CLIENT_END_RESET);
+    script_wake(script);
+    script_connected(script);
+    script_ready(script, false, 0);
+    script_clear(script);
+}
+
+static void the_next_node_shows_what_it_holds_but_for_what_has_ended(void **state)
+{
+    (void)state;
+    struct script *script = script_online(1);
+    post(script, 77, 1, 0);
+    post(script, 77, 2, 0);
+    post(script, 78, 1, 0);
+    retract(script, 77, 1);
+    come_again(script);
+    post(script, 77, 1, 0); /* its end was seen there */
+    post(script, 77, 2, 0);
+    post(script, 78, 1, 0);
+    retract(script, 77, 1);
+    retract(script, 78, 1);
+    script_expect(script, "held 2\nheld 1\nretract 1\n");
+    script_free(script);
+}
+
+static void what_has_ended_is_remembered_by_the_next_run(void **state)
+{
+    (void)state;
+    struct script *script = script_online(1);
+    post(script, 77, 3, 8);
+    post(script, 78, 5, 0);
+    retract(script, 78, 5);
+    script_send(script, "a", "1");
+    script_answer(script, 1, CODE_OK, 9);
+    script_start(script, 1, 2);
+    script_connected(script);
+    script_ready(script, false, 0);
+    script_clear(script);
+    post(script, 77, 3, 0);
+    post(script, 78, 5, 0);
+    post(script, bytes_get_u64(script->kept.secret_key + 32), 1, 0); /* its own, acked */
+    script_expect(script, "");
+    post(script, 79, 1, 0); /* nobody's whose end it has seen */
+    post(script, 77, 4, 0);
+    script_expect(script, "held 1\nheld 4\n");
+    script_free(script);
+}
+
+/* Nobody kept what had ended, or some of it was not shown: a node that is behind that is not believed. */
+static void what_may_have_ended_is_not_shown(void **state)
+{
+    (void)state;
+    struct script *script = script_online(1);
+    post(script, 77, 3, 8);
+    script->seen.forgot = 8;
+    memset(script->seen.senders, 0, sizeof script->seen.senders);
+    script_start(script, 1, 2);
+    script_connected(script);
+    script_ready(script, false, 0);
+    script_clear(script);
+    post(script, 77, 3, 0);
+    script_expect(script, "");
+    retract(script, 77, 3);
+    script_expect(script, "");
+    post(script, 77, 4, 9);
+    post(script, 77, 5, 0);
+    script_expect(script, "record 9\nheld 5\n");
+    script_free(script);
+
+    script = script_online(1);
+    uint8_t skipped[1 + 1 + 4 + 16] = { WIRE_SKIPPED, 4, '#', 'o', 'p', 's' };
+    script_message(script, skipped, sizeof skipped);
+    post(script, 77, 3, 8);
+    script_clear(script);
+    post(script, 78, 3, 0);
+    script_expect(script, "");
+    post(script, 77, 4, 0);
+    script_expect(script, "held 4\n");
+    script_free(script);
+}
+
 static void malformed_held_messages_end_the_connection(void **state)
 {
     (void)state;
@@ -172,6 +288,10 @@ int main(void)
         cmocka_unit_test(what_is_held_is_offered_to_every_node_it_comes_to),
         cmocka_unit_test(a_held_text_that_is_rejected_comes_back),
         cmocka_unit_test(what_was_shown_as_committed_is_not_shown_as_held),
+        cmocka_unit_test(each_is_shown_once_and_ends_once),
+        cmocka_unit_test(the_next_node_shows_what_it_holds_but_for_what_has_ended),
+        cmocka_unit_test(what_has_ended_is_remembered_by_the_next_run),
+        cmocka_unit_test(what_may_have_ended_is_not_shown),
         cmocka_unit_test(malformed_held_messages_end_the_connection),
         cmocka_unit_test(a_run_that_is_content_with_held_ends),
     };

@@ -47,6 +47,7 @@ struct script {
     uint64_t done_seq;
     /* What a state directory would hold. */
     struct client_recovered kept;
+    struct client_seen seen;
     struct script_saved saved[SCRIPT_SAVED];
     size_t saved_count;
     struct script_saved fresh[SCRIPT_SAVED]; /* of the new device, until the sync */
@@ -321,6 +322,9 @@ static void script_emit(void *ctx, const struct client_effect *effect)
         memcpy(script->kept.cluster, effect->cursor.cluster, IDENTITY_BYTES);
         script->kept.cursor = effect->cursor.index;
         script->kept.floor = effect->cursor.floor;
+        script->seen.forgot = effect->cursor.forgot;
+        if (effect->cursor.seq)
+            (void)seen_note(&script->seen, effect->cursor.tag, effect->cursor.seq);
         break;
     case CLIENT_EMIT:
         script_shown(script, effect->output);
@@ -511,7 +515,7 @@ static void script_stop(struct script *script, uint64_t until_us)
 static void script_start(struct script *script, uint8_t servers, uint64_t seed)
 {
     static const struct client_limits limits = { 256, CLIENT_OUTBOX_BYTES_MIN, 16,
-                                                 CLIENT_OUTBOX_BYTES_MIN };
+                                                 CLIENT_OUTBOX_BYTES_MIN, 64 };
     script->connected = script->dialled = script->exited = script->renewing = false;
     script->derive_asked = script->device_asked = false;
     script->done_seq = 0;
@@ -534,6 +538,7 @@ static void script_start(struct script *script, uint8_t servers, uint64_t seed)
             .id = script_text(script->saved[i].id),
             .body = { script->saved[i].body, script->saved[i].body_len },
         };
+    script->kept.seen = &script->seen;
     script->kept.entries = entries;
     script->kept.entry_count = (uint32_t)script->saved_count;
     struct client_event event = { .kind = CLIENT_EVENT_START };

@@ -44,7 +44,19 @@ static void write_example(struct text_out *out)
     outbox_write_put(out, &refused);
     outbox_write_done(out, 1, 1);
     outbox_write_put(out, &c);
+    outbox_write_seen(out, 77, 3);
+    outbox_write_seen(out, 77, 5);
+    outbox_write_forgot(out, 40);
     outbox_write_cursor(out, 90, 91, some_cluster);
+}
+
+static void check_seen(const struct outbox_image *image)
+{
+    assert_ptr_equal(image->recovered.seen, &image->seen);
+    assert_true(seen_ended(&image->seen, 77, 5, 100));
+    assert_false(seen_ended(&image->seen, 77, 6, 0));
+    assert_true(seen_ended(&image->seen, 78, 1, 39));
+    assert_false(seen_ended(&image->seen, 78, 1, 40));
 }
 
 static void what_was_written_is_read(void **state)
@@ -70,6 +82,7 @@ static void what_was_written_is_read(void **state)
     assert_int_equal(recovered->entries[1].seq, 0);
     assert_int_equal(recovered->entries[2].id.len, 0);
     assert_memory_equal(recovered->entries[2].body.data, "body c", 6);
+    check_seen(&image);
 
     /* And once more after being written anew. */
     struct text_out again = { 0 };
@@ -80,6 +93,8 @@ static void what_was_written_is_read(void **state)
     assert_int_equal(second.recovered.last_number, 4);
     assert_int_equal(second.recovered.done_seq, 1);
     assert_memory_equal(second.recovered.cluster, some_cluster, IDENTITY_BYTES);
+    check_seen(&second);
+    assert_memory_equal(&second.seen, &image.seen, sizeof image.seen);
     free(second.entries);
     free(image.entries);
     text_free(&again);
@@ -113,7 +128,7 @@ static void a_torn_tail_is_cut_at_a_record(void **state)
         free(copy);
     }
     assert_int_equal(last_whole, out.end);
-    assert_int_equal(steps, 10); /* each record counted once, the first being the device */
+    assert_int_equal(steps, 13); /* each record counted once, the first being the device */
     text_free(&out);
 }
 
@@ -194,7 +209,7 @@ static void a_run_goes_on_where_the_last_one_ended(void **state)
     state_put(first, &a);
     state_put(first, &b);
     state_done(first, 1, 1);
-    state_cursor(first, 60, 61, some_cluster);
+    state_cursor(first, 60, 61, some_cluster, 0);
     state_write(first);
 
     /* Meanwhile another client gets a device of its own. */

@@ -158,72 +158,87 @@ static void bob_comes(struct nodes *nodes, uint64_t ahead)
     size_t len = wire_encode_login(&login, message, sizeof message);
     nodes_closed(nodes, BOB);
     nodes_open(nodes, BOB, CONNECTION_CLIENT);
-    nodes->client_sent[BOB][WIRE_HELD_RECORD] = 0;
+    memset(nodes->client_sent[BOB], 0, sizeof nodes->client_sent[BOB]);
     nodes_message(nodes, BOB, message, len);
     nodes_turn_end(nodes);
 }
 
-/* As after a start: something is held, and whether there is a leader is not known yet. */
-static struct nodes *begin_held(uint32_t *alice, uint64_t seq)
+static uint32_t bobs_device(struct nodes *nodes)
 {
-    struct nodes *nodes = begin(alice);
-    nodes_post(nodes, ALICE, *alice, seq, 1, "#ops", 10);
+    return chat_find_device(nodes->node->chat, bob_key);
+}
+
+/* Bob leaves #ops: held here, or known to all as soon as there is a leader. */
+static void bob_parts(struct nodes *nodes, uint64_t seq)
+{
+    nodes_command(
+        nodes, BOB, bobs_device(nodes), seq, 1,
+        (struct command) { .kind = COMMAND_PART, .room = { (const uint8_t *)"#ops", 4 } });
+}
+
+/* What he has seen the end of is the client's to know: the node that is left alone is often behind all its readers. */
+static void who_has_seen_more_is_shown_what_is_held_at_once(void **state)
+{
+    (void)state;
+    uint32_t alice;
+    struct nodes *nodes = begin(&alice);
+    nodes_post(nodes, ALICE, alice, 2, 1, "#ops", 10);
     nodes_run(nodes, 2 * SECOND);
     nodes_held(nodes, false);
-    assert_int_equal(node_held(nodes->node), 1);
-    nodes->node->dark = false;
-    nodes->node->dark_since_us = 0;
-    return nodes;
-}
-
-/* He may have seen the end of what is held here, and it would not be told him again. */
-static void who_has_seen_more_is_not_shown_what_may_have_ended(void **state)
-{
-    (void)state;
-    uint32_t alice;
-    struct nodes *nodes = begin_held(&alice, 2);
-    nodes->node->raft->may_campaign = true;
     bob_comes(nodes, 1000);
-    assert_int_equal(nodes->client_sent[BOB][WIRE_HELD_RECORD], 0);
-    nodes_run(nodes, 3 * SECOND);
-    assert_int_equal(nodes->answers[ALICE][2].code, CODE_OK);
-    assert_int_equal(node_held(nodes->node), 0);
-    assert_int_equal(nodes->client_sent[BOB][WIRE_HELD_RECORD], 0);
-    assert_int_equal(nodes->client_sent[BOB][WIRE_RETRACT], 0);
-    nodes_free(nodes);
-}
-
-static void who_has_seen_more_is_shown_what_is_held_once_the_node_has_caught_up(void **state)
-{
-    (void)state;
-    uint32_t alice;
-    struct nodes *nodes = begin_held(&alice, 7); /* no leader takes it: 3 to 6 are not there */
-    nodes->node->raft->may_campaign = true;
-    bob_comes(nodes, 1);
-    assert_int_equal(nodes->client_sent[BOB][WIRE_HELD_RECORD], 0);
-    nodes_run(nodes, 3 * SECOND);
-    assert_int_equal(node_held(nodes->node), 1);
     assert_int_equal(nodes->client_sent[BOB][WIRE_HELD_RECORD], 1);
-    nodes_free(nodes);
-}
-
-/* Nobody to catch up with: what others write here matters more. */
-static void who_has_seen_more_is_shown_what_is_held_while_there_is_no_leader(void **state)
-{
-    (void)state;
-    uint32_t alice;
-    struct nodes *nodes = begin_held(&alice, 2);
-    bob_comes(nodes, 1000);
-    nodes_run(nodes, SECOND / 2);
-    assert_int_equal(nodes->client_sent[BOB][WIRE_HELD_RECORD], 0);
-    nodes_run(nodes, SECOND);
-    assert_int_equal(nodes->client_sent[BOB][WIRE_HELD_RECORD], 1);
-    bob_comes(nodes, 1000);
-    assert_int_equal(nodes->client_sent[BOB][WIRE_HELD_RECORD], 1); /* at once */
     nodes_post(nodes, ALICE, alice, 3, 2, "#ops", 10);
     nodes_turn_end(nodes);
     nodes_held(nodes, false);
     assert_int_equal(nodes->client_sent[BOB][WIRE_HELD_RECORD], 2);
+    nodes->node->raft->may_campaign = true;
+    nodes_run(nodes, 3 * SECOND);
+    assert_int_equal(nodes->answers[ALICE][3].code, CODE_OK);
+    assert_int_equal(nodes->client_sent[BOB][WIRE_RETRACT], 0); /* he has seen the messages */
+    nodes_free(nodes);
+}
+
+/* Its author left the room before it was committed. Bob was shown it, though he came when the queue knew more. */
+static void what_is_refused_is_retracted_for_all_in_the_room(void **state)
+{
+    (void)state;
+    uint32_t alice;
+    struct nodes *nodes = begin(&alice);
+    nodes_command(
+        nodes, ALICE, alice, 2, 1,
+        (struct command) { .kind = COMMAND_PART, .room = { (const uint8_t *)"#ops", 4 } });
+    nodes_post(nodes, ALICE, alice, 3, 2, "#ops", 10);
+    nodes_run(nodes, 2 * SECOND);
+    nodes_held(nodes, false);
+    bob_comes(nodes, 0);
+    assert_int_equal(nodes->client_sent[BOB][WIRE_HELD_RECORD], 1);
+    nodes->node->raft->may_campaign = true;
+    nodes_run(nodes, 3 * SECOND);
+    assert_int_equal(nodes->answers[ALICE][3].code, CODE_NOT_A_MEMBER);
+    assert_int_equal(nodes->client_sent[BOB][WIRE_RETRACT], 1);
+    assert_int_equal(nodes->client_sent[ALICE][WIRE_RETRACT], 1);
+    nodes_free(nodes);
+}
+
+/* Bob left before the post was committed: it is no message of his, and he was shown it. */
+static void who_left_the_room_is_told_the_end(void **state)
+{
+    (void)state;
+    uint32_t alice;
+    struct nodes *nodes = begin(&alice);
+    bob_parts(nodes, 2);
+    nodes_post(nodes, ALICE, alice, 2, 1, "#ops", 10);
+    nodes_run(nodes, 2 * SECOND);
+    nodes_held(nodes, false);
+    assert_int_equal(nodes->client_sent[BOB][WIRE_HELD_RECORD], 1);
+    assert_int_equal(nodes->client_sent[BOB][WIRE_RETRACT], 0);
+    uint32_t before = nodes->client_sent[BOB][WIRE_RECORD];
+    nodes->node->raft->may_campaign = true;
+    nodes_run(nodes, 3 * SECOND);
+    assert_int_equal(nodes->answers[ALICE][2].code, CODE_OK);
+    assert_int_equal(nodes->client_sent[BOB][WIRE_RECORD], before + 1); /* that he left */
+    assert_int_equal(nodes->client_sent[BOB][WIRE_RETRACT], 1);
+    assert_int_equal(nodes->client_sent[ALICE][WIRE_RETRACT], 0);
     nodes_free(nodes);
 }
 
@@ -279,9 +294,9 @@ int main(void)
         cmocka_unit_test(a_full_disk_is_not_held_and_tried_again),
         cmocka_unit_test(what_is_before_it_must_be_there),
         cmocka_unit_test(who_comes_later_is_shown_what_is_held),
-        cmocka_unit_test(who_has_seen_more_is_not_shown_what_may_have_ended),
-        cmocka_unit_test(who_has_seen_more_is_shown_what_is_held_once_the_node_has_caught_up),
-        cmocka_unit_test(who_has_seen_more_is_shown_what_is_held_while_there_is_no_leader),
+        cmocka_unit_test(who_has_seen_more_is_shown_what_is_held_at_once),
+        cmocka_unit_test(what_is_refused_is_retracted_for_all_in_the_room),
+        cmocka_unit_test(who_left_the_room_is_told_the_end),
         cmocka_unit_test(enrolling_is_held_and_a_wrong_password_is_not_judged),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -81,6 +81,7 @@ struct app {
     bool has_cursor;
     uint64_t cursor;
     uint64_t floor;
+    uint64_t forgot;
     uint8_t cluster[IDENTITY_BYTES];
     bool exited;
     int exit_status;

@@ -293,7 +293,7 @@ static void show_retract(struct app *app, const struct client_output *output)
         return;
     }
     begin_line(app);
-    text_word(&app->out, "-- held and now refused, take it as not said: ");
+    text_word(&app->out, "-- held and no message here (refused, or you left before): ");
     text_uid(&app->out, output->retract.device_tag, output->retract.device_seq);
     text_word(&app->out, "\n");
 }

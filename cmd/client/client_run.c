@@ -226,7 +226,10 @@ static void emit(void *ctx, const struct client_effect *effect)
         app->has_cursor = true;
         app->cursor = effect->cursor.index;
         app->floor = effect->cursor.floor;
+        app->forgot = effect->cursor.forgot;
         memcpy(app->cluster, effect->cursor.cluster, sizeof app->cluster);
+        if (effect->cursor.seq)
+            state_seen(app->state, effect->cursor.tag, effect->cursor.seq);
         break;
     case CLIENT_EMIT:
         show(app, effect->output);
@@ -255,7 +258,7 @@ static bool remember(struct app *app)
     if (done)
         state_done(app->state, app->done_number, app->done_seq);
     if (app->has_cursor)
-        state_cursor(app->state, app->cursor, app->floor, app->cluster);
+        state_cursor(app->state, app->cursor, app->floor, app->cluster, app->forgot);
     app->has_done = app->has_cursor = false;
     state_write(app->state);
     return done;

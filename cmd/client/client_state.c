@@ -28,6 +28,7 @@ struct client_state {
     int fd;
     size_t file_bytes;
     struct text_out pending;         /* to be appended */
+    struct text_out seen;            /* goes with the next cursor */
     struct client_recovered current; /* without entries */
     bool renewing;
     struct text_out fresh; /* PUTs of the new device */
@@ -226,6 +227,7 @@ static void make_secret_key(uint8_t secret_key[SECRET_KEY_BYTES])
 
 static bool begin_anew(struct client_state *state)
 {
+    state->image.recovered.seen = &state->image.seen;
     make_secret_key(state->image.recovered.secret_key);
     state->current = state->image.recovered;
     struct text_out all = { 0 };
@@ -307,6 +309,7 @@ void state_close(struct client_state *state)
     if (state->folder_fd >= 0)
         close(state->folder_fd);
     text_free(&state->pending);
+    text_free(&state->seen);
     text_free(&state->fresh);
     free(state->image.entries);
     free(state->bytes);
@@ -342,12 +345,24 @@ void state_done(struct client_state *state, uint64_t number, uint64_t seq)
 }
 
 void state_cursor(struct client_state *state, uint64_t index, uint64_t floor,
-                  const uint8_t cluster[IDENTITY_BYTES])
+                  const uint8_t cluster[IDENTITY_BYTES], uint64_t forgot)
 {
+    /* Before the cursor: torn between them, it knows too much rather than too little. */
+    text_add(&state->pending, state->seen.data + state->seen.start, text_len(&state->seen));
+    state->seen.start = state->seen.end = 0;
+    if (forgot != state->image.seen.forgot)
+        outbox_write_forgot(&state->pending, forgot);
+    state->image.seen.forgot = forgot;
     outbox_write_cursor(&state->pending, index, floor, cluster);
     state->current.cursor = index;
     state->current.floor = floor;
     memcpy(state->current.cluster, cluster, IDENTITY_BYTES);
+}
+
+void state_seen(struct client_state *state, uint64_t tag, uint64_t seq)
+{
+    outbox_write_seen(&state->seen, tag, seq);
+    (void)seen_note(&state->image.seen, tag, seq);
 }
 
 void state_enrolled(struct client_state *state, uint32_t device, uint64_t index)
@@ -392,6 +407,7 @@ static void renew(struct client_state *state)
     outbox_write_magic(&all);
     outbox_write_device(&all, state->current.secret_key);
     outbox_write_cursor(&all, state->current.cursor, state->current.floor, state->current.cluster);
+    outbox_write_all_seen(&all, &state->image.seen);
     text_add(&all, state->fresh.data + state->fresh.start, text_len(&state->fresh));
     outbox_write_counts(&all, &state->current);
     if (!replace_file(state, &all))

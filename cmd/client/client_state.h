@@ -26,8 +26,10 @@ bool state_is_twin(const struct client_state *state);
 
 void state_put(struct client_state *state, const struct client_entry *put);
 void state_done(struct client_state *state, uint64_t number, uint64_t seq);
+/* `forgot`, and what state_seen was told since the last one: of client_seen. */
 void state_cursor(struct client_state *state, uint64_t index, uint64_t floor,
-                  const uint8_t cluster[IDENTITY_BYTES]);
+                  const uint8_t cluster[IDENTITY_BYTES], uint64_t forgot);
+void state_seen(struct client_state *state, uint64_t tag, uint64_t seq);
 void state_enrolled(struct client_state *state, uint32_t device, uint64_t index);
 /* What is put from here on belongs to this device; state_sync brings it into effect. */
 void state_new_device(struct client_state *state, const uint8_t secret_key[SECRET_KEY_BYTES]);

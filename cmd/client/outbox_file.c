@@ -19,6 +19,8 @@ enum record_type {
     RECORD_CURSOR_AT = 4,
     RECORD_PUT = 5,
     RECORD_DONE = 6,
+    RECORD_SEEN = 7,
+    RECORD_FORGOT = 8,
 };
 
 static uint64_t check_of(const void *data, size_t len)
@@ -104,6 +106,29 @@ void outbox_write_put(struct text_out *out, const struct client_entry *put)
     add_record(out, fields, writer_used(&writer), put->body);
 }
 
+void outbox_write_seen(struct text_out *out, uint64_t tag, uint64_t seq)
+{
+    const uint64_t numbers[] = { tag, seq };
+    add_numbers(out, RECORD_SEEN, numbers, 2);
+}
+
+void outbox_write_forgot(struct text_out *out, uint64_t index)
+{
+    add_numbers(out, RECORD_FORGOT, &index, 1);
+}
+
+/* So that reading them again in this order makes the same table. */
+void outbox_write_all_seen(struct text_out *out, const struct client_seen *seen)
+{
+    outbox_write_forgot(out, seen->forgot);
+    for (unsigned set = 0; set < CLIENT_SENDERS; set++)
+        for (unsigned way = CLIENT_SENDER_WAYS; way > 0; way--) {
+            const struct client_sender *sender = &seen->senders[set][way - 1];
+            if (sender->seq)
+                outbox_write_seen(out, sender->tag, sender->seq);
+        }
+}
+
 void outbox_write_all(struct text_out *out, const struct client_recovered *recovered)
 {
     outbox_write_magic(out);
@@ -111,6 +136,8 @@ void outbox_write_all(struct text_out *out, const struct client_recovered *recov
     if (recovered->device)
         outbox_write_enrolled(out, recovered->device, recovered->enrolled_index);
     outbox_write_cursor(out, recovered->cursor, recovered->floor, recovered->cluster);
+    if (recovered->seen)
+        outbox_write_all_seen(out, recovered->seen);
     for (uint32_t i = 0; i < recovered->entry_count; i++)
         outbox_write_put(out, &recovered->entries[i]);
     outbox_write_counts(out, recovered);
@@ -120,11 +147,13 @@ void outbox_write_all(struct text_out *out, const struct client_recovered *recov
 
 struct reading {
     struct client_recovered *to;
+    struct client_seen *seen;
     struct client_entry *entries;
     size_t first; /* entries [first, count) are open */
     size_t count;
     size_t size;
     bool has_device;
+    bool has_forgot;
 };
 
 static bool read_put(struct reading *reading, struct reader *fields)
@@ -160,6 +189,16 @@ static bool read_done(struct reading *reading, struct reader *fields)
         reading->first++;
     if (seq > to->done_seq)
         to->done_seq = seq;
+    return true;
+}
+
+static bool read_seen(struct reading *reading, struct reader *fields)
+{
+    uint64_t tag = read_u64(fields);
+    uint64_t seq = read_u64(fields);
+    if (!reader_finished(fields) || !seq)
+        return false;
+    (void)seen_note(reading->seen, tag, seq); /* who made room is in FORGOT */
     return true;
 }
 
@@ -200,6 +239,12 @@ static bool read_fields(struct reading *reading, struct slice record)
         return read_put(reading, &fields);
     case RECORD_DONE:
         return read_done(reading, &fields);
+    case RECORD_SEEN:
+        return read_seen(reading, &fields);
+    case RECORD_FORGOT:
+        reading->seen->forgot = read_u64(&fields);
+        reading->has_forgot = true;
+        return reader_finished(&fields);
     default:
         return false;
     }
@@ -220,7 +265,7 @@ bool outbox_read(struct outbox_image *image, struct slice file)
     memset(image, 0, sizeof *image);
     if (file.len < MAGIC_BYTES || memcmp(file.data, magic, MAGIC_BYTES) != 0)
         return false;
-    struct reading reading = { .to = &image->recovered };
+    struct reading reading = { .to = &image->recovered, .seen = &image->seen };
     size_t at = MAGIC_BYTES;
     while (file.len - at >= HEAD_BYTES) {
         uint32_t size = bytes_get_u32(file.data + at);
@@ -235,6 +280,9 @@ bool outbox_read(struct outbox_image *image, struct slice file)
     if (reading.first)
         memmove(reading.entries, reading.entries + reading.first,
                 (reading.count - reading.first) * sizeof reading.entries[0]);
+    if (!reading.has_forgot)
+        image->seen.forgot = image->recovered.floor;
+    image->recovered.seen = &image->seen;
     image->entries = reading.entries;
     image->recovered.entries = reading.entries;
     image->recovered.entry_count = (uint32_t)(reading.count - reading.first);

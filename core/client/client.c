@@ -7,6 +7,7 @@ const struct client_limits client_limits_default = {
     .outbox_bytes = LIMIT_OUTBOX_BYTES,
     .queries = LIMIT_QUERIES,
     .query_bytes = LIMIT_QUERY_BYTES,
+    .held = LIMIT_CLIENT_HELD,
 };
 
 /* --- Memory ---------------------------------------------------------------------------------- */
@@ -16,6 +17,8 @@ struct layout {
     size_t queries;
     size_t outbox;
     size_t query_bytes;
+    size_t heads;
+    size_t shown;
     size_t all;
 };
 
@@ -30,7 +33,9 @@ static struct layout lay_out(const struct client_limits *limits)
     layout.queries = layout.entries + rounded(limits->outbox_entries * sizeof(struct outbox_entry));
     layout.outbox = layout.queries + rounded(limits->queries * sizeof(struct client_query));
     layout.query_bytes = layout.outbox + rounded(limits->outbox_bytes);
-    layout.all = layout.query_bytes + rounded(limits->query_bytes);
+    layout.heads = layout.query_bytes + rounded(limits->query_bytes);
+    layout.shown = layout.heads + rounded(client_held_heads(limits) * sizeof(uint32_t));
+    layout.all = layout.shown + rounded(limits->held * sizeof(struct shown_held));
     return layout;
 }
 
@@ -45,6 +50,7 @@ struct client *client_init(void *memory, const struct client_limits *limits,
     CHECK(memory != NULL);
     CHECK(limits->outbox_entries > 0);
     CHECK(limits->queries > 0);
+    CHECK(limits->held > 0);
     CHECK(limits->outbox_bytes >= CLIENT_OUTBOX_BYTES_MIN);
     CHECK(limits->query_bytes >= CLIENT_OUTBOX_BYTES_MIN);
     struct layout layout = lay_out(limits);
@@ -58,6 +64,9 @@ struct client *client_init(void *memory, const struct client_limits *limits,
     client_ring_init(&client->outbox, base + layout.outbox, limits->outbox_bytes);
     client_ring_init(&client->query_ring, base + layout.query_bytes, limits->query_bytes);
     client->query_first_id = 1;
+    client->shown_heads = (void *)(base + layout.heads);
+    client->shown = (void *)(base + layout.shown);
+    memset(client->shown_heads, 0, client_held_heads(limits) * sizeof *client->shown_heads);
     random_seed(&client->random, seed);
     return client;
 }
@@ -79,11 +88,15 @@ void client_transmit(const struct client_effects *out, const void *data, size_t 
     client_emit(out, &effect);
 }
 
-static void save_cursor(const struct client *client, const struct client_effects *out)
+void client_save_cursor(const struct client *client, uint64_t tag, uint64_t seq,
+                        const struct client_effects *out)
 {
     struct client_effect effect = { .kind = CLIENT_CURSOR };
     effect.cursor.index = client->cursor;
     effect.cursor.floor = client->floor;
+    effect.cursor.forgot = client->seen.forgot;
+    effect.cursor.tag = tag;
+    effect.cursor.seq = seq;
     memcpy(effect.cursor.cluster, client->cluster, IDENTITY_BYTES);
     client_emit(out, &effect);
 }
@@ -93,7 +106,7 @@ void client_floor_raise(struct client *client, uint64_t index, const struct clie
     if (index <= client->floor)
         return;
     client->floor = index;
-    save_cursor(client, out);
+    client_save_cursor(client, 0, 0, out);
 }
 
 bool client_met(struct client *client, const struct wire_ready *ready,
@@ -107,7 +120,7 @@ bool client_met(struct client *client, const struct wire_ready *ready,
         client->cursor = ready->shared_index;
     if (client->floor > ready->shared_index)
         client->floor = ready->shared_index;
-    save_cursor(client, out);
+    client_save_cursor(client, 0, 0, out);
     return restored;
 }
 
@@ -121,17 +134,19 @@ static bool record(struct client *client, struct slice message, const struct cli
     if (shown.index <= client->cursor)
         return true;
     client->cursor = shown.index;
-    held_note(client, &shown);
     if (shown.index > client->floor)
         client->floor = shown.index;
+    held_committed(client, &shown);
+    if (client->left_out)
+        client->seen.forgot = client->floor;
     struct client_output output = { .kind = CLIENT_OUT_RECORD };
     output.record = &shown;
     client_show(out, &output);
-    save_cursor(client, out);
+    client_save_cursor(client, shown.device_tag, shown.device_seq, out);
     return true;
 }
 
-static bool left_out(struct slice message, enum client_output_kind kind,
+static bool left_out(struct client *client, struct slice message, enum client_output_kind kind,
                      const struct client_effects *out)
 {
     struct client_output output = { .kind = kind };
@@ -142,6 +157,7 @@ static bool left_out(struct slice message, enum client_output_kind kind,
     output.skipped.to = read_u64(&reader);
     if (!reader_finished(&reader))
         return false;
+    client->left_out = true;
     client_show(out, &output);
     return true;
 }
@@ -173,9 +189,9 @@ static bool online_message(struct client *client, struct slice message,
     case WIRE_RETRACT:
         return held_message(client, message, out);
     case WIRE_SKIPPED:
-        return left_out(message, CLIENT_OUT_SKIPPED, out);
+        return left_out(client, message, CLIENT_OUT_SKIPPED, out);
     case WIRE_TRUNCATED:
-        return left_out(message, CLIENT_OUT_TRUNCATED, out);
+        return left_out(client, message, CLIENT_OUT_TRUNCATED, out);
     case WIRE_RESULT:
         return query_result(client, message, out);
     case WIRE_CLUSTER:
@@ -244,6 +260,7 @@ static void start(struct client *client, const struct client_options *options,
     if (client->floor < recovered->enrolled_index)
         client->floor = recovered->enrolled_index;
     client->ready_count = recovered->device != 0;
+    held_start(client, recovered);
     outbox_start(client, recovered);
     connect_start(client, options);
 }

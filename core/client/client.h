@@ -25,6 +25,7 @@
 #ifndef FTCHAT_CORE_CLIENT_CLIENT_H
 #define FTCHAT_CORE_CLIENT_CLIENT_H
 
+#include "core/client/client_seen.h"
 #include "core/effect.h"
 #include "core/wire.h"
 
@@ -35,6 +36,7 @@ struct client_limits {
     uint32_t outbox_bytes; /* ids and bodies; at least CLIENT_OUTBOX_BYTES_MIN */
     uint32_t queries;      /* asked and not answered */
     uint32_t query_bytes;  /* their ids and rooms; at least CLIENT_OUTBOX_BYTES_MIN */
+    uint32_t held;         /* posts that a node holds; beyond, they are shown once committed */
 };
 enum { CLIENT_OUTBOX_BYTES_MIN = 4 * (LIMIT_COMMAND_BYTES + LIMIT_LINE_BYTES) };
 extern const struct client_limits client_limits_default; /* from limits.h */
@@ -131,12 +133,13 @@ struct client_recovered {
     uint8_t secret_key[SECRET_KEY_BYTES]; /* the device's */
     uint32_t device;                      /* 0: not enrolled */
     uint64_t enrolled_index;
-    uint64_t cursor;      /* index of the last message or room event shown */
-    uint64_t floor;       /* newest index it was acknowledged or shown */
+    uint64_t cursor;                 /* index of the last message or room event shown */
+    uint64_t floor;                  /* newest index it was acknowledged or shown */
     uint8_t cluster[IDENTITY_BYTES]; /* whose indexes these are; zeros: not known */
-    uint64_t last_number; /* highest ever put; 0: none */
+    uint64_t last_number;            /* highest ever put; 0: none */
     uint64_t last_seq;
-    uint64_t done_seq; /* of the last DONE */
+    uint64_t done_seq;              /* of the last DONE */
+    const struct client_seen *seen; /* NULL: nobody kept it */
     const struct client_entry *entries;
     uint32_t entry_count; /* oldest first; at most the limits' */
 };
@@ -175,8 +178,9 @@ enum client_output_kind {
     CLIENT_OUT_SKIPPED,   /* not streamed: to be paged */
     CLIENT_OUT_TRUNCATED, /* not kept any more; fields as of SKIPPED */
     CLIENT_OUT_HELD, /* a post that only this node has: `record` without seq, index and time. At most
-                           once a connection; the committed one follows, or RETRACT, or the next
-                           OFFLINE: it belongs to that node only */
+                        once a connection, and never after its end was shown; the committed one
+                        follows, or RETRACT, or the next OFFLINE, for it belongs to that node only
+                        (or a SKIPPED of its room) */
     CLIENT_OUT_RETRACT, /* that one will be no message */
 };
 enum client_ack_status { CLIENT_QUEUED, CLIENT_HELD, CLIENT_COMMITTED, CLIENT_REJECTED };
@@ -242,7 +246,8 @@ enum client_effect_kind {
     CLIENT_OUTBOX_PUT,
     CLIENT_OUTBOX_DONE, /* all places up to `number` are answered; coalesce, then SAVED(seq) */
     CLIENT_OUTBOX_SYNC, /* fsync */
-    CLIENT_CURSOR,      /* shown up to here; remembered after it was shown, coalesced */
+    CLIENT_CURSOR, /* shown up to here; remembered after it was shown, coalesced (but for the ended
+                      commands that they name: each is noted) */
     CLIENT_EMIT,
     CLIENT_WAKE_AT, /* a TICK no later than this (mono); replaces the one before */
     CLIENT_EXIT,    /* the end: nothing is carried out after it */
@@ -274,6 +279,9 @@ struct client_effect {
             uint64_t index; /* client_recovered.cursor */
             uint64_t floor;
             uint8_t cluster[IDENTITY_BYTES];
+            uint64_t forgot; /* client_seen.forgot */
+            uint64_t tag;    /* for seen_note; seq 0: nothing */
+            uint64_t seq;
         } cursor;
         const struct client_output *output;
         uint64_t wake_at_us;

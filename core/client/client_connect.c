@@ -170,6 +170,8 @@ void connect_ready(struct client *client, const struct wire_ready *ready,
     client->heard_at = now;
     client->ping_sent = false;
     client->node = ready->node;
+    client->node_applied = ready->applied;
+    client->left_out = false;
     client->quorum = ready->quorum;
     client->message_bytes = ready->message_bytes;
     client->no_quorum_at = 0;
@@ -184,6 +186,7 @@ void connect_ready(struct client *client, const struct wire_ready *ready,
         client->research_at = now + client->research_us;
     }
     tell_ready(client, ready, client_met(client, ready, out), out);
+    held_online(client);
     outbox_online(client, ready->last);
     query_online(client);
 }

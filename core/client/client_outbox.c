@@ -108,7 +108,7 @@ static void show_ack(const struct client *client, const struct outbox_entry *ent
     output.ack.code = code;
     if (code != CODE_OK)
         output.ack.message = message ? message : code_message(code);
-    output.ack.device_tag = bytes_get_u64(client->device_key + 32);
+    output.ack.device_tag = client_tag(client);
     output.ack.device_seq = entry->refused ? 0 : entry->seq;
     struct slice body = entry_body(client, entry);
     if (status == CLIENT_REJECTED && entry->held && body.data[0] == COMMAND_POST)
@@ -377,6 +377,7 @@ static void keep_answer(struct client *client, struct outbox_entry *entry,
         kept->message = fate_unknown;
     }
     entry->finished = true;
+    held_ended(client, client_tag(client), entry->seq);
 }
 
 static void lost_answered(struct client *client, const struct wire_answer *answer,

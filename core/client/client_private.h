@@ -5,7 +5,7 @@
  *     client_login.c    from a connection to READY: salt, enrolling, login, a new device
  *     client_outbox.c   ops with acks: their places, the window, answers, NACKs, settling
  *     client_query.c    ops with results
- *     client_held.c     what nodes hold: of ours, and what they show of others'
+ *     client_held.c     what nodes hold: of ours, and what they show of others'; client_seen.c: what has ended
  *     client_ring.c     where ids and bodies lie
  *
  * `out` is handed down; nothing is kept of it. */
@@ -16,6 +16,7 @@
 #include "core/check.h"
 #include "core/client/client.h"
 #include "core/client/client_ring.h"
+#include "core/client/client_seen.h"
 #include "core/random.h"
 
 enum {
@@ -71,11 +72,11 @@ struct outbox_entry {
     bool held_here; /* by the one we are on: it need not be sent again */
 };
 
-/* The newest post of a device that was shown as committed. A node that is behind may still hold it. */
-enum { CLIENT_SENDERS = 1024, CLIENT_SENDER_WAYS = 4 };
-struct shown_sender {
+/* A held post that was shown on this connection and has not ended. */
+struct shown_held {
     uint64_t tag;
     uint64_t seq;
+    uint32_t next; /* in its chain, or free: + 1; 0: none */
 };
 
 /* The answers of the window, by seq modulo its size: kept until those before them are here. */
@@ -146,6 +147,7 @@ struct client {
     bool offline_told;
     uint64_t ready_count;
     uint8_t node;
+    uint64_t node_applied; /* at least; as it logged us in */
     bool quorum;
     /* Looking for a server with a quorum. */
     bool searching;
@@ -193,7 +195,13 @@ struct client {
     uint64_t query_first_id;
     uint64_t query_retry_at;
 
-    struct shown_sender senders[CLIENT_SENDERS][CLIENT_SENDER_WAYS]; /* most recent first */
+    /* What others' nodes hold (client_held.c). */
+    struct client_seen seen;
+    bool left_out;         /* on this connection: what ended meanwhile is not all known */
+    uint32_t *shown_heads; /* chains of `shown` */
+    struct shown_held *shown;
+    uint32_t shown_used; /* places ever taken on this connection */
+    uint32_t shown_free; /* chain of those given back */
 
     bool held_ok;
     bool stopping;
@@ -209,6 +217,14 @@ static inline void client_emit(const struct client_effects *out, const struct cl
 }
 void client_show(const struct client_effects *out, const struct client_output *output);
 void client_transmit(const struct client_effects *out, const void *data, size_t len);
+/* tag, seq: the device's command that was just shown to have ended; seq 0: none. */
+void client_save_cursor(const struct client *client, uint64_t tag, uint64_t seq,
+                        const struct client_effects *out);
+/* Of the device as it is now. */
+static inline uint64_t client_tag(const struct client *client)
+{
+    return bytes_get_u64(client->device_key + 32);
+}
 /* Remembers which cluster this is. True: another than before, with another end of its history. */
 bool client_met(struct client *client, const struct wire_ready *ready,
                 const struct client_effects *out);
@@ -242,7 +258,17 @@ void login_device_made(struct client *client, const uint8_t *secret_key,
 void login_exit(struct client *client, enum chat_code code, const struct client_effects *out);
 
 /* client_held.c */
-void held_note(struct client *client, const struct wire_record *record);
+static inline uint32_t client_held_heads(const struct client_limits *limits)
+{
+    return limits->held / 4 + 1;
+}
+void held_start(struct client *client, const struct client_recovered *recovered);
+/* A connection begins. */
+void held_online(struct client *client);
+/* It is known that this command of a device, and with it all before it, has ended. */
+void held_ended(struct client *client, uint64_t tag, uint64_t seq);
+/* The same, by this record, which is about to be shown. */
+void held_committed(struct client *client, const struct wire_record *record);
 /* False: malformed. */
 bool held_message(struct client *client, struct slice message, const struct client_effects *out);
 

@@ -18,7 +18,7 @@ static void answer_device(struct node *node, const struct chat_applied *applied,
         chat_look_up_answer(node->chat, item.device, item.seq, item.digest, &answer) !=
             CHAT_REPEATED)
         answer = (struct chat_answer) { .code = CODE_CONFLICT };
-    held_resolved(node, position, answer.code, out);
+    held_resolved(node, position, &applied->answer, out);
     forward_remove(node, position);
     struct session *session = session_of_device(node, item.device);
     if (session)

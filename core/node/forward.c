@@ -90,8 +90,9 @@ void forward_drop_device(struct node *node, uint32_t device)
 void forward_end_device(struct node *node, uint32_t device, const struct effects *out)
 {
     uint32_t position;
+    const struct chat_answer revoked = { .code = CODE_REVOKED };
     while (is_of(node, position = queue_device_first(node->queue, device), device)) {
-        held_resolved(node, position, CODE_REVOKED, out);
+        held_resolved(node, position, &revoked, out);
         remove_item(node, position);
     }
 }

@@ -214,24 +214,17 @@ static bool look_at(struct node *node, uint32_t position, struct sight *sight)
     return sight->peer != 0;
 }
 
-/* A post is shown when its author was in the room as it was held; after a restart: when anybody comes to see it. */
+static bool is_member(const struct node *node, uint32_t account, uint32_t room)
+{
+    const struct chat_membership *member = chat_membership(node->chat, account, room);
+    return member && !member->leave_index;
+}
+
+/* By what is applied here it can still become a message. */
 static bool is_shown(struct node *node, uint32_t position, struct sight *sight)
 {
-    struct queue_item *item = queue_edit(node->queue, position);
-    if (item->show == SHOW_NO)
-        return false;
-    bool known = look_at(node, position, sight);
-    if (item->show == SHOW_YES)
-        return known;
-    item->shown_index = node->applied;
-    item->show = SHOW_NO;
-    if (!known)
-        return false;
-    const struct chat_membership *member =
-        sight->room ? chat_membership(node->chat, sight->command.account, sight->room) : NULL;
-    if (!sight->room || (member && !member->leave_index))
-        item->show = SHOW_YES;
-    return item->show == SHOW_YES;
+    return look_at(node, position, sight) &&
+           (!sight->room || is_member(node, sight->command.account, sight->room));
 }
 
 /* As the reader's account sees it, in scratch. */
@@ -267,27 +260,17 @@ static struct slice encode(struct node *node, const struct sight *sight, uint32_
     return (struct slice) { node->scratch, len };
 }
 
-static bool may_see(const struct node *node, const struct session *session,
-                    const struct queue_item *item, const struct sight *sight)
+static bool may_see(const struct node *node, uint32_t account, const struct sight *sight)
 {
-    if (!sight->room)
-        return session->account == sight->command.account || session->account == sight->peer;
-    if (chat_room(node->chat, sight->room)->direct)
-        return chat_membership(node->chat, session->account, sight->room) != NULL;
-    uint64_t at =
-        session->held_applied > item->shown_index ? session->held_applied : item->shown_index;
-    return chat_was_member_after(chat_membership(node->chat, session->account, sight->room), at);
+    if (sight->room)
+        return is_member(node, account, sight->room);
+    return account == sight->command.account || account == sight->peer;
 }
 
-/* Who has seen more than is applied here may know the end of what is held here, and would not be told it
- * again. While there may soon be a leader to catch up with it waits; without one it is shown all at once, for
- * the others' posts matter more. Who cannot take more waits, too. */
-static bool held_back(const struct node *node, const struct session *session)
+/* Who cannot take more goes on from there when it has taken what it got. */
+static bool is_full(const struct session *session)
 {
-    if (session->unsent >= LIMIT_CLIENT_UNSENT_BYTES)
-        return true;
-    bool alone = node->dark && !raft_view(node->raft).quorum;
-    return session->cursor > node->applied && !alone;
+    return session->unsent >= LIMIT_CLIENT_UNSENT_BYTES;
 }
 
 /* To all of one account's readers who are not behind. */
@@ -299,7 +282,7 @@ static void show_account(struct node *node, uint32_t account, uint64_t number, s
         at = session->next_of_account;
         if (session->stream == STREAM_OFF || session->held_upto != UINT64_MAX)
             continue;
-        if (held_back(node, session))
+        if (is_full(session))
             session->held_upto = number - 1;
         else
             session_send(node, session, message, out);
@@ -333,22 +316,20 @@ static void show_all(struct node *node, uint32_t position, const struct effects 
 
 void held_show(struct node *node, struct session *session, const struct effects *out)
 {
-    if (session->stream == STREAM_OFF || held_back(node, session))
+    if (session->stream == STREAM_OFF)
         return;
-    if (!session->held_upto)
-        session->held_applied = node->applied;
     uint32_t position = queue_held_first(node->queue);
     while (position && queue_at(node->queue, position)->held <= session->held_upto &&
            session->held_upto != UINT64_MAX)
         position = queue_held_next(node->queue, position);
     for (; position; position = queue_held_next(node->queue, position)) {
         const struct queue_item *item = queue_at(node->queue, position);
-        if (session->unsent >= LIMIT_CLIENT_UNSENT_BYTES) {
+        if (is_full(session)) {
             session->held_upto = item->held - 1;
             return;
         }
         struct sight sight;
-        if (is_shown(node, position, &sight) && may_see(node, session, item, &sight))
+        if (is_shown(node, position, &sight) && may_see(node, session->account, &sight))
             session_send(node, session, encode(node, &sight, session->account), out);
     }
     session->held_upto = UINT64_MAX;
@@ -356,8 +337,8 @@ void held_show(struct node *node, struct session *session, const struct effects 
 
 /* --- what becomes of it ------------------------------------------------------------------------- */
 
-static void retract_account(struct node *node, uint32_t account, const struct queue_item *item,
-                            const struct sight *sight, const struct effects *out)
+static void retract_account(struct node *node, uint32_t account, const struct sight *sight,
+                            const struct effects *out)
 {
     uint8_t message[17] = { WIRE_RETRACT };
     bytes_put_u64(message + 1, sight->command.tag);
@@ -365,29 +346,33 @@ static void retract_account(struct node *node, uint32_t account, const struct qu
     for (uint32_t at = node->account_sessions[account]; at;) {
         struct session *session = &node->sessions[at - 1];
         at = session->next_of_account;
-        if (session->stream != STREAM_OFF && item->held <= session->held_upto &&
-            may_see(node, session, item, sight))
+        if (session->stream != STREAM_OFF)
             session_send(node, session, (struct slice) { message, sizeof(message) }, out);
     }
 }
 
-void held_resolved(struct node *node, uint32_t position, enum chat_code code,
+/* Whoever may have been shown it, that is, is or was in its room, is sent its end: the message does that for those who
+ * get it, and the client knows whether it was shown (core/client/client_held.c). */
+void held_resolved(struct node *node, uint32_t position, const struct chat_answer *answer,
                    const struct effects *out)
 {
-    const struct queue_item *item = queue_at(node->queue, position);
     struct sight sight;
-    if (item->hold != HOLD_DURABLE || code == CODE_OK || item->show != SHOW_YES ||
-        !is_shown(node, position, &sight))
+    if (queue_at(node->queue, position)->hold != HOLD_DURABLE || !look_at(node, position, &sight))
         return;
     if (!sight.room) {
-        retract_account(node, sight.command.account, item, &sight, out);
+        retract_account(node, sight.command.account, &sight, out);
         if (sight.peer != sight.command.account)
-            retract_account(node, sight.peer, item, &sight, out);
+            retract_account(node, sight.peer, &sight, out);
         return;
     }
+    bool is_post = answer->code == CODE_OK && answer->room && answer->room_seq;
     const struct chat_membership *member = NULL;
-    while ((member = chat_next_of_room(node->chat, sight.room, member)) != NULL)
-        retract_account(node, member->account, item, &sight, out);
+    while ((member = chat_next_of_room(node->chat, sight.room, member)) != NULL) {
+        const struct chat_membership *reader =
+            is_post ? chat_membership(node->chat, member->account, answer->room) : NULL;
+        if (!reader || !chat_was_member(reader, answer->index))
+            retract_account(node, member->account, &sight, out);
+    }
 }
 
 void held_settle(struct node *node, const struct effects *out)
@@ -406,7 +391,7 @@ void held_settle(struct node *node, const struct effects *out)
                         CHAT_REPEATED)
             answer = (struct chat_answer) { .code = CODE_CONFLICT };
         if (ended || past) {
-            held_resolved(node, position, answer.code, out);
+            held_resolved(node, position, &answer, out);
             forward_remove(node, position);
             /* Its client may have come here again meanwhile, and waits. */
             struct session *session = past ? session_of_device(node, item.device) : NULL;

@@ -28,15 +28,10 @@ struct queue_item {
     uint32_t generation;
     uint64_t since_us;
     uint32_t len;
-    uint8_t beyond;       /* device items: seq - the newest `done` that the client told */
-    uint8_t hold;         /* enum queue_hold */
-    uint64_t held;        /* its number in the held log; 0: not there */
-    uint8_t show;         /* enum queue_show: held posts */
-    uint64_t shown_index; /* what was applied when that was decided */
+    uint8_t beyond; /* device items: seq - the newest `done` that the client told */
+    uint8_t hold;   /* enum queue_hold */
+    uint64_t held;  /* its number in the held log; 0: not there */
 };
-
-/* Decided once, so that a retract goes to those who were shown it. */
-enum queue_show { SHOW_OPEN, SHOW_YES, SHOW_NO };
 
 enum queue_hold {
     HOLD_NOT,
@@ -61,7 +56,7 @@ uint32_t queue_device_first(const struct queue *queue, uint32_t device);
 uint32_t queue_device_last(const struct queue *queue, uint32_t device);
 uint32_t queue_device_next(const struct queue *queue, uint32_t position);
 uint32_t queue_device_before(const struct queue *queue, uint32_t position);
-/* For the fields that change: forwarding, beyond, hold, held, shown_index. */
+/* For the fields that change: forwarding, beyond, hold, held. */
 struct queue_item *queue_edit(struct queue *queue, uint32_t position);
 /* Is this position an item's that is held under this number? For a position that may be old. */
 bool queue_is_held(const struct queue *queue, uint32_t position, uint64_t held);

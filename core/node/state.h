@@ -97,9 +97,8 @@ struct session {
     uint64_t refused_seq;     /* not taken: the client goes on from there; 0: none */
     uint64_t unsent;          /* bytes since the last DRAINED */
     uint64_t cursor;
-    uint64_t target;       /* where the read under way ends */
-    uint64_t held_applied; /* what was applied here as it was first shown what is held */
-    uint64_t held_upto;    /* held posts were shown up to this number; UINT64_MAX: all so far */
+    uint64_t target;    /* where the read under way ends */
+    uint64_t held_upto; /* held posts were shown up to this number; UINT64_MAX: all so far */
     uint32_t told_next;
     struct skip_told told[NODE_SKIPS_TOLD];
     uint8_t hash[32];
@@ -399,11 +398,11 @@ void held_done(struct node *node, const struct node_event *event, const struct e
 /* The client offered again what is held here. */
 void held_offered(struct node *node, struct session *session, uint32_t position, uint64_t done,
                   const struct effects *out);
-/* What became of it, just before it leaves the queue: who was shown it is told when it is not a message. */
-void held_resolved(struct node *node, uint32_t position, enum chat_code code,
+/* What became of it, just before it leaves the queue: who is sent no message under its uid is sent a retract. `answer`:
+ * what stands under its seq now, whatever its content; of an ended device: a code. */
+void held_resolved(struct node *node, uint32_t position, const struct chat_answer *answer,
                    const struct effects *out);
-/* A reader is shown what is held, as much as it takes: at its login, when it has taken what it got, and when this node
- * has caught up with it or is without a leader. */
+/* A reader is shown what is held, as much as it takes: at its login, and when it has taken what it got. */
 void held_show(struct node *node, struct session *session, const struct effects *out);
 /* The queued enrolment of this device, if there is one: `session` waits for it now. */
 bool held_enrol(struct node *node, const uint8_t *device_key, const struct session *session);

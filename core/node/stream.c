@@ -261,12 +261,9 @@ void stream_turn(struct node *node, const struct effects *out)
         if (node->behind_turn >= node->sessions_used)
             node->behind_turn = 0;
         struct session *session = &node->sessions[node->behind_turn++];
-        if (session->state != SESSION_CLIENT || session->stream != STREAM_BEHIND)
-            continue;
-        if (session->cursor <= node->applied)
+        if (session->state == SESSION_CLIENT && session->stream == STREAM_BEHIND &&
+            session->cursor <= node->applied)
             continue_stream(node, session, out);
-        if (session->held_upto != UINT64_MAX)
-            held_show(node, session, out);
     }
 }
 

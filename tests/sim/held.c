@@ -222,32 +222,26 @@ static bool is_in(const struct oracle_uid *list, uint32_t count, uint64_t tag, u
     return false;
 }
 
-/* A node without a leader that is behind what this client has seen: the client may have seen the end of it, or
- * have left the room, and neither is told again. Any other node waits until it has caught up. */
-void held_oracle_sent(struct sim_client *client, const struct sim_node *node, struct slice message)
+/* What it has seen the end of, in this run or an earlier one that lived to remember it. */
+static void check_open(struct sim_client *client, const struct wire_record *record, uint32_t op)
 {
+    struct world *world = client->world;
     struct oracle_client *me = mine(client);
-    struct wire_record record;
-    if (!wire_decode_held_record(&record, message))
-        sim_fail(node->world, "node %u: sends a held post that cannot be read", node->slot);
-    uint64_t seen = client_view(client->client).cursor;
-    uint64_t applied = node_applied(node->node);
-    if (seen <= applied)
-        return;
-    if (raft_view(node_raft(node->node)).quorum)
-        sim_fail(node->world,
-                 "node %u: has a leader, applied %" PRIu64
-                 " and shows a held post to client %u, which "
-                 "has seen %" PRIu64,
-                 node->slot, applied, client->number, seen);
-    if (is_in(me->unsure, me->unsure_count, record.device_tag, record.device_seq))
-        return;
-    if (me->unsure_count == ORACLE_HELD)
-        sim_fail(node->world, "client %u: is sent more held posts than the simulator counts",
-                 client->number);
-    me->unsure[me->unsure_count++] =
-        (struct oracle_uid) { .tag = record.device_tag, .seq = record.device_seq };
-    node->world->report->branches[BRANCH_HELD_BY_ONE_BEHIND]++;
+    for (uint32_t i = 0; i < me->count; i++)
+        if (me->shown[i].op && me->shown[i].uid.tag == record->device_tag &&
+            me->shown[i].uid.seq == record->device_seq)
+            sim_fail(world, "client %u: is shown n%u as held after it was committed",
+                     client->number, op - 1);
+    for (uint32_t i = 0; i < me->retracted_count; i++)
+        if (!me->retracted[i].lost && me->retracted[i].tag == record->device_tag &&
+            me->retracted[i].seq == record->device_seq)
+            sim_fail(world, "client %u: is shown n%u as held after it was retracted",
+                     client->number, op - 1);
+    const struct oracle_op *own = &world->oracle.ops[op - 1];
+    if (own->client == client->number && own->fate == FATE_COMMITTED &&
+        own->boots == client->boots && !client->went_back)
+        sim_fail(world, "client %u: is shown its own n%u as held after the ack", client->number,
+                 op - 1);
 }
 
 void held_oracle_shown(struct sim_client *client, const struct wire_record *record)
@@ -262,22 +256,18 @@ void held_oracle_shown(struct sim_client *client, const struct wire_record *reco
     if (is_in(me->held, me->held_count, record->device_tag, record->device_seq))
         sim_fail(world, "client %u: is shown n%u as held twice on one connection", client->number,
                  number - 1);
-    for (uint32_t i = me->life_from; i < me->count; i++)
-        if (me->shown[i].uid.tag == record->device_tag &&
-            me->shown[i].uid.seq == record->device_seq)
-            sim_fail(world, "client %u: is shown n%u as held after it was committed",
-                     client->number, number - 1);
+    check_open(client, record, number);
     if (me->held_count == ORACLE_HELD)
         sim_fail(world, "client %u: is shown more held posts than the simulator counts",
                  client->number);
     struct slice user = { client->name, client->name_len };
-    me->held[me->held_count++] =
-        (struct oracle_uid) { .tag = record->device_tag,
-                              .seq = record->device_seq,
-                              .room = oracle_room(record->room, user),
-                              .op = number,
-                              .left = is_in(me->unsure, me->unsure_count, record->device_tag,
-                                            record->device_seq) };
+    me->held[me->held_count++] = (struct oracle_uid) { .tag = record->device_tag,
+                                                       .seq = record->device_seq,
+                                                       .room = oracle_room(record->room, user),
+                                                       .op = number };
+    const struct node *from = world->nodes[node].node;
+    if (from && client_view(client->client).cursor > node_applied(from))
+        world->report->branches[BRANCH_HELD_BY_ONE_BEHIND]++;
     struct oracle_op *op = &world->oracle.ops[number - 1];
     op->held_on |= (uint8_t)(1u << node);
     world->report->branches[BRANCH_HELD_SHOWN]++;
@@ -285,24 +275,25 @@ void held_oracle_shown(struct sim_client *client, const struct wire_record *reco
         world->report->branches[BRANCH_HELD_TWICE]++;
 }
 
-void held_oracle_record(struct sim_client *client, const struct wire_record *record, uint64_t room)
+void held_oracle_record(struct sim_client *client, const struct wire_record *record)
 {
     struct world *world = client->world;
     struct oracle_client *me = mine(client);
     /* An old copy of a folder gives other content the same uid: what is bound to it is told apart by the text. */
-    uint32_t op = oracle_op_of(record->text);
+    uint32_t op = record->kind < RECORD_JOIN ? oracle_op_of(record->text) : 0;
     for (uint32_t i = 0; op && i < me->retracted_count; i++)
         if (me->retracted[i].tag == record->device_tag &&
             me->retracted[i].seq == record->device_seq && me->retracted[i].op == op)
             sim_fail(world, "client %u: index %" PRIu64 " (n%u) was retracted before",
                      client->number, record->index, op - 1);
-    if (held_remove(me, record->device_tag, record->device_seq))
+    if (op && held_remove(me, record->device_tag, record->device_seq))
         world->report->branches[BRANCH_HELD_COMMITTED]++;
-    bool own = record->from.len == client->name_len &&
-               memcmp(record->from.data, client->name, client->name_len) == 0;
-    if (record->kind != RECORD_PART || !own)
-        return;
-    /* Who left a room need not be shown what became of its posts. */
+}
+
+/* What is not streamed is not ended by its message. */
+void held_oracle_skipped(struct sim_client *client, uint64_t room)
+{
+    struct oracle_client *me = mine(client);
     for (uint32_t i = 0; i < me->held_count; i++)
         me->held[i].left |= me->held[i].room == room;
 }
@@ -319,17 +310,33 @@ void held_oracle_retract(struct sim_client *client, uint64_t tag, uint64_t seq)
         sim_fail(world, "client %u: a retract of what it was not shown (%llx-%llu)", client->number,
                  (unsigned long long)tag, (unsigned long long)seq);
     SAY(world, "client %u: n%u is retracted", client->number, op - 1);
-    world->oracle.ops[op - 1].retracted = true;
+    world->oracle.ops[op - 1].retracted |= (uint8_t)(1u << client->number);
     world->report->branches[BRANCH_RETRACTED]++;
-    if (me->retracted_count < ORACLE_HELD)
-        me->retracted[me->retracted_count++] =
-            (struct oracle_uid) { .tag = tag, .seq = seq, .op = op };
+    if (me->retracted_count == ORACLE_HELD)
+        sim_fail(world, "client %u: is shown more retracts than the simulator counts",
+                 client->number);
+    me->retracted[me->retracted_count++] = (struct oracle_uid) { .tag = tag, .seq = seq, .op = op };
+}
+
+void held_oracle_saved(struct sim_client *client)
+{
+    struct oracle_client *me = mine(client);
+    me->retracted_saved = me->retracted_count;
+}
+
+/* Another process, or another folder: what it did not save it does not know. */
+void held_oracle_restarted(struct sim_client *client, bool knows)
+{
+    struct oracle_client *me = mine(client);
+    for (uint32_t i = knows ? me->retracted_saved : 0; i < me->retracted_count; i++)
+        me->retracted[i].lost = true;
+    me->retracted_saved = me->retracted_count;
+    held_oracle_left(client);
 }
 
 void held_oracle_left(struct sim_client *client)
 {
     mine(client)->held_count = 0;
-    mine(client)->unsure_count = 0;
 }
 
 void held_oracle_end(struct world *world)

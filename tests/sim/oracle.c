@@ -95,8 +95,7 @@ void oracle_restarted(struct sim_client *client)
     while (me->count && me->shown[me->count - 1].index > client->saved.cursor)
         me->count--;
     memset(me->queries, 0, sizeof me->queries);
-    me->life_from = me->count;
-    held_oracle_left(client);
+    held_oracle_restarted(client, true);
     me->acked_op = 0;
 }
 
@@ -110,6 +109,7 @@ void oracle_went_back(struct sim_client *client)
     for (const struct saved_entry *entry = client->saved.entries; entry; entry = entry->next)
         oracle_put(client, (struct slice) { entry->data, entry->id_len });
     memset(mine(client)->acked_seq, 0, sizeof mine(client)->acked_seq);
+    held_oracle_restarted(client, false);
 }
 
 /* --- records -----------------------------------------------------------------------------------*/
@@ -156,7 +156,7 @@ static void record(struct sim_client *client, const struct wire_record *record)
         sim_fail(world, "client %u: its stream goes back from index %" PRIu64 " to %" PRIu64,
                  client->number, me->shown[me->count - 1].index, record->index);
     seen(client, record, room);
-    held_oracle_record(client, record, room);
+    held_oracle_record(client, record);
     if (me->count == me->capacity) {
         me->capacity = me->capacity ? me->capacity * 2 : 1024;
         me->shown = sim_must(realloc(me->shown, me->capacity * sizeof *me->shown));
@@ -181,6 +181,7 @@ static void skipped(struct sim_client *client, const struct client_output *outpu
     me->skips[me->skips_count++] =
         (struct oracle_skip) { oracle_room(output->skipped.room, user), output->skipped.from,
                                output->skipped.to };
+    held_oracle_skipped(client, me->skips[me->skips_count - 1].room);
     SAY(client->world, "client %u: room %.*s: not shown, %" PRIu64 " to %" PRIu64 "%s",
         client->number, (int)output->skipped.room.len, (const char *)output->skipped.room.data,
         output->skipped.from, output->skipped.to,

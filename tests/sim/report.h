@@ -105,7 +105,7 @@
     X(HELD_COMMITTED, "held post committed before those it was shown to")                          \
     X(RETRACTED, "held post retracted")                                                            \
     X(HELD_TWICE, "same post held on two nodes")                                                   \
-    X(HELD_BY_ONE_BEHIND, "held post shown by a node alone and behind its reader")                 \
+    X(HELD_BY_ONE_BEHIND, "held post shown by a node that is behind its reader")                   \
     X(HELD_SURVIVED, "held posts found after a restart")                                           \
     X(HOLD_INTERRUPTED, "died while holding")                                                      \
     X(HELD_DISCARDED, "held log gone when nothing of it was open")                                 \

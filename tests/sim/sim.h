@@ -380,11 +380,14 @@ void held_recovered(struct sim_node *node, const struct store_recovery *recovery
 void held_started(struct sim_node *node);
 void held_interrupted(struct sim_node *node, enum death death);
 void held_forget_promises(struct sim_node *node);
-/* A held post on its way to a client. */
-void held_oracle_sent(struct sim_client *client, const struct sim_node *node, struct slice message);
 void held_oracle_shown(struct sim_client *client, const struct wire_record *record);
-void held_oracle_record(struct sim_client *client, const struct wire_record *record, uint64_t room);
+void held_oracle_record(struct sim_client *client, const struct wire_record *record);
+void held_oracle_skipped(struct sim_client *client, uint64_t room);
 void held_oracle_retract(struct sim_client *client, uint64_t tag, uint64_t seq);
+/* What it was shown so far is remembered in its folder. */
+void held_oracle_saved(struct sim_client *client);
+/* `knows`: the folder is its last one. */
+void held_oracle_restarted(struct sim_client *client, bool knows);
 /* The connection is gone, and with it what it was shown as held. */
 void held_oracle_left(struct sim_client *client);
 void held_oracle_end(struct world *world);
@@ -412,6 +415,7 @@ struct saved {
     uint64_t last_seq;
     uint64_t done_number;
     uint64_t done_seq;
+    struct client_seen seen;
     struct saved_entry *entries;
 };
 
@@ -437,7 +441,9 @@ struct sim_client {
     bool has_done; /* a DONE that is not saved yet */
     uint64_t done_number, done_seq;
     bool has_cursor;
-    uint64_t cursor, floor;
+    uint64_t cursor, floor, forgot;
+    struct client_sender *unsaved; /* what it has seen the end of since the last save */
+    uint32_t unsaved_count, unsaved_capacity;
     bool save_planned;
 
     struct handle link;
@@ -655,8 +661,8 @@ struct oracle_op {
     uint32_t boots;      /* of the client when it was answered */
     uint32_t held_boots; /* of the client when it was told `held` */
     uint8_t held_on;     /* bit per node that showed it as held */
-    bool retracted;
-    uint32_t found; /* verdict: how often it stands in the history */
+    uint8_t retracted;   /* bit per client that was told so */
+    uint32_t found;      /* verdict: how often it stands in the history */
 };
 
 struct oracle_uid {
@@ -664,7 +670,8 @@ struct oracle_uid {
     uint64_t seq;
     uint64_t room;
     uint32_t op;
-    bool left; /* its end need not be shown: it left the room */
+    bool left; /* its end need not be shown: some of its room was not streamed */
+    bool lost; /* retracted, and not remembered */
 };
 
 struct oracle_shown {
@@ -701,14 +708,11 @@ struct oracle_client {
     uint64_t acked_seq[ORACLE_ROOMS]; /* newest acknowledged post per room */
     uint64_t acked_index[ORACLE_ROOMS];
     struct oracle_query queries[ORACLE_QUERIES];
-    uint32_t life_from;                  /* of `shown`: what this process was shown begins here */
     struct oracle_uid held[ORACLE_HELD]; /* on this connection, and open */
     uint32_t held_count;
-    struct oracle_uid
-        unsure[ORACLE_HELD]; /* sent on this connection by a node behind it and alone */
-    uint32_t unsure_count;
     struct oracle_uid retracted[ORACLE_HELD];
     uint32_t retracted_count;
+    uint32_t retracted_saved;
 };
 
 struct oracle {

@@ -25,7 +25,8 @@ void sim_client_create(struct world *world, uint8_t number)
     client->limits = (struct client_limits) { .outbox_entries = 256,
                                               .outbox_bytes = CLIENT_OUTBOX_BYTES_MIN,
                                               .queries = 16,
-                                              .query_bytes = CLIENT_OUTBOX_BYTES_MIN };
+                                              .query_bytes = CLIENT_OUTBOX_BYTES_MIN,
+                                              .held = ORACLE_HELD };
     client->name_len = (uint8_t)snprintf((char *)client->name, sizeof client->name, "u%u",
                                          number % world->workload.users);
     crypto_sim_key(client->saved.secret_key, world->seed, number);
@@ -54,6 +55,7 @@ static void forget_process(struct sim_client *client)
     entries_free(&client->staged);
     client->staging = client->made_device = false;
     client->has_done = client->has_cursor = client->save_planned = false;
+    client->unsaved_count = 0;
     client->paused = client->dying = false;
     client->link = (struct handle) { 0 };
     client->crash_in = 0;
@@ -66,6 +68,7 @@ void sim_client_free(struct sim_client *client)
     forget_process(client);
     entries_free(&client->saved);
     entries_free(&client->copy);
+    free(client->unsaved);
 }
 
 /* --- the folder --------------------------------------------------------------------------------*/
@@ -108,12 +111,32 @@ static void commit_staged(struct sim_client *client)
 {
     client->staged.cursor = client->saved.cursor;
     client->staged.floor = client->saved.floor;
+    client->staged.seen = client->saved.seen;
     if (client->staged.last_number < client->saved.last_number)
         client->staged.last_number = client->saved.last_number;
     entries_free(&client->saved);
     client->saved = client->staged;
     client->staged = (struct saved) { 0 };
     client->staging = false;
+}
+
+static void ended(struct sim_client *client, uint64_t tag, uint64_t seq)
+{
+    if (client->unsaved_count == client->unsaved_capacity) {
+        client->unsaved_capacity = client->unsaved_capacity ? client->unsaved_capacity * 2 : 64;
+        client->unsaved =
+            sim_must(realloc(client->unsaved, client->unsaved_capacity * sizeof *client->unsaved));
+    }
+    client->unsaved[client->unsaved_count++] = (struct client_sender) { tag, seq };
+}
+
+static void save_seen(struct sim_client *client)
+{
+    for (uint32_t i = 0; i < client->unsaved_count; i++)
+        (void)seen_note(&client->saved.seen, client->unsaved[i].tag, client->unsaved[i].seq);
+    client->unsaved_count = 0;
+    client->saved.seen.forgot = client->forgot;
+    held_oracle_saved(client);
 }
 
 static void want_save(struct sim_client *client)
@@ -200,6 +223,9 @@ static void emit(void *ctx, const struct client_effect *effect)
         client->has_cursor = true;
         client->cursor = effect->cursor.index;
         client->floor = effect->cursor.floor;
+        client->forgot = effect->cursor.forgot;
+        if (effect->cursor.seq)
+            ended(client, effect->cursor.tag, effect->cursor.seq);
         want_save(client);
         break;
     case CLIENT_EMIT:
@@ -267,6 +293,7 @@ void sim_client_boot(struct sim_client *client)
         .last_number = saved->last_number,
         .last_seq = saved->last_seq,
         .done_seq = saved->done_seq,
+        .seen = &saved->seen,
         .entries = entries,
     };
     memcpy(recovered.secret_key, saved->secret_key, SECRET_KEY_BYTES);
@@ -358,6 +385,7 @@ void sim_client_save(struct sim_client *client)
     if (client->has_cursor && !client->staging) {
         saved->cursor = client->cursor;
         saved->floor = client->floor;
+        save_seen(client);
         client->has_cursor = false;
     }
     if (!client->has_done || client->staging)

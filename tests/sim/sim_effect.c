@@ -445,15 +445,6 @@ static uint8_t type_of(const struct effect *effect)
     return effect->send.parts[0].len ? effect->send.parts[0].data[0] : 0;
 }
 
-static void held_sent(struct sim_node *node, struct handle handle, struct slice message)
-{
-    const struct link *link = network_link(node->world, handle);
-    if (!link || link->ends[0].gone)
-        return;
-    CHECK(link->ends[0].kind == END_CLIENT);
-    held_oracle_sent(&node->world->clients[link->ends[0].who], node, message);
-}
-
 static void connection_send(struct sim_node *node, const struct effect *effect)
 {
     node->world->report->branches[BRANCH_NACK] += type_of(effect) == WIRE_NACK;
@@ -462,8 +453,6 @@ static void connection_send(struct sim_node *node, const struct effect *effect)
         held_told(node, effect->send.parts[0]);
     CHECK(effect->send.connection < SIM_CONNECTIONS);
     struct handle handle = node->connections[effect->send.connection];
-    if (type_of(effect) == WIRE_HELD_RECORD)
-        held_sent(node, handle, effect->send.parts[0]);
     network_send(node->world, handle, 1, effect->send.parts, effect->send.parts_count);
     node->undrained |= UINT64_C(1) << effect->send.connection;
 }

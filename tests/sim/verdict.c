@@ -54,6 +54,22 @@ static uint64_t members_at(const struct truth *truth, uint32_t room, uint64_t in
     return members;
 }
 
+/* Only for who had left the room before. */
+static void check_retracts(struct truth *truth, const struct oracle_op *op,
+                           const struct chat_answer *at)
+{
+    struct world *world = truth->world;
+    for (uint8_t i = 0; i < world->clients_count; i++) {
+        struct slice name = { world->clients[i].name, world->clients[i].name_len };
+        if (!(op->retracted >> i & 1))
+            continue;
+        uint32_t account = chat_find_account(truth->chat, name);
+        if (chat_was_member(chat_membership(truth->chat, account, at->room), at->index))
+            sim_fail(world, "client %u: n%u was retracted and stands in the history", i,
+                     (unsigned)(op - world->oracle.ops));
+    }
+}
+
 static void post(struct truth *truth, const struct chat_applied *applied)
 {
     struct world *world = truth->world;
@@ -75,8 +91,8 @@ static void post(struct truth *truth, const struct chat_applied *applied)
     if (applied->answer.room_seq != ++*last)
         sim_fail(world, "room %u has a hole before seq %" PRIu64, applied->answer.room,
                  applied->answer.room_seq);
-    if (op->retracted && !went_back)
-        sim_fail(world, "n%u was retracted and stands in the history", number - 1);
+    if (!went_back)
+        check_retracts(truth, op, &applied->answer);
     if (op->fate == FATE_REJECTED && !went_back)
         sim_fail(world, "n%u was rejected and stands in the history", number - 1);
     if (op->fate == FATE_COMMITTED && !went_back &&
