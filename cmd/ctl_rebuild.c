@@ -38,6 +38,7 @@ struct building {
     struct store_flush flush;
     size_t batch_len;
     uint32_t sizes[LIMIT_ENTRY_COMMANDS];
+    uint64_t held; /* records taken over into the new held log */
     uint8_t read[2 * LIMIT_ENTRY_BYTES];
     uint8_t batch[BATCH_BYTES + LIMIT_ENTRY_BYTES];
 };
@@ -189,6 +190,58 @@ static int begin_anew(struct building *building)
     return flush_batch(building);
 }
 
+/* --- what was held -------------------------------------------------------------------------------
+ */
+
+/* One append's worth of records: their bodies one after the other in `batch`. */
+static int hold(struct building *building, uint32_t count, size_t len)
+{
+    static const uint8_t no_chain[HASH_BYTES];
+    struct entry_draft draft = { .kind = ENTRY_COMMANDS,
+                                 .first = building->held + 1,
+                                 .time_us = building->time_us,
+                                 .count = count,
+                                 .sizes = building->sizes,
+                                 .bodies = building->batch };
+    size_t size = entry_build(building->read, LIMIT_HOLD_BYTES, &draft, &crypto_sodium,
+                              building->cluster, no_chain);
+    CHECK(size > 0 && len < size);
+    struct store_hold hold = { .number = building->held + 1, .entry = { building->read, size } };
+    entry_set_local(building->read, hold.number, 0, building->rebuild->commit, &crypto_sodium,
+                    building->cluster);
+    building->held += count;
+    enum ft_error error = store_hold(building->to, &hold);
+    return error ? say_error(EXIT_FAILED, building->rebuild->command, "%s: %s",
+                             building->to_folder.path,
+                             error == FT_ERROR_SPACE ? "no space is left" : "cannot be written")
+                 : EXIT_DONE;
+}
+
+/* Devices and what is consumed of their commands are in the log: under the new cluster, too, each ends once. */
+static int take_over_held(struct building *building)
+{
+    struct slice records = building->recovery.held.records;
+    struct reader reader = reader_of(records.data, records.len);
+    uint32_t count = 0;
+    size_t len = 0;
+    while (reader_left(&reader)) {
+        struct slice body = read_slice32(&reader);
+        CHECK(!reader.bad && body.len);
+        size_t size = ENTRY_HEADER_BYTES + (count + 1) * ENTRY_HEAD_BYTES + len + body.len;
+        if (count == LIMIT_ENTRY_COMMANDS || size > LIMIT_HOLD_BYTES) {
+            int status = hold(building, count, len);
+            if (status)
+                return status;
+            count = 0;
+            len = 0;
+        }
+        memcpy(building->batch + len, body.data, body.len);
+        len += body.len;
+        building->sizes[count++] = (uint32_t)body.len;
+    }
+    return count ? hold(building, count, len) : EXIT_DONE;
+}
+
 /* --- the folders --------------------------------------------------------------------------------
  */
 
@@ -226,7 +279,6 @@ static int open_source(struct building *building)
     if (error)
         return say_error(error == FT_ERROR_CORRUPT ? EXIT_CORRUPT : EXIT_FAILED, rebuild->command,
                          "%s: %s", rebuild->source, why);
-    store_checkpoint_release(building->from);
     rebuild->last = building->recovery.last_index;
     rebuild->commit = rebuild->from_backup ? rebuild->last : building->recovery.commit;
     if (rebuild->commit > rebuild->last)
@@ -282,6 +334,9 @@ int rebuild_folder(struct rebuild *rebuild)
         status = copy_log(building);
     if (!status)
         status = begin_anew(building);
+    if (!status)
+        status = take_over_held(building);
+    rebuild->held = building->held;
     if (building->from)
         store_close(building->from);
     if (building->to)

@@ -75,10 +75,11 @@ static int exchange(const struct rebuild *rebuild)
     if (status)
         return status;
     printf("Node %u has everything up to index %llu; %llu of that was known to be committed.\n"
+           "%llu held posts and other commands go on with it.\n"
            "The old folder is kept at %s: remove it when all is well.\n"
            "Now start node %u; then put the others' folders aside and start them blank.\n",
            rebuild->slot, (unsigned long long)rebuild->last, (unsigned long long)rebuild->commit,
-           aside, rebuild->slot);
+           (unsigned long long)rebuild->held, aside, rebuild->slot);
     return say_flushed(command);
 }
 

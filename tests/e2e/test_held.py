@@ -140,3 +140,25 @@ def test_send_that_is_content_with_held(make_cluster, make_person):
     assert cluster.run(*words, input="three\n", env=password, status=0).stderr == ""
     texts = [message["text"] for message in read_history(bob, "#ops")]
     assert texts[3:] == ["one", "two", "three"]
+
+
+def test_held_posts_outlive_a_recovery(make_cluster, make_person):
+    cluster, left, others, alice, bob = dark(make_cluster, make_person)
+    keys = [alice.send("#ops", "dark %d" % number) for number in range(3)]
+    for key in keys:
+        wait_held(alice, key)
+    alice.kill()  # nobody but the node has them
+    uids = {wait_shown(bob, "dark %d" % number)["uid"] for number in range(3)}
+    cluster.kill(left)
+    assert "3 held posts" in cluster.ctl("recover", str(left), "--yes", status=0).stdout
+    cluster.start(left, settled=False)
+    bob.wait("all of it in the stream", lambda: bob.texts("#ops")[-3:] == [
+        "dark %d" % n for n in range(3)])
+    history = read_history(bob, "#ops")
+    assert [message["text"] for message in history][3:] == ["dark %d" % n for n in range(3)]
+    assert {message["uid"] for message in history[3:]} == uids and not bob.retracted
+    wait_for("nothing held", lambda: cluster.node_status(left)["held"] == 0)
+    wait_for("no held log", lambda: not held_files(cluster, left))
+    alice.start()
+    alice.wait_final(*keys)  # each once, though she offers them again
+    assert len(read_history(bob, "#ops")) == 6
