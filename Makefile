@@ -205,11 +205,11 @@ valgrind: deps
 	    build/native/test/$$test >build/valgrind.log 2>&1 || { tail -30 build/valgrind.log; exit 1; }; done
 .PHONY: units e2e valgrind
 
-# Line and branch coverage (gcov): PARTS="unit sim" leaves the end-to-end tests out.
+# Line and branch coverage (gcov): PARTS="unit sim" leaves the end-to-end tests out, BAR=1 fails below the bars.
 PARTS ?= unit sim e2e
 coverage: deps
 	@$(MAKE) --no-print-directory $(tests:%=build/native-coverage/test/%) build/native-coverage/sim build/native-coverage/ftchat
-	@$(tools)/coverage.sh "$(PARTS)"
+	@$(tools)/coverage.sh "$(PARTS)" $(if $(BAR),--bar)
 .PHONY: coverage
 
 format:
@@ -242,7 +242,8 @@ help:
 	@echo "make mutants    plant bugs and see that the tests find them (MUTANTS=name ..., SEEDS=n)"
 	@echo "make e2e        the end-to-end tests with another build: VARIANT=$(VARIANT)"
 	@echo "make valgrind   the unit tests in valgrind"
-	@echo "make coverage   which lines and branches the tests reach (PARTS=\"unit sim\": without end-to-end)"
+	@echo "make coverage   which lines and branches the tests reach (PARTS=\"unit sim\": without end-to-end;"
+	@echo "                BAR=1: fails below the bars)"
 	@echo "make variants   compile all with gcc and clang, and with sanitizers"
 	@echo "make install    install to DESTDIR=$(DESTDIR) PREFIX=$(PREFIX), stripped"
 	@echo "make clean      remove what was built; never keys or data"

@@ -1,6 +1,7 @@
 #!/bin/bash
-# coverage.sh PARTS: runs these parts (unit, sim, e2e) as built with gcov's counters, and sums them up.
-# A failed test does not stop it, but is told: what it did not reach is missing in the table.
+# coverage.sh PARTS [--bar]: runs these parts (unit, sim, e2e) as built with gcov's counters, and sums them up.
+# A failed test does not stop it, but is told: what it did not reach is missing in the table. With --bar it
+# fails below the bars of coverage.py.
 cd "$(dirname "$0")/../.." || exit 1
 built=build/native-coverage
 find "$built" -name '*.gcda' -delete
@@ -16,6 +17,5 @@ for part in $1; do
     *) echo "coverage: no part is called $part" >&2 && exit 2 ;;
     esac
 done
-case $1 in *e2e*) bar= ;; *) bar=--no-line-bar ;; esac
-# shellcheck disable=SC2086
-exec /usr/bin/python3 tests/tools/coverage.py "$built" $bar
+case $1 in *e2e*) ;; *) set -- "$@" --no-line-bar ;; esac
+exec /usr/bin/python3 tests/tools/coverage.py "$built" "${@:2}"
