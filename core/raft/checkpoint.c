@@ -49,7 +49,8 @@ size_t raft_checkpoint(const struct raft *raft, const struct entry *last, uint8_
         write_u64(&writer, log->starts[i].first);
         write_u64(&writer, log->starts[i].term);
     }
-    return writer.full ? 0 : writer_used(&writer);
+    CHECK(!writer.full);
+    return writer_used(&writer);
 }
 
 static bool restore_checkpoint(struct raft *raft, uint64_t index, struct slice checkpoint)

@@ -13,6 +13,7 @@ size_t raft_config_encode(const struct raft_config *config, uint8_t *out, size_t
         const struct raft_member *member = &config->members[i];
         CHECK(member->slot >= 1 && member->slot <= LIMIT_NODES);
         CHECK(!member->vacant || !member->voter);
+        CHECK(member->address.host_len <= LIMIT_HOST_BYTES);
         write_u8(&writer, member->slot);
         write_u8(&writer, member->vacant  ? ROLE_OF_NOBODY
                           : member->voter ? ROLE_OF_VOTER
@@ -129,7 +130,8 @@ const struct raft_member *raft_linked_member(const struct raft *raft, uint8_t sl
     CHECK(slot >= 1);
     CHECK(slot <= LIMIT_NODES);
     const struct raft_peer *peer = &raft->peers[slot];
-    if (!peer->up || slot == raft->options.slot)
+    CHECK(!raft->peers[raft->options.slot].up);
+    if (!peer->up)
         return NULL;
     const struct raft_member *member = raft_config_find(&raft->config, slot);
     return raft_member_is(member, peer->identity) ? member : NULL;
@@ -187,7 +189,7 @@ static bool has_twins(const struct raft_config *config)
 bool raft_propose_config(struct raft *raft, const struct raft_config *config, struct now now)
 {
     uint8_t body[RAFT_CONFIG_BYTES];
-    if (raft->role != RAFT_LEADER || raft->transfer_to || raft->halted)
+    if (raft->role != RAFT_LEADER || raft->transfer_to)
         return false;
     if (raft->commit < raft->first_of_term || raft_config_pending(raft))
         return false;
@@ -200,7 +202,8 @@ bool raft_propose_config(struct raft *raft, const struct raft_config *config, st
         return false;
     uint32_t size = (uint32_t)raft_config_encode(config, body, sizeof body);
     struct raft_config again;
-    if (size == 0 || !raft_config_decode(&again, body, size))
-        return false;
+    CHECK(size > 0);
+    if (!raft_config_decode(&again, body, size))
+        return false; /* two seats of one slot */
     return raft_append_own(raft, ENTRY_CONFIG, 1, &size, body, size, now) != 0;
 }

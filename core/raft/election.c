@@ -185,7 +185,8 @@ void raft_election_tick(struct raft *raft, struct now now, const struct effects 
             raft->campaign_at_us = 0;
         }
     }
-    if (may_campaign(raft) && raft->leader == 0)
+    CHECK(raft->leader == 0);
+    if (may_campaign(raft))
         raft_campaign(raft, true, now, out);
 }
 
@@ -213,7 +214,7 @@ static void answer_vote(struct raft *raft, uint8_t slot, uint8_t flags, uint64_t
     CHECK(raft->term <= asked_term || !(flags & VOTE_GRANTED));
     struct raft_message message = {
         .kind = RAFT_VOTE_REPLY,
-        .term = raft->term ? raft->term : 1,
+        .term = raft->term,
         .vote_reply = { flags, asked_term, sent_us, raft->leader, raft_flush_report(raft) },
     };
     raft_send(raft, slot, &message, (struct slice) { NULL, 0 }, out);
@@ -290,8 +291,8 @@ void raft_vote_flushed(struct raft *raft, struct now now, const struct effects *
     CHECK(own_vote_durable(raft));
     uint8_t slot = raft->grant_slot;
     raft->grant_slot = 0;
-    if (slot && raft->peers[slot].up &&
-        raft_identity_equal(raft->peers[slot].identity, raft->vote)) {
+    if (slot && raft->peers[slot].up) {
+        CHECK(raft_identity_equal(raft->peers[slot].identity, raft->vote));
         answer_vote(raft, slot, VOTE_GRANTED, raft->term, raft->grant_sent_us, out);
     } else if (raft->role == RAFT_CANDIDATE) {
         count_votes(raft, now, out);
@@ -328,8 +329,9 @@ void raft_on_timeout_now(struct raft *raft, uint8_t slot, const struct raft_mess
                          struct now now, const struct effects *out)
 {
     CHECK(message->kind == RAFT_TIMEOUT_NOW);
-    if (message->term != raft->term || raft->leader != slot || raft->role != RAFT_FOLLOWER)
+    if (message->term != raft->term || raft->leader != slot)
         return;
+    CHECK(raft->role == RAFT_FOLLOWER);
     if (!may_campaign(raft))
         return;
     raft->transfer_campaign = true;

@@ -65,7 +65,7 @@ static void gather_entries(struct raft *raft, struct effect_flush *flush)
         const struct raft_meta *next = raft_log_find(&raft->log, last + 1);
         if (!next || next->size > left)
             break;
-        flush->entries[i] = raft_log_run(&raft->log, last, raft->log.last, left, &last);
+        flush->entries[i] = raft_log_run(&raft->log, last, left, &last);
         left -= flush->entries[i].len;
         stamp_run(raft, flush->entries[i], &flush_at);
     }

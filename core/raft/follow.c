@@ -12,6 +12,7 @@ void raft_acknowledge(struct raft *raft, bool at_once, struct now now, const str
         return;
     CHECK(raft->role == RAFT_FOLLOWER);
     CHECK(raft->leader != raft->options.slot);
+    CHECK(raft->log.bytes_capacity <= UINT32_MAX);
     uint64_t match = raft->durable < raft->verified ? raft->durable : raft->verified;
     uint64_t room = raft_log_free(&raft->log, raft_forgettable(raft));
     struct raft_message message = {
@@ -27,7 +28,7 @@ void raft_acknowledge(struct raft *raft, bool at_once, struct now now, const str
             .match = match,
             .accepted = raft->verified,
             .wall_us = now.wall_us,
-            .room = room < UINT32_MAX ? (uint32_t)room : UINT32_MAX,
+            .room = (uint32_t)room,
             .flush_us = raft_flush_report(raft),
         },
     };
@@ -48,11 +49,12 @@ static void reject(struct raft *raft, uint8_t slot, const struct raft_append *ap
     uint64_t match = raft->durable < raft->verified ? raft->durable : raft->verified;
     CHECK(hint <= append->prev_index);
     CHECK(hint <= raft->log.last);
+    CHECK(raft->log.bytes_capacity <= UINT32_MAX);
     if (!raft_cluster_durable(raft))
         return;
     struct raft_message message = {
         .kind = RAFT_APPEND_REPLY,
-        .term = raft->term ? raft->term : 1,
+        .term = raft->term,
         .append_reply = {
             .flags = (uint8_t)(REPLY_REJECTED | REPLY_AT_ONCE |
                                (raft_disk_short(raft) ? REPLY_DISK_FULL : 0) |
@@ -66,7 +68,7 @@ static void reject(struct raft *raft, uint8_t slot, const struct raft_append *ap
             .conflict_index = hint,
             .conflict_term = raft_log_term(&raft->log, hint),
             .wall_us = now.wall_us,
-            .room = room < UINT32_MAX ? (uint32_t)room : UINT32_MAX,
+            .room = (uint32_t)room,
             .flush_us = raft_flush_report(raft),
         },
     };

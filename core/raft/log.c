@@ -148,10 +148,10 @@ const uint8_t *raft_log_chain(const struct raft_log *log, uint64_t index)
     return raft_log_bytes(log, meta) + ENTRY_LOCAL_AT - HASH_BYTES;
 }
 
-struct slice raft_log_run(const struct raft_log *log, uint64_t after, uint64_t upto,
-                          size_t max_bytes, uint64_t *last)
+struct slice raft_log_run(const struct raft_log *log, uint64_t after, size_t max_bytes,
+                          uint64_t *last)
 {
-    const struct raft_meta *meta = after < upto ? raft_log_find(log, after + 1) : NULL;
+    const struct raft_meta *meta = raft_log_find(log, after + 1);
     *last = after;
     if (!meta)
         return (struct slice) { NULL, 0 };
@@ -162,13 +162,13 @@ struct slice raft_log_run(const struct raft_log *log, uint64_t after, uint64_t u
     for (meta = raft_log_next(log, meta); meta; meta = raft_log_next(log, meta)) {
         if (meta->position != end || end % log->bytes_capacity == 0)
             break;
-        if (meta->last > upto || run.len + meta->size > max_bytes)
+        if (run.len + meta->size > max_bytes)
             break;
         run.len += meta->size;
         end += meta->size;
         *last = meta->last;
     }
-    CHECK(*last <= upto);
+    CHECK(*last <= log->last);
     return run;
 }
 
@@ -176,7 +176,7 @@ struct slice raft_log_run(const struct raft_log *log, uint64_t after, uint64_t u
 
 static void forget_oldest(struct raft_log *log)
 {
-    CHECK(log->metas_count > 0);
+    CHECK(log->metas_count > 1);
     CHECK(!log->pinned);
     struct entry gone = entry_of(log, meta_at(log, 0));
     log->base = meta_at(log, 0)->last;
@@ -184,7 +184,7 @@ static void forget_oldest(struct raft_log *log)
     memcpy(log->base_chain, gone.chain, HASH_BYTES);
     log->metas_at = (log->metas_at + 1) % log->metas_capacity;
     log->metas_count--;
-    log->tail = log->metas_count ? meta_at(log, 0)->position : log->head;
+    log->tail = meta_at(log, 0)->position;
 }
 
 static bool may_forget(const struct raft_log *log, uint64_t forgettable)

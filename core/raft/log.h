@@ -80,10 +80,10 @@ uint8_t *raft_log_bytes(const struct raft_log *log, const struct raft_meta *meta
 const struct raft_meta *raft_log_next(const struct raft_log *log, const struct raft_meta *meta);
 /* The chain at `index`, or NULL when it is not in memory. */
 const uint8_t *raft_log_chain(const struct raft_log *log, uint64_t index);
-/* Whole entries from the one after `after` on that lie in one run, at most `max_bytes` (one always)
- * and not beyond `upto`. *last: the last index of them. Empty when the next one is not cached. */
-struct slice raft_log_run(const struct raft_log *log, uint64_t after, uint64_t upto,
-                          size_t max_bytes, uint64_t *last);
+/* Whole entries from the one after `after` on that lie in one run, at most `max_bytes` (one always).
+ * *last: the last index of them. Empty when the next one is not cached. */
+struct slice raft_log_run(const struct raft_log *log, uint64_t after, size_t max_bytes,
+                          uint64_t *last);
 
 /* The largest entry that always finds room once older ones may be forgotten. */
 size_t raft_log_largest(const struct raft_log *log);

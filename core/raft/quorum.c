@@ -10,8 +10,7 @@ unsigned raft_majority(const struct raft *raft)
 /* values[0 .. count) of `voters` voters, the rest have reached nothing. */
 static uint64_t majority_of(uint64_t *values, unsigned voters)
 {
-    if (voters == 0)
-        return 0;
+    CHECK(voters > 0); /* only a leader asks, and somebody voted for it */
     CHECK(voters <= LIMIT_NODES);
     for (unsigned i = 1; i < voters; i++) { /* descending */
         uint64_t value = values[i];

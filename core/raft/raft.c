@@ -76,6 +76,7 @@ uint64_t raft_forgettable(const struct raft *raft)
 void raft_halt(struct raft *raft, const char *reason, const struct effects *out)
 {
     CHECK(reason != NULL);
+    CHECK(raft->role == RAFT_FOLLOWER); /* and stays one: nobody else needs to look at `halted` */
     raft->halted = true;
     struct effect effect = { .kind = EFFECT_HALT };
     effect.halt.exit_status = 1;
@@ -280,11 +281,11 @@ bool raft_receive(struct raft *raft, uint8_t slot, const uint8_t identity[IDENTI
     case RAFT_VOTE_REPLY:
         raft_on_vote_reply(raft, slot, &message, now, out);
         return true;
-    case RAFT_TIMEOUT_NOW:
+    default:
+        CHECK(message.kind == RAFT_TIMEOUT_NOW);
         raft_on_timeout_now(raft, slot, &message, now, out);
         return true;
     }
-    return false;
 }
 
 /* --- the end of a turn -------------------------------------------------------------------------*/

@@ -5,7 +5,7 @@
 
 uint64_t raft_read(struct raft *raft, uint64_t *index)
 {
-    if (raft->role != RAFT_LEADER || raft->halted || raft->commit < raft->first_of_term)
+    if (raft->role != RAFT_LEADER || raft->commit < raft->first_of_term)
         return 0;
     if (raft->round_used) {
         raft->round++;

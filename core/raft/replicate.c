@@ -43,7 +43,7 @@ uint64_t raft_append_own(struct raft *raft, enum entry_kind kind, uint32_t count
 
 bool raft_can_propose(const struct raft *raft)
 {
-    return raft->role == RAFT_LEADER && !raft->transfer_to && !raft->disk_full && !raft->halted &&
+    return raft->role == RAFT_LEADER && !raft->transfer_to && !raft->disk_full &&
            !raft_leader_stuck(raft);
 }
 
@@ -116,7 +116,8 @@ void raft_become_leader(struct raft *raft, struct now now, const struct effects 
 
 bool raft_leader_stuck(const struct raft *raft)
 {
-    if (raft->role != RAFT_LEADER || !raft->flush_out)
+    CHECK(raft->role == RAFT_LEADER);
+    if (!raft->flush_out)
         return false;
     uint64_t limit = 2 * (uint64_t)raft_election_timeout(raft);
     if (limit < RAFT_STUCK_US)
@@ -247,7 +248,7 @@ static void send_entries(struct raft *raft, uint8_t slot, const struct effects *
         uint64_t most = window - peer->inflight_bytes;
         if (most > LIMIT_APPEND_BYTES)
             most = LIMIT_APPEND_BYTES;
-        struct slice run = raft_log_run(&raft->log, prev, raft->log.last, (size_t)most, &last);
+        struct slice run = raft_log_run(&raft->log, prev, (size_t)most, &last);
         CHECK(run.len > 0);
         if (!send_append(raft, slot, prev, run, false, out))
             return;
@@ -258,8 +259,7 @@ static void send_entries(struct raft *raft, uint8_t slot, const struct effects *
 static void send_to(struct raft *raft, uint8_t slot, struct now now, const struct effects *out)
 {
     struct raft_peer *peer = &raft->peers[slot];
-    if (peer->next > raft->log.last + 1)
-        peer->next = raft->log.last + 1;
+    CHECK(peer->next <= raft->log.last + 1);
     if (peer->progress == RAFT_PIPELINE && !peer->copying)
         send_entries(raft, slot, out);
     bool beat = now.mono_us >= peer->heartbeat_at_us || raft->read_wanted > peer->round_sent;
@@ -267,8 +267,9 @@ static void send_to(struct raft *raft, uint8_t slot, struct now now, const struc
     bool news = peer->progress == RAFT_PIPELINE && peer->commit_sent < raft->commit;
     if (!beat && !probe && !news)
         return;
-    if (!send_append(raft, slot, peer->next - 1, (struct slice) { NULL, 0 }, beat || probe, out))
-        return;
+    bool sent =
+        send_append(raft, slot, peer->next - 1, (struct slice) { NULL, 0 }, beat || probe, out);
+    CHECK(sent);
     if (peer->progress == RAFT_PROBE)
         peer->probed = peer->next;
     if (beat || probe)
@@ -309,9 +310,10 @@ static void on_reject(struct raft *raft, struct raft_peer *peer,
     if (peer->progress == RAFT_PROBE && reply->rejected != peer->next - 1)
         return;
     uint64_t prev = reply->conflict_index;
+    CHECK(prev <= raft->log.last); /* not above what is rejected, which was sent */
     /* A term's entries begin at one index everywhere. So either this index has that term here too,
      * or the leader's last one of a term not above it lies lower than what was rejected. */
-    if (prev > raft->log.last || raft_log_term(&raft->log, prev) != reply->conflict_term)
+    if (raft_log_term(&raft->log, prev) != reply->conflict_term)
         prev = raft_log_last_of_term(&raft->log, reply->conflict_term);
     if (prev >= reply->rejected || prev < peer->match)
         prev = peer->match;
@@ -374,9 +376,8 @@ void raft_on_append_reply(struct raft *raft, uint8_t slot, const struct raft_mes
 
 bool raft_owns_read(const struct raft *raft, uint64_t id)
 {
-    uint64_t slot = id & 0xff;
     (void)raft;
-    return id >> 63 && slot >= 1 && slot <= LIMIT_NODES;
+    return id >> 63; /* start_reading */
 }
 
 /* How many of the bytes read are whole consecutive entries from `next` on; 0: not what was asked
@@ -391,8 +392,7 @@ static size_t usable(const struct raft *raft, struct slice entries, uint64_t nex
             ENTRY_WHOLE)
             break;
         uint64_t end = entry.first + entry.count - 1;
-        if (entry.first != *last + 1 || at + entry.size > LIMIT_APPEND_BYTES ||
-            raft_log_term(&raft->log, end) != entry.term)
+        if (entry.first != *last + 1 || raft_log_term(&raft->log, end) != entry.term)
             break;
         at += entry.size;
         *last = end;
@@ -406,12 +406,15 @@ void raft_read_done(struct raft *raft, uint64_t id, bool ok, struct slice entrie
 {
     CHECK(raft_owns_read(raft, id));
     uint8_t slot = (uint8_t)(id & 0xff);
+    CHECK(slot >= 1);
+    CHECK(slot <= LIMIT_NODES);
+    CHECK(entries.len <= LIMIT_APPEND_BYTES);
     struct raft_peer *peer = &raft->peers[slot];
     raft->now_us = now.mono_us;
     peer->reading = false;
-    if (raft->halted || raft->role != RAFT_LEADER || peer->progress != RAFT_READING ||
-        peer->read_id != id)
-        return;
+    if (raft->role != RAFT_LEADER || peer->progress != RAFT_READING)
+        return; /* asked for by an earlier leadership or link */
+    CHECK(peer->read_id == id);
     uint64_t last;
     size_t len = ok ? usable(raft, entries, peer->next, &last) : 0;
     if (len == 0 || !raft_linked_member(raft, slot)) {
@@ -421,8 +424,6 @@ void raft_read_done(struct raft *raft, uint64_t id, bool ok, struct slice entrie
         return;
     }
     peer->progress = RAFT_PIPELINE;
-    if (peer->inflight_count == LIMIT_INFLIGHT_APPENDS)
-        return;
     struct slice run = { entries.data, len };
     if (send_append(raft, slot, peer->next - 1, run, false, out))
         note_inflight(peer, last, len);

@@ -30,7 +30,7 @@ static void begin(struct raft *raft, uint8_t slot, struct now now, const struct 
 bool raft_transfer(struct raft *raft, uint8_t slot, struct now now, const struct effects *out)
 {
     raft->now_us = now.mono_us;
-    if (raft->role != RAFT_LEADER || raft->transfer_to || raft->halted)
+    if (raft->role != RAFT_LEADER || raft->transfer_to)
         return false;
     if (slot > LIMIT_NODES || slot == raft->options.slot)
         return false;
