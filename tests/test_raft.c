@@ -394,6 +394,21 @@ void rafts_drop(struct rafts *world, unsigned at)
     free(take(world, at).data);
 }
 
+bool rafts_say(struct rafts *world, uint8_t from, uint8_t to, const struct raft_message *message,
+               struct slice entries)
+{
+    static uint8_t data[1 << 16];
+    size_t len = raft_message_encode(message, data, RAFT_HEAD_BYTES);
+    assert_true(entries.len <= sizeof data - len);
+    if (entries.len)
+        memcpy(data + len, entries.data, entries.len);
+    bool good = raft_receive(rafts_raft(world, to), from, world->nodes[from].identity,
+                             (struct slice) { data + 1, len - 1 + entries.len }, world->now,
+                             WITH(world, to));
+    rafts_end_turn(world, to);
+    return good;
+}
+
 unsigned rafts_deliver_all(struct rafts *world, uint8_t from, uint8_t to)
 {
     unsigned delivered = 0, left = world->bag_count;
@@ -551,7 +566,8 @@ static void check_commit(struct rafts *world, uint8_t slot)
     /* Committed first, the next configuration appended in the same turn: the majority was that of the
      * one before. */
     const struct raft *raft = node->raft;
-    const struct raft_config *config = raft->config.index > commit ? &raft->previous : &raft->config;
+    const struct raft_config *config =
+        raft->config.index > commit ? &raft->previous : &raft->config;
     unsigned durable = 0;
     for (unsigned i = 0; i < config->count; i++) {
         const struct raft_member *member = &config->members[i];

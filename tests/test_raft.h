@@ -105,6 +105,9 @@ void rafts_tick(struct rafts *world, uint8_t slot);
 /* Delivers message number `at` of the bag. */
 void rafts_deliver(struct rafts *world, unsigned at);
 void rafts_drop(struct rafts *world, unsigned at);
+/* Gives `to` what `from` never said, on its link; the answer of raft_receive. */
+bool rafts_say(struct rafts *world, uint8_t from, uint8_t to, const struct raft_message *message,
+               struct slice entries);
 /* Delivers all messages from `from` to `to` (0: any) that are in the bag now; returns how many. */
 unsigned rafts_deliver_all(struct rafts *world, uint8_t from, uint8_t to);
 void rafts_drop_all(struct rafts *world, uint8_t from, uint8_t to);
