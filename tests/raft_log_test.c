@@ -257,12 +257,87 @@ static void old_leaderships_are_forgotten_last(void **state)
     fixture_free(fixture);
 }
 
+/* One command of a size that makes the entry `size` bytes; false: no room. */
+static bool push(struct fixture *fixture, uint32_t count, size_t size)
+{
+    static uint8_t bodies[CACHE_BYTES];
+    uint32_t sizes[4] = { 0 };
+    sizes[0] = (uint32_t)(size - ENTRY_HEADER_BYTES - count * ENTRY_HEAD_BYTES);
+    uint8_t *room = raft_log_room(&fixture->log, size, fixture->forgettable, false);
+    if (!room)
+        return false;
+    struct entry_draft draft = {
+        ENTRY_COMMANDS, fixture->log.last + 1, fixture->term, 1, count, sizes, bodies
+    };
+    assert_int_equal(entry_build(room, size, &draft, &rafts_crypto, key, fixture->log.last_chain),
+                     size);
+    struct entry entry;
+    assert_int_equal(entry_parse(&entry, &rafts_crypto, NULL, room, size), ENTRY_WHOLE);
+    raft_log_push(&fixture->log, &entry);
+    return true;
+}
+
+static void only_the_end_of_an_entry_has_a_chain(void **state)
+{
+    (void)state;
+    struct fixture *fixture = fixture_new(1);
+    assert_true(push(fixture, 4, 300));
+    assert_true(push(fixture, 2, 300));
+    for (uint64_t index = 1; index <= 6; index++) {
+        const uint8_t *chain = raft_log_chain(&fixture->log, index);
+        assert_int_equal(chain != NULL, index == 4 || index == 6);
+        assert_int_equal(raft_log_term(&fixture->log, index), 1);
+    }
+    assert_int_equal(raft_log_term(&fixture->log, 7), 0);
+    assert_null(raft_log_chain(&fixture->log, 7));
+    fixture_free(fixture);
+}
+
+/* Its chain is what the next one follows. */
+static void the_last_entry_is_not_forgotten(void **state)
+{
+    (void)state;
+    struct fixture *fixture = fixture_new(1);
+    assert_true(push(fixture, 1, CACHE_BYTES / 2 + 100));
+    fixture->forgettable = fixture->log.last;
+    assert_false(push(fixture, 1, CACHE_BYTES / 2 + 100));
+    assert_non_null(raft_log_find(&fixture->log, 1));
+    assert_true(push(fixture, 1, 300));
+    fixture_free(fixture);
+}
+
+/* Filled to the last byte, and then on from the ring's beginning: neither is a run across its end. */
+static void a_ring_is_filled_to_its_last_byte(void **state)
+{
+    (void)state;
+    struct fixture *fixture = fixture_new(1);
+    uint64_t last;
+    for (int i = 0; i < 4; i++)
+        assert_true(push(fixture, 1, CACHE_BYTES / 4));
+    assert_int_equal(raft_log_free(&fixture->log, 0), 0);
+    assert_false(push(fixture, 1, 300));
+    fixture->forgettable = 1;
+    assert_int_equal(raft_log_free(&fixture->log, 1), CACHE_BYTES / 4);
+    assert_true(push(fixture, 1, CACHE_BYTES / 4));
+    assert_int_equal(raft_log_free(&fixture->log, 0), 0);
+    struct slice run = raft_log_run(&fixture->log, 1, CACHE_BYTES, &last);
+    assert_int_equal(last, 4);
+    assert_ptr_equal(run.data + run.len, fixture->log.bytes + CACHE_BYTES);
+    run = raft_log_run(&fixture->log, 4, CACHE_BYTES, &last);
+    assert_int_equal(last, 5);
+    assert_ptr_equal(run.data, fixture->log.bytes);
+    fixture_free(fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(log_is_like_a_naive_one),
         cmocka_unit_test(runs_end_where_the_ring_wraps),
         cmocka_unit_test(old_leaderships_are_forgotten_last),
+        cmocka_unit_test(only_the_end_of_an_entry_has_a_chain),
+        cmocka_unit_test(the_last_entry_is_not_forgotten),
+        cmocka_unit_test(a_ring_is_filled_to_its_last_byte),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
