@@ -8,6 +8,8 @@
  *       --faults LIST --clients N --ops N --load SECONDS
  *                               only these faults, and no more than so much (choices.h)
  *   sim --determinism           each seed runs twice and must have equal hashes of its effects
+ *   sim --hashes                prints the hash of each seed's effects: what must stay as it was when
+ *                               a change is to alter nothing
  *
  * From 1,000 seeds on, a kind of fault or a rare branch that was never reached is a failure, too. */
 #include <inttypes.h>
@@ -26,6 +28,7 @@ struct options {
     uint64_t from;
     uint64_t twice_every; /* 0: never */
     bool minimise;
+    bool hashes;
 };
 
 static _Noreturn void refuse(const char *what, const char *text)
@@ -62,6 +65,8 @@ static bool read_flag(struct options *options, const char *name)
         options->twice_every = 1;
     else if (strcmp(name, "--minimise") == 0)
         options->minimise = true;
+    else if (strcmp(name, "--hashes") == 0)
+        options->hashes = true;
     else
         return false;
     return true;
@@ -120,6 +125,8 @@ int main(int argc, char **argv)
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &begin);
     for (uint64_t seed = options.from; seed < options.from + options.seeds; seed++) {
         uint64_t hash = world_run(seed, &report);
+        if (options.hashes)
+            printf("seed %" PRIu64 ": hash %016" PRIx64 "\n", seed, hash);
         if (options.twice_every && seed % options.twice_every == 0)
             check_determinism(seed, hash);
     }
