@@ -61,17 +61,17 @@ static uint64_t dark_after_us(const struct raft_view *view)
     return two_time_outs > NODE_DARK_US ? two_time_outs : NODE_DARK_US;
 }
 
-static void notice_darkness(struct node *node, const struct effects *out)
+static void notice_darkness(struct node *node, const struct raft_view *view,
+                            const struct effects *out)
 {
-    struct raft_view view = raft_view(node->raft);
-    if (view.quorum || view.blank) {
+    if (view->quorum || view->blank) {
         node->dark = false;
         node->dark_since_us = 0;
         return;
     }
     if (!node->dark_since_us)
         node->dark_since_us = node->now.mono_us;
-    uint64_t at = node->dark_since_us + dark_after_us(&view);
+    uint64_t at = node->dark_since_us + dark_after_us(view);
     if (node->dark)
         return;
     if (node->now.mono_us < at) {
@@ -164,8 +164,8 @@ static void begin_discard(struct node *node, const struct effects *out)
 
 void held_turn(struct node *node, const struct effects *out)
 {
-    notice_darkness(node, out);
     struct raft_view view = raft_view(node->raft);
+    notice_darkness(node, &view, out);
     if (view.quorum && node->held_open && node->applied_term >= view.term &&
         node->held_looked_term != view.term) {
         node->held_looked_term = view.term;

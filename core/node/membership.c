@@ -186,11 +186,13 @@ bool membership_change(struct node *node, struct session *session, struct slice 
 
 static void answer_waiter(struct node *node, const struct effects *out)
 {
-    struct raft_view view = raft_view(node->raft);
     struct waiter *waiter = &node->member_waiter;
+    if (!waiter->used)
+        return;
+    struct raft_view view = raft_view(node->raft);
     /* Committed in its own term it is the same entry; a removed leader hears of it no more later. */
     bool done = view.term == node->member_term && view.commit >= node->member_index;
-    if (!waiter->used || (!done && view.role == RAFT_LEADER))
+    if (!done && view.role == RAFT_LEADER)
         return;
     struct session *session = session_if_same(node, waiter->connection, waiter->generation);
     waiter->used = false;

@@ -180,7 +180,8 @@ static void stop_turn(struct node *node, const struct effects *out)
 static void notice_changes(struct node *node, const struct effects *out)
 {
     struct raft_view view = raft_view(node->raft);
-    bool changed = view.leader != node->seen_leader || node_has_quorum(node) != node->seen_quorum;
+    bool quorum = view.quorum && !node->apply_stalled;
+    bool changed = view.leader != node->seen_leader || quorum != node->seen_quorum;
     if (view.term != node->seen_term) {
         node->elections += view.term > node->seen_term && node->seen_term;
         changed |= view.leader != 0;
@@ -195,13 +196,13 @@ static void notice_changes(struct node *node, const struct effects *out)
         struct line line = line_begin("leader");
         line_pair(&line, "leader", view.leader);
         line_pair(&line, "term", view.term);
-        line_pair(&line, "quorum", node_has_quorum(node));
+        line_pair(&line, "quorum", quorum);
         line_emit(&line, LOG_INFO, out);
         session_tell_cluster(node, out);
     }
     node->seen_term = view.term;
     node->seen_leader = view.leader;
-    node->seen_quorum = node_has_quorum(node);
+    node->seen_quorum = quorum;
 }
 
 /* The one place where what came in during the turn turns into log entries, appends and answers. */

@@ -60,10 +60,11 @@ static void forget(struct node *node, uint8_t slot, const struct effects *out)
  * address. A node that hears no leader knows less than others: whoever left may be back, and lead. */
 static bool departed(const struct node *node, uint8_t slot)
 {
-    const struct raft_member *seat = raft_config_find(raft_latest_config(node->raft), slot);
     const struct peer *peer = &node->peers[slot];
-    if (!seat || !seat->vacant || node->adding_slot == slot || peer->link != LINK_UP ||
-        !peer->greeted || !same(seat->identity, peer->identity))
+    if (node->adding_slot == slot || peer->link != LINK_UP || !peer->greeted)
+        return false;
+    const struct raft_member *seat = raft_config_find(raft_latest_config(node->raft), slot);
+    if (!seat || !seat->vacant || !same(seat->identity, peer->identity))
         return false;
     struct raft_view view = raft_view(node->raft);
     return view.quorum && view.leader != slot;

@@ -73,6 +73,7 @@ static bool restore_checkpoint(struct raft *raft, uint64_t index, struct slice c
         return false;
     config.index = config_index;
     raft->config = raft->previous = raft->at_applied = config;
+    raft_links_changed(raft);
     raft_log_reset(&raft->log, index, time_us, chain);
     uint64_t before_first = 0, before_term = 0;
     for (uint32_t i = 0; i < count; i++) {

@@ -102,6 +102,7 @@ void raft_config_appended(struct raft *raft, const struct entry *entry)
     /* A second one is only made once the first is committed, so one step back is enough. */
     raft->previous = raft->config;
     raft->config = config;
+    raft_links_changed(raft);
 }
 
 void raft_config_truncated(struct raft *raft, uint64_t last)
@@ -111,6 +112,7 @@ void raft_config_truncated(struct raft *raft, uint64_t last)
         return;
     CHECK(raft->previous.index <= last);
     raft->config = raft->previous;
+    raft_links_changed(raft);
 }
 
 const struct raft_member *raft_self(const struct raft *raft)
@@ -129,12 +131,35 @@ const struct raft_member *raft_linked_member(const struct raft *raft, uint8_t sl
 {
     CHECK(slot >= 1);
     CHECK(slot <= LIMIT_NODES);
-    const struct raft_peer *peer = &raft->peers[slot];
     CHECK(!raft->peers[raft->options.slot].up);
-    if (!peer->up)
-        return NULL;
-    const struct raft_member *member = raft_config_find(&raft->config, slot);
-    return raft_member_is(member, peer->identity) ? member : NULL;
+    return raft->links.members >> slot & 1 ? raft_config_find(&raft->config, slot) : NULL;
+}
+
+static struct raft_links links_of(const struct raft *raft)
+{
+    struct raft_links links = { 0 };
+    CHECK(raft->config.count <= LIMIT_NODES);
+    for (unsigned i = 0; i < raft->config.count; i++) {
+        const struct raft_member *member = &raft->config.members[i];
+        const struct raft_peer *peer = &raft->peers[member->slot];
+        if (!peer->up || !raft_member_is(member, peer->identity))
+            continue;
+        links.members |= 1u << member->slot;
+        if (member->voter && peer->rtt_us > links.slowest_us)
+            links.slowest_us = peer->rtt_us;
+    }
+    return links;
+}
+
+void raft_links_changed(struct raft *raft)
+{
+    raft->links = links_of(raft);
+}
+
+bool raft_links_right(const struct raft *raft)
+{
+    struct raft_links links = links_of(raft);
+    return links.members == raft->links.members && links.slowest_us == raft->links.slowest_us;
 }
 
 unsigned raft_voter_bits(const struct raft *raft)

@@ -9,25 +9,13 @@
 /* --- time-outs -----------------------------------------------------------------------------------
  */
 
-static uint64_t slowest_link_us(const struct raft *raft)
-{
-    uint64_t slowest = 0;
-    for (unsigned i = 0; i < raft->config.count; i++) {
-        const struct raft_member *member = &raft->config.members[i];
-        const struct raft_peer *peer = &raft->peers[member->slot];
-        if (member->voter && peer->rtt_us > slowest && raft_linked_member(raft, member->slot))
-            slowest = peer->rtt_us;
-    }
-    return slowest;
-}
-
 uint32_t raft_election_timeout(const struct raft *raft)
 {
     uint64_t heartbeat = raft->options.heartbeat_us;
     if (raft->role != RAFT_LEADER && raft->leader_heartbeat_us)
         heartbeat = raft->leader_heartbeat_us;
     uint64_t timeout = 3 * heartbeat;
-    uint64_t round = 4 * (slowest_link_us(raft) + raft->flush_us);
+    uint64_t round = 4 * ((uint64_t)raft->links.slowest_us + raft->flush_us);
     if (round > timeout)
         timeout = round;
     timeout += RAFT_SLACK_US;
@@ -51,7 +39,7 @@ void raft_reset_election(struct raft *raft, struct now now)
 /* How long those that lost the same leader spread their campaigns. */
 static uint64_t jitter(struct raft *raft)
 {
-    uint64_t spread = 4 * (slowest_link_us(raft) + raft->flush_us);
+    uint64_t spread = 4 * ((uint64_t)raft->links.slowest_us + raft->flush_us);
     if (spread < RAFT_JITTER_US)
         spread = RAFT_JITTER_US;
     if (spread > raft->options.election_min_us)
@@ -319,6 +307,7 @@ void raft_on_vote_reply(struct raft *raft, uint8_t slot, const struct raft_messa
     struct raft_peer *peer = &raft->peers[slot];
     if (pre && reply->sent_us >= raft->campaign_began_us && reply->sent_us <= now.mono_us)
         peer->rtt_us = raft_smooth(peer->rtt_us, now.mono_us - reply->sent_us);
+    raft_links_changed(raft);
     peer->flush_us = reply->flush_us;
     peer->answered = true;
     peer->granted |= (reply->flags & VOTE_GRANTED) != 0;

@@ -222,6 +222,7 @@ void raft_link_up(struct raft *raft, uint8_t slot, const uint8_t identity[IDENTI
     }
     memcpy(peer->identity, identity, IDENTITY_BYTES);
     peer->up = true;
+    raft_links_changed(raft);
     raft_progress_reset(raft, slot, now);
     if (raft->role == RAFT_PRE_CANDIDATE || raft->role == RAFT_CANDIDATE)
         raft_ask_vote(raft, slot, out);
@@ -234,6 +235,7 @@ void raft_link_down(struct raft *raft, uint8_t slot, enum raft_link_end end, str
     CHECK(slot != raft->options.slot);
     raft->now_us = now.mono_us;
     raft->peers[slot].up = false;
+    raft_links_changed(raft);
     if (raft->halted || raft->frozen || end != LINK_REFUSED || raft->role == RAFT_LEADER ||
         raft->leader != slot)
         return;

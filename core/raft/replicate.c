@@ -360,6 +360,7 @@ void raft_on_append_reply(struct raft *raft, uint8_t slot, const struct raft_mes
         peer->round_acked = reply->round;
     if (reply->flags & REPLY_AT_ONCE)
         peer->rtt_us = raft_smooth(peer->rtt_us, now.mono_us - reply->sent_us);
+    raft_links_changed(raft);
     peer->room = reply->room;
     peer->flush_us = reply->flush_us;
     peer->disk_full = reply->flags & REPLY_DISK_FULL;

@@ -70,6 +70,12 @@ struct raft_peer {
     bool granted;
 };
 
+/* Asked for many times a turn, and changes seldom. */
+struct raft_links {
+    unsigned members;    /* bit per slot: the linked peer there is the member */
+    uint32_t slowest_us; /* the longest round trip of a linked voter */
+};
+
 /* A request that was denied because a leader was known: granted when that leader is lost. */
 struct raft_denied {
     uint8_t slot; /* 0: none */
@@ -110,6 +116,7 @@ struct raft {
     bool frozen;
 
     struct raft_peer peers[RAFT_SLOTS];
+    struct raft_links links; /* follows from config and peers: raft_links_changed */
 
     /* Elections. */
     uint64_t leader_heard_us;
@@ -192,6 +199,10 @@ bool raft_is_voter(const struct raft *raft);
 /* The member that the linked peer in `slot` is, or NULL. */
 const struct raft_member *raft_linked_member(const struct raft *raft, uint8_t slot);
 unsigned raft_voter_bits(const struct raft *raft);
+/* After each change of config, of a link or of what a round trip takes. */
+void raft_links_changed(struct raft *raft);
+/* Whether that was never forgotten: for the simulator. */
+bool raft_links_right(const struct raft *raft);
 
 /* quorum.c */
 unsigned raft_majority(const struct raft *raft);

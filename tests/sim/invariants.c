@@ -414,6 +414,8 @@ void invariants_turn(struct sim_node *node)
     if (raft->term != node->seen_term)
         SAY(world, "node %u: is in term %" PRIu64, node->slot, raft->term);
     node->seen_term = raft->term;
+    if (!raft_links_right(raft))
+        sim_fail(world, "node %u: what it keeps of its links is not so any more", node->slot);
     check_matching(node, raft);
     check_leader(node, raft);
     check_commit(node, raft);
