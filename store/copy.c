@@ -461,7 +461,8 @@ static enum ft_error start_plan(struct store *store)
     return error ? error : resume(store);
 }
 
-/* What was begun before is gone on with, if the others still have what it lacks. Its end stays if
+/* What was begun before is gone on with, if the one that is asked has what it lacks next: neither has
+ * dropped it, nor ends before it. Its end stays if
  * its checkpoint is here, whatever the others have by now. */
 static enum ft_error resume_plan(struct store *store, const struct store_copy_plan *plan,
                                  uint64_t own_last, bool *resumed)
@@ -487,8 +488,9 @@ static enum ft_error resume_plan(struct store *store, const struct store_copy_pl
     }
     if (error == FT_ERROR_MISSING)
         return FT_OK;
-    *resumed =
-        !error && (copy->stage >= COPY_INDEX ? copy->next : copy->plan.start) >= plan->oldest;
+    uint64_t lacks = copy->stage >= COPY_INDEX ? copy->next : copy->plan.start;
+    *resumed = !error && (copy->stage == COPY_COMPLETE ||
+                          (lacks >= plan->oldest && lacks <= plan->newest));
     if (copy->stage == COPY_BASE)
         *resumed = copy->plan.start == plan->oldest;
     return error;

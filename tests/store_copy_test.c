@@ -369,6 +369,32 @@ static void another_source_is_behind_what_was_begun(void **state)
     test_store_free(session.target);
 }
 
+/* Most of it is here; this source ends before what is missing (and whoever had that may have dropped it). */
+static void another_source_ends_before_what_is_missing(void **state)
+{
+    (void)state;
+    struct session session = { .source = node(1, SEGMENTS, true),
+                               .target = test_store_new(2, SEGMENT_BYTES) };
+    struct store_copy_state copy;
+    must(test_store_open(session.target));
+    must(test_flush(session.target, &form));
+    struct store_copy_plan plan = offer_of(&session);
+    must(store_copy_begin(session.target->store, &plan, &copy));
+    while (copy.next.kind != STORE_PIECE_ENTRIES || copy.next.index < 20)
+        must(fetch(&session, &copy));
+    plan.newest = 10;
+    must(store_copy_begin(session.target->store, &plan, &copy));
+    assert_false(copy.resumed);
+    assert_int_equal(copy.end, plan.newest);
+    test_store_close(session.target);
+    must(test_store_open(session.target));
+    must(store_copy_drop(session.target->store));
+    test_store_close(session.target);
+    finish(&session, 1);
+    test_store_free(session.source);
+    test_store_free(session.target);
+}
+
 static void nothing_to_copy(void **state)
 {
     (void)state;
@@ -626,6 +652,7 @@ int main(void)
         cmocka_unit_test(survives_every_crash),
         cmocka_unit_test(source_moves_on),
         cmocka_unit_test(another_source_is_behind_what_was_begun),
+        cmocka_unit_test(another_source_ends_before_what_is_missing),
         cmocka_unit_test(nothing_to_copy),
         cmocka_unit_test(other_boundaries),
         cmocka_unit_test(full_disk),
