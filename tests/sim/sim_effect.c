@@ -369,6 +369,7 @@ void sim_node_job_done(struct sim_node *node)
     if (error == FT_ERROR_SYNC) {
         SAY(node->world, "node %u: a sync of the reading thread failed", node->slot);
         node->world->report->branches[BRANCH_SYNC_FATAL]++;
+        free(item);
         sim_node_die(node, DEATH_KILL);
         faults_restart_later(node->world, node->place);
         return;
