@@ -181,6 +181,29 @@ static void made_up_invites_cost_little_and_nobody_else(void **state)
 }
 
 /* A page that does not hold all rooms is not passed off as all of them. */
+/* What was refused has been committed since, by whomever, and its client has not said yet that it knows. */
+static void what_follows_a_refused_command_that_is_answered_is_taken(void **state)
+{
+    (void)state;
+    struct nodes *nodes = nodes_new(1, 65536);
+    nodes_form(nodes);
+    uint32_t alice = nodes_user(nodes, 1, "alice");
+    nodes_create(nodes, 1, alice, 1, "#one");
+    nodes_post(nodes, 1, alice, 2, 2, "#one", 10);
+    nodes_run(nodes, 50000);
+    assert_true(nodes->answered[1][2]);
+    nodes->node->sessions[1].refused_seq = 2;
+    nodes_post(nodes, 1, alice, 3, 3, "#one", 10);
+    nodes_run(nodes, 50000);
+    assert_true(nodes->answered[1][3]);
+    /* And what is not answered yet is waited for. */
+    nodes->node->sessions[1].refused_seq = 4;
+    nodes_post(nodes, 1, alice, 5, 5, "#one", 10);
+    nodes_run(nodes, 50000);
+    assert_false(nodes->answered[1][5]);
+    nodes_free(nodes);
+}
+
 static void a_list_longer_than_a_page_says_so(void **state)
 {
     (void)state;
@@ -218,6 +241,7 @@ int main(void)
         cmocka_unit_test(a_skip_told_again_takes_the_place_of_the_first),
         cmocka_unit_test(commands_of_no_device_are_bounded),
         cmocka_unit_test(made_up_invites_cost_little_and_nobody_else),
+        cmocka_unit_test(what_follows_a_refused_command_that_is_answered_is_taken),
         cmocka_unit_test(a_list_longer_than_a_page_says_so),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

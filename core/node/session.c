@@ -213,10 +213,13 @@ static bool command_received(struct node *node, struct session *session, struct 
     struct command command;
     if (!command_decode(&command, body) || command.device != session->device)
         return false;
-    /* Sent before the refusal of an earlier one arrived: it comes again. Unless that one is answered by now: a
-     * leader that was deposed and did not know it asked for what others had committed. */
+    /* Sent before the refusal of an earlier one arrived: it comes again. Unless that one is answered by now, which
+     * its client may not have said yet: a leader that was deposed and did not know it asked for what others had
+     * committed. */
     uint64_t done = command.seq - command.beyond;
-    if (command.seq > session->refused_seq && session->refused_seq > done)
+    const struct chat_device *device = chat_device(node->chat, command.device);
+    uint64_t known = device && device->last > done ? device->last : done;
+    if (command.seq > session->refused_seq && session->refused_seq > known)
         return true;
     session->refused_seq = 0;
     uint64_t digest = command_digest(&command, node->options.crypto);
