@@ -62,7 +62,7 @@ static void who_is_not_answered_takes_entries_again(void **state)
     struct nodes *nodes = advised_to_copy();
     catchup_turn(nodes->node, &nodes->effects);
     nodes->node->raft->copy_advised = false; /* it shall not begin anew at once */
-    nodes->node->now.mono_us += NODE_FETCH_US;
+    nodes->node->now.mono_us += NODE_OFFER_US;
     catchup_turn(nodes->node, &nodes->effects);
     assert_false(nodes->node->raft->copying);
     nodes_free(nodes);

@@ -67,7 +67,7 @@ static void send_fetch(struct node *node, const struct effects *out)
     size_t len = wire_encode_fetch(&fetch, message, sizeof(message));
     CHECK(len > 0);
     catchup->asked = true;
-    catchup->give_up_at_us = node->now.mono_us + NODE_FETCH_US;
+    catchup->give_up_at_us = node->now.mono_us + (offer ? NODE_OFFER_US : NODE_FETCH_US);
     (void)peers_send(node, catchup->source, (struct slice) { message, len },
                      (struct slice) { NULL, 0 }, out);
     node_wake_at(catchup->give_up_at_us, out);

@@ -52,6 +52,7 @@ enum {
     NODE_LATE_POST_US = 2000000, /* a post that took so long shows when it was written */
     NODE_RELAYED_US = 5000000, /* refusals of what was relayed for others are passed on this long */
     NODE_FETCH_US = 3000000,   /* a piece that does not come in this time is asked for elsewhere */
+    NODE_OFFER_US = 300000,    /* likewise an offer, which needs no disk; no entry is taken meanwhile */
     NODE_COPY_RETRY_US = 1000000,
     NODE_COPY_FAILED_US = 5000000,
     NODE_COPY_REFUSALS = 20,         /* pieces in a row that were not what they should be */
