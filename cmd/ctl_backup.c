@@ -4,7 +4,8 @@
  * cluster's identity. So everything that is known to hold for a node's folder holds for it: what is there was synced, a
  * tail torn by a crash is cut when it is opened again, and ctl verify's walk proves it. The log is the history, and
  * committed entries never change, so a second run into the same folder fetches only what is new and any node can give
- * it; an interrupted run is gone on with by the next one. */
+ * it; an interrupted run is gone on with by the next one. When the log's beginning was dropped before the first run, the
+ * checkpoint that stands in its place comes first, and the folder gets its name once that is in it. */
 #include "cmd/commands.h"
 #include "cmd/crypto_sodium.h"
 #include "cmd/ctl.h"
@@ -19,11 +20,13 @@
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 static const char command[] = "ctl backup";
 
+enum { BASE_LIMIT_BYTES = 1 << 30 };
 enum { OPTION_NODE };
 static const struct option_row rows[] = {
     [OPTION_NODE] = { "node", 0, "N", "copy from this node (default: one that does not lead)" },
@@ -53,6 +56,7 @@ struct backup {
     struct store *store;
     uint8_t cluster[IDENTITY_BYTES];
     bool has_cluster;
+    uint64_t first;  /* where the log in DIR begins */
     uint64_t before; /* what DIR held already */
     uint64_t last;
     uint64_t flush;
@@ -109,8 +113,8 @@ static int choose(struct backup *backup)
 /* Somebody's folder with other things in it is not filled with ours. */
 static bool only_ours(const char *path)
 {
-    static const char *const names[] = { "lock",     "log",      "checkpoint",  "vote",
-                                         "vote.tmp", "identity", "identity.tmp" };
+    static const char *const names[] = { "lock",     "log",      "checkpoint",   "vote",
+                                         "vote.tmp", "identity", "identity.tmp", "begin" };
     DIR *dir = opendir(path);
     bool good = dir != NULL;
     for (struct dirent *entry; good && (entry = readdir(dir));) {
@@ -124,9 +128,9 @@ static bool only_ours(const char *path)
     return good;
 }
 
-static int open_folder(struct backup *backup, const char *path, uint64_t segment_bytes)
+static int open_store(struct backup *backup, const char *path, uint64_t segment_bytes,
+                      struct store_recovery *recovery)
 {
-    struct store_recovery recovery;
     char why[256];
     if (mkdir(path, 0700) != 0 && errno != EEXIST)
         return say_error(EXIT_FAILED, command, "%s: cannot be made: %s", path, strerror(errno));
@@ -140,37 +144,72 @@ static int open_folder(struct backup *backup, const char *path, uint64_t segment
                                      .crypto = &crypto_sodium,
                                      .segment_bytes = segment_bytes,
                                      .backup = true };
-    enum ft_error error = store_open(&backup->store, &options, &recovery, why, sizeof why);
+    enum ft_error error = store_open(&backup->store, &options, recovery, why, sizeof why);
     if (error)
         return say_error(error == FT_ERROR_CORRUPT ? EXIT_CORRUPT : EXIT_FAILED, command, "%s: %s",
                          path,
                          error == FT_ERROR_LOCKED ? "another backup into it is under way" : why);
+    return EXIT_DONE;
+}
+
+/* The chain at the end of what DIR holds: its last entry's, or that of the base when there is none yet. */
+static bool read_chain(struct backup *backup, const struct store_recovery *recovery)
+{
+    size_t len;
+    struct entry entry;
+    if (recovery->last_index == recovery->checkpoint_index) {
+        struct store_base base;
+        uint8_t *file;
+        if (store_base_read(backup->store, &base, &file))
+            return false;
+        free(file);
+        memcpy(backup->chain, base.chain, HASH_BYTES);
+        return true;
+    }
+    if (store_read_entries(backup->store, backup->last, backup->entries, sizeof backup->entries,
+                           &len) ||
+        entry_parse(&entry, &crypto_sodium, NULL, backup->entries, len) != ENTRY_WHOLE)
+        return false;
+    memcpy(backup->chain, entry.chain, HASH_BYTES);
+    return true;
+}
+
+static int open_folder(struct backup *backup, const char *path, uint64_t segment_bytes)
+{
+    struct store_recovery recovery;
+    int status = open_store(backup, path, segment_bytes, &recovery);
+    if (status)
+        return status;
+    backup->first = recovery.first_index;
     backup->before = backup->last = recovery.last_index;
     backup->flush = recovery.flush;
     memcpy(backup->cluster, recovery.cluster, IDENTITY_BYTES);
     static const uint8_t blank[IDENTITY_BYTES];
     backup->has_cluster = memcmp(backup->cluster, blank, IDENTITY_BYTES) != 0;
-    if (!backup->last)
-        return EXIT_DONE;
-    size_t len;
-    struct entry entry;
-    if (store_read_entries(backup->store, backup->last, backup->entries, sizeof backup->entries,
-                           &len) ||
-        entry_parse(&entry, &crypto_sodium, NULL, backup->entries, len) != ENTRY_WHOLE)
+    if (backup->last && !read_chain(backup, &recovery))
         return say_error(EXIT_CORRUPT, command, "%s: its last entry cannot be read", path);
-    memcpy(backup->chain, entry.chain, HASH_BYTES);
     return EXIT_DONE;
+}
+
+static void close_folder(struct backup *backup)
+{
+    if (backup->store)
+        store_close(backup->store);
+    backup->store = NULL;
+    if (backup->folder.path[0])
+        disk_posix_close(&backup->folder.disk);
+    backup->folder.path[0] = '\0';
 }
 
 /* --- copying ------------------------------------------------------------------------------------
  */
 
-/* One piece of the log, from what follows `last`. The reply is good until the next question. */
-static int fetch(struct backup *backup, struct wire_log_is *piece)
+/* One piece of the log or of its base. The reply is good until the next question. OK without data: nothing is there yet, or
+ * the log begins later. */
+static int fetch(struct backup *backup, const struct wire_log *wanted, struct wire_log_is *piece)
 {
-    uint8_t request[16];
-    struct wire_log wanted = { .index = backup->last + 1, .bytes = LIMIT_ENTRY_BYTES };
-    size_t len = wire_encode_log(&wanted, request, sizeof request);
+    uint8_t request[32];
+    size_t len = wire_encode_log(wanted, request, sizeof request);
     CHECK(len > 0);
     ask_send(&backup->ask, backup->slot, (struct slice) { request, len });
     ask_wait(&backup->ask, loop_clock_us() + backup->wait_us);
@@ -183,16 +222,14 @@ static int fetch(struct backup *backup, struct wire_log_is *piece)
     if (!wire_decode_log_is(piece, reply))
         return say_error(EXIT_FAILED, command, "node %u: not understood (another version?)",
                          backup->slot);
-    if (piece->code != CODE_OK && !backup->last)
-        return say_error(
-            EXIT_FAILED, command,
-            "node %u has dropped the beginning of its log ([log] retain_days, retain_gb), or "
-            "cannot read it: a backup has to begin before that, in this version",
-            backup->slot);
-    if (piece->code != CODE_OK)
-        return say_error(EXIT_FAILED, command, "node %u cannot read its log at index %llu%s",
-                         backup->slot, (unsigned long long)backup->last + 1,
-                         " (see its log; give another one with --node)");
+    bool dropped = !wanted->base && piece->first > wanted->index;
+    if (piece->code != CODE_OK && !dropped)
+        return say_error(EXIT_FAILED, command, "node %u cannot read its %s at index %llu%s",
+                         backup->slot, wanted->base ? "checkpoint" : "log",
+                         (unsigned long long)wanted->index,
+                         " (run it again, or see that node's log and give another one with --node)");
+    if (dropped)
+        piece->data.len = 0;
     return EXIT_DONE;
 }
 
@@ -214,12 +251,12 @@ static int take(struct backup *backup, const struct wire_log_is *piece)
         memcpy(backup->cluster, piece->cluster, IDENTITY_BYTES);
         backup->has_cluster = true;
     }
-    CHECK(piece->entries.len <= sizeof backup->entries);
-    memcpy(backup->entries, piece->entries.data, piece->entries.len);
-    for (size_t at = 0; at < piece->entries.len;) {
+    CHECK(piece->data.len <= sizeof backup->entries);
+    memcpy(backup->entries, piece->data.data, piece->data.len);
+    for (size_t at = 0; at < piece->data.len;) {
         struct entry entry;
         uint8_t *data = backup->entries + at;
-        if (entry_parse(&entry, &crypto_sodium, NULL, data, piece->entries.len - at) !=
+        if (entry_parse(&entry, &crypto_sodium, NULL, data, piece->data.len - at) !=
                 ENTRY_WHOLE ||
             entry.first != backup->last + 1 ||
             !entry_verify(&entry, &crypto_sodium, backup->cluster, backup->chain, data, NULL))
@@ -230,7 +267,7 @@ static int take(struct backup *backup, const struct wire_log_is *piece)
                         backup->cluster);
         at += entry.size;
     }
-    flush.entries[0] = (struct slice) { backup->entries, piece->entries.len };
+    flush.entries[0] = (struct slice) { backup->entries, piece->data.len };
     enum ft_error error = store_flush(backup->store, &flush);
     if (error)
         return say_error(EXIT_FAILED, command, "%s: %s; what was copied before stays",
@@ -240,31 +277,124 @@ static int take(struct backup *backup, const struct wire_log_is *piece)
     return EXIT_DONE;
 }
 
+/* --- a log that has lost its beginning ----------------------------------------------------------
+ */
+
+/* Its base, whole, from the node: allocated. */
+static int fetch_base(struct backup *backup, uint64_t index, uint8_t **file, uint64_t *size)
+{
+    struct wire_log wanted = { .base = true, .index = index, .bytes = LIMIT_ENTRY_BYTES };
+    *file = NULL;
+    *size = 1;
+    while (wanted.offset < *size) {
+        struct wire_log_is piece;
+        int status = fetch(backup, &wanted, &piece);
+        if (status)
+            return status;
+        if (!*file) {
+            *size = piece.size;
+            *file = piece.size <= BASE_LIMIT_BYTES ? malloc((size_t)piece.size + 1) : NULL;
+            if (!*file)
+                return say_error(EXIT_FAILED, command, "no memory for a checkpoint of %llu bytes",
+                                 (unsigned long long)piece.size);
+        }
+        if (piece.size != *size || piece.data.len == 0 || piece.data.len > *size - wanted.offset)
+            return say_error(EXIT_FAILED, command, "node %u: not understood (another version?)",
+                             backup->slot);
+        memcpy(*file + wanted.offset, piece.data.data, piece.data.len);
+        wanted.offset += piece.data.len;
+    }
+    return EXIT_DONE;
+}
+
+/* Makes `path` as a backup that begins behind the base; beside its place first, so that no half of it is ever found. */
+static int make_begun(struct backup *backup, const char *path, const struct wire_log_is *about,
+                      struct slice file)
+{
+    char made[PATH_MAX];
+    struct store_recovery blank;
+    struct store_base base;
+    if (snprintf(made, sizeof made, "%s.new", path) >= (int)sizeof made)
+        return say_error(EXIT_USAGE, command, "%.40s...: path too long", path);
+    if (store_base_parse(&crypto_sodium, about->cluster, about->first - 1, file, &base))
+        return say_error(EXIT_CORRUPT, command,
+                         "node %u: its checkpoint at %llu is damaged (give another node with --node)",
+                         backup->slot, (unsigned long long)about->first - 1);
+    int status = ctl_folder_remove(command, made);
+    if (!status)
+        status = open_store(backup, made, about->segment_bytes, &blank);
+    if (!status && store_base_write(backup->store, about->cluster, &base))
+        status = say_error(EXIT_FAILED, command, "%s: cannot be written", made);
+    close_folder(backup);
+    if (!status && rename(made, path) != 0)
+        status = say_error(EXIT_FAILED, command, "%s: cannot be renamed to %s: %s", made, path,
+                           strerror(errno));
+    return status ? status : ctl_folder_sync_parent(command, path);
+}
+
+static int begin_late(struct backup *backup, const char *path, const struct wire_log_is *about)
+{
+    uint8_t *file;
+    uint64_t size;
+    int status = fetch_base(backup, about->first - 1, &file, &size);
+    if (!status)
+        status = make_begun(backup, path, about, (struct slice) { file, (size_t)size });
+    free(file);
+    return status;
+}
+
+/* --- all of it ----------------------------------------------------------------------------------
+ */
+
+static bool is_backup(const char *path)
+{
+    char identity[PATH_MAX + 16];
+    struct stat info;
+    snprintf(identity, sizeof identity, "%s/identity", path);
+    return stat(identity, &info) == 0;
+}
+
+/* Opens DIR, or makes it, as the node's log asks for: `about` is what the node said first. */
+static int open_for(struct backup *backup, const char *path, const struct wire_log_is *about)
+{
+    int status = EXIT_DONE;
+    if (about->first > 1 && !is_backup(path))
+        status = begin_late(backup, path, about);
+    if (!status)
+        status = open_folder(backup, path, about->segment_bytes);
+    if (!status && backup->has_cluster &&
+        memcmp(backup->cluster, about->cluster, IDENTITY_BYTES) != 0)
+        status = say_error(EXIT_FAILED, command,
+                           "%s: holds the backup of another cluster, or of this one before "
+                           "it was restored (give a new folder)",
+                           path);
+    return status;
+}
+
 static int copy(struct backup *backup, const char *path)
 {
     while (!backup->store || backup->last < backup->target) {
         struct wire_log_is piece;
-        int status = fetch(backup, &piece);
+        struct wire_log wanted = { .index = backup->last + 1, .bytes = LIMIT_ENTRY_BYTES };
+        int status = fetch(backup, &wanted, &piece);
         if (!status && !backup->store) {
-            /* The first one only tells how long segments are: the folder is opened now. */
-            status = open_folder(backup, path, piece.segment_bytes);
-            if (!status && backup->has_cluster &&
-                memcmp(backup->cluster, piece.cluster, IDENTITY_BYTES) != 0)
-                status = say_error(EXIT_FAILED, command,
-                                   "%s: holds the backup of another cluster, or of this one before "
-                                   "it was restored (give a new folder)",
-                                   path);
+            status = open_for(backup, path, &piece);
             if (!status)
                 continue;
         }
         if (!status && memcmp(piece.cluster, backup->cluster, IDENTITY_BYTES) != 0 &&
             backup->has_cluster)
             status = wrong_history(backup);
-        if (!status && piece.entries.len)
+        if (!status && piece.first > backup->last + 1)
+            status = say_error(EXIT_FAILED, command,
+                               "node %u has dropped what follows index %llu, where %s ends (back up "
+                               "into a new folder, and more often than history is dropped)",
+                               backup->slot, (unsigned long long)backup->last, path);
+        if (!status && piece.data.len)
             status = take(backup, &piece);
         if (status)
             return status;
-        if (!piece.entries.len)
+        if (!piece.data.len)
             loop_run_once(backup->ask.loop, 20000); /* it is a little behind */
     }
     return EXIT_DONE;
@@ -283,6 +413,10 @@ static int prove(struct backup *backup)
     printf("%s: all up to index %llu of node %u, %llu of them new; every entry is proven.\n",
            backup->folder.path, (unsigned long long)backup->last, backup->slot,
            (unsigned long long)(backup->last - backup->before));
+    if (backup->first > 1)
+        printf("It begins at index %llu: what was before had been dropped ([log] retain_days, "
+               "retain_gb).\n",
+               (unsigned long long)backup->first);
     return say_flushed(command);
 }
 
@@ -315,10 +449,7 @@ int ctl_backup(int argc, char **argv)
         status = copy(&backup, given.word);
     if (!status)
         status = prove(&backup);
-    if (backup.store)
-        store_close(backup.store);
-    if (backup.folder.path[0])
-        disk_posix_close(&backup.folder.disk);
+    close_folder(&backup);
     ask_close(&backup.ask);
     return status;
 }

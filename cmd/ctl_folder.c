@@ -5,9 +5,12 @@
 #include "cmd/say.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 bool ctl_folder_path(const struct config_file *file, unsigned slot, char path[PATH_MAX])
 {
@@ -44,6 +47,39 @@ int ctl_folder_open_path(struct ctl_folder *folder, const char *command, const c
         return say_error(errno == EACCES ? EXIT_DENIED : EXIT_FAILED, command, "%s: %s",
                          folder->path, strerror(errno ? errno : ENOMEM));
     return EXIT_DONE;
+}
+
+static int remove_one(const char *path, const struct stat *info, int kind, struct FTW *where)
+{
+    (void)info;
+    (void)kind;
+    (void)where;
+    return remove(path);
+}
+
+int ctl_folder_remove(const char *command, const char *path)
+{
+    if (nftw(path, remove_one, 8, FTW_DEPTH | FTW_PHYS) != 0 && errno != ENOENT)
+        return say_error(EXIT_FAILED, command, "%s: cannot be removed: %s", path, strerror(errno));
+    return EXIT_DONE;
+}
+
+int ctl_folder_sync_parent(const char *command, const char *path)
+{
+    char parent[PATH_MAX] = ".";
+    const char *slash = strrchr(path, '/');
+    size_t len = slash == path ? 1 : slash ? (size_t)(slash - path) : 0;
+    if (len >= sizeof parent)
+        return say_error(EXIT_USAGE, command, "%.40s...: path too long", path);
+    if (len) {
+        memcpy(parent, path, len);
+        parent[len] = '\0';
+    }
+    int fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    bool good = fd >= 0 && fsync(fd) == 0;
+    if (fd >= 0)
+        close(fd);
+    return good ? EXIT_DONE : say_error(EXIT_FAILED, command, "%s: cannot be synced", parent);
 }
 
 struct proving {

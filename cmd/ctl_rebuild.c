@@ -9,14 +9,11 @@
 #include "core/raft/raft.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <ftw.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 enum { BATCH_BYTES = LIMIT_FLUSH_BYTES };
 
@@ -97,12 +94,6 @@ static int copy_entry(struct building *building, const struct entry *entry)
 
 static int unreadable(const struct building *building)
 {
-    if (building->next == 1)
-        return say_error(
-            EXIT_FAILED, building->rebuild->command,
-            "%s: the log does not begin at index 1 any more ([log] retain_days, retain_gb): "
-            "this version cannot go on from it",
-            building->rebuild->source);
     return say_error(EXIT_CORRUPT, building->rebuild->command,
                      "%s: the log cannot be read at index %llu (see ftchat ctl verify)",
                      building->rebuild->source, (unsigned long long)building->next);
@@ -245,14 +236,6 @@ static int take_over_held(struct building *building)
 /* --- the folders --------------------------------------------------------------------------------
  */
 
-static int remove_one(const char *path, const struct stat *info, int kind, struct FTW *where)
-{
-    (void)info;
-    (void)kind;
-    (void)where;
-    return remove(path);
-}
-
 static int open_source(struct building *building)
 {
     struct rebuild *rebuild = building->rebuild;
@@ -291,19 +274,50 @@ static int open_source(struct building *building)
     return EXIT_DONE;
 }
 
+/* The old log has lost its beginning: the new one begins behind the same checkpoint, which keeps its chain and is hashed
+ * for the new cluster. The new store is closed afterwards. */
+static int take_over_base(struct building *building)
+{
+    const struct rebuild *rebuild = building->rebuild;
+    struct store_base base;
+    uint8_t *file;
+    if (store_base_read(building->from, &base, &file))
+        return say_error(EXIT_CORRUPT, rebuild->command,
+                         "%s: the checkpoint that its log begins with cannot be read (see ftchat ctl verify)",
+                         rebuild->source);
+    struct reader reader = reader_of(base.state.data, base.state.len);
+    bool good = raft_checkpoint_read(read_slice32(&reader), &building->config, &building->term,
+                                     &building->time_us) &&
+                !reader.bad;
+    enum ft_error error =
+        good ? store_base_write(building->to, building->cluster, &base) : FT_ERROR_CORRUPT;
+    free(file);
+    store_close(building->to);
+    building->to = NULL;
+    if (error)
+        return say_error(good ? EXIT_FAILED : EXIT_CORRUPT, rebuild->command, "%s: %s",
+                         good ? building->to_folder.path : rebuild->source,
+                         error == FT_ERROR_SPACE ? "no space is left"
+                         : good                  ? "cannot be written"
+                                                 : "its checkpoint is of another version");
+    memcpy(building->chain, base.chain, HASH_BYTES);
+    building->next = base.index + 1;
+    return EXIT_DONE;
+}
+
 static int open_target(struct building *building)
 {
     const struct rebuild *rebuild = building->rebuild;
     char path[PATH_MAX + 8];
     char why[256];
     snprintf(path, sizeof path, "%s.new", rebuild->target);
-    if (nftw(path, remove_one, 8, FTW_DEPTH | FTW_PHYS) != 0 && errno != ENOENT)
-        return say_error(EXIT_FAILED, rebuild->command, "%s: cannot be removed: %s", path,
-                         strerror(errno));
+    int status = ctl_folder_remove(rebuild->command, path);
+    if (status)
+        return status;
     if (mkdir(path, 0700) != 0)
         return say_error(EXIT_FAILED, rebuild->command, "%s: cannot be made: %s", path,
                          strerror(errno));
-    int status = ctl_folder_open_path(&building->to_folder, rebuild->command, path);
+    status = ctl_folder_open_path(&building->to_folder, rebuild->command, path);
     if (status)
         return status;
     struct store_options options = { .disk = &building->to_folder.disk,
@@ -318,7 +332,12 @@ static int open_target(struct building *building)
     building->flush.save_cluster = true;
     memcpy(building->flush.cluster, building->cluster, IDENTITY_BYTES);
     building->next = 1;
-    return EXIT_DONE;
+    if (building->recovery.first_index == 1)
+        return EXIT_DONE;
+    status = take_over_base(building);
+    if (!status && store_open(&building->to, &options, &blank, why, sizeof why))
+        status = say_error(EXIT_FAILED, rebuild->command, "%s: %s", path, why);
+    return status;
 }
 
 int rebuild_folder(struct rebuild *rebuild)
@@ -349,20 +368,4 @@ int rebuild_folder(struct rebuild *rebuild)
         disk_posix_close(&building->to_folder.disk);
     free(building);
     return status;
-}
-
-int rebuild_sync_parent(const struct rebuild *rebuild)
-{
-    char parent[PATH_MAX];
-    const char *slash = strrchr(rebuild->target, '/');
-    CHECK(slash != NULL);
-    size_t len = slash == rebuild->target ? 1 : (size_t)(slash - rebuild->target);
-    memcpy(parent, rebuild->target, len);
-    parent[len] = '\0';
-    int fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    bool good = fd >= 0 && fsync(fd) == 0;
-    if (fd >= 0)
-        close(fd);
-    return good ? EXIT_DONE
-                : say_error(EXIT_FAILED, rebuild->command, "%s: cannot be synced", parent);
 }

@@ -26,7 +26,4 @@ struct rebuild {
 /* Builds and proves target.new; the exit status, with everything said. What an interrupted run left there is removed
  * first. The source is locked meanwhile, and a torn tail in it is cut; nothing else of it changes. */
 int rebuild_folder(struct rebuild *rebuild);
-/* Syncs the folder that holds `path`. */
-int rebuild_sync_parent(const struct rebuild *rebuild);
-
 #endif

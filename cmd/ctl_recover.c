@@ -71,7 +71,7 @@ static int exchange(const struct rebuild *rebuild)
                          "%s: cannot be renamed: %s (the old folder is at %s "
                          "or at %s)",
                          rebuild->target, strerror(errno), rebuild->target, aside);
-    int status = rebuild_sync_parent(rebuild);
+    int status = ctl_folder_sync_parent(command, rebuild->target);
     if (status)
         return status;
     printf("Node %u has everything up to index %llu; %llu of that was known to be committed.\n"

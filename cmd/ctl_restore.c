@@ -58,7 +58,7 @@ static int move(const struct rebuild *rebuild)
     if (rename(built, rebuild->target) != 0)
         return say_error(EXIT_FAILED, command, "%s: cannot be renamed to %s: %s", built,
                          rebuild->target, strerror(errno));
-    int status = rebuild_sync_parent(rebuild);
+    int status = ctl_folder_sync_parent(command, rebuild->target);
     if (status)
         return status;
     printf("%s: made: everything up to index %llu of the backup.\n"

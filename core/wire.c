@@ -384,7 +384,9 @@ bool wire_decode_members(struct wire_members *out, struct slice message)
 size_t wire_encode_log(const struct wire_log *in, uint8_t *out, size_t capacity)
 {
     struct writer writer = message_of(WIRE_LOG, out, capacity);
+    write_u8(&writer, in->base);
     write_u64(&writer, in->index);
+    write_u64(&writer, in->offset);
     write_u32(&writer, in->bytes);
     return finished(&writer);
 }
@@ -392,9 +394,12 @@ size_t wire_encode_log(const struct wire_log *in, uint8_t *out, size_t capacity)
 bool wire_decode_log(struct wire_log *out, struct slice message)
 {
     struct reader reader = fields_of(WIRE_LOG, message);
+    uint8_t base = read_u8(&reader);
+    out->base = base;
     out->index = read_u64(&reader);
+    out->offset = read_u64(&reader);
     out->bytes = read_u32(&reader);
-    return reader_finished(&reader) && out->index > 0 && out->bytes > 0;
+    return reader_finished(&reader) && base <= 1 && out->index > 0 && out->bytes > 0;
 }
 
 size_t wire_encode_log_is(const struct wire_log_is *in, uint8_t *out, size_t capacity)
@@ -402,7 +407,9 @@ size_t wire_encode_log_is(const struct wire_log_is *in, uint8_t *out, size_t cap
     struct writer writer = message_of(WIRE_LOG_IS, out, capacity);
     write_u8(&writer, (uint8_t)in->code);
     write_u64(&writer, in->commit);
+    write_u64(&writer, in->first);
     write_u64(&writer, in->segment_bytes);
+    write_u64(&writer, in->size);
     write_copy(&writer, in->cluster, IDENTITY_BYTES);
     return finished(&writer);
 }
@@ -412,11 +419,13 @@ bool wire_decode_log_is(struct wire_log_is *out, struct slice message)
     struct reader reader = fields_of(WIRE_LOG_IS, message);
     out->code = read_code(&reader);
     out->commit = read_u64(&reader);
+    out->first = read_u64(&reader);
     out->segment_bytes = read_u64(&reader);
+    out->size = read_u64(&reader);
     read_copy(&reader, out->cluster, IDENTITY_BYTES);
-    if (reader.bad)
+    if (reader.bad || out->first == 0)
         return false;
-    out->entries = (struct slice) { reader.at, reader_left(&reader) };
+    out->data = (struct slice) { reader.at, reader_left(&reader) };
     return true;
 }
 

@@ -200,17 +200,22 @@ struct wire_hello {
     uint16_t level;                  /* of its cluster as far as it knows; 0: blank */
 };
 
-/* The committed log, one piece at a time, for whoever copies it. */
+/* The committed log, one piece at a time, for whoever copies it; and its base, the checkpoint that
+ * stands before its first entry when history was dropped. */
 struct wire_log {
-    uint64_t index; /* whole entries from the one that holds this on */
-    uint32_t bytes; /* wanted at most; one entry comes whole all the same */
+    bool base;
+    uint64_t index;  /* whole entries from the one that holds this on; of a base, its own */
+    uint64_t offset; /* of a base: bytes of its file from here on */
+    uint32_t bytes;  /* wanted at most; one entry comes whole all the same */
 };
 struct wire_log_is {
     enum chat_code code; /* OK; BUSY: try again; UNAVAILABLE: it cannot be read here */
     uint64_t commit;     /* known here to be committed: no entry beyond it is handed out */
+    uint64_t first;      /* where the log begins here; its base, when that is above 1, is at first - 1 */
     uint64_t segment_bytes;
+    uint64_t size; /* of the base's file */
     uint8_t cluster[IDENTITY_BYTES];
-    struct slice entries; /* may be empty */
+    struct slice data; /* entries, or bytes of the base; may be empty */
 };
 
 /* A piece of what a node has on disk: how a node that is far behind catches up, and where a rotten
@@ -366,7 +371,7 @@ size_t wire_encode_members(const struct wire_members *in, uint8_t *out, size_t c
 bool wire_decode_members(struct wire_members *out, struct slice message);
 size_t wire_encode_log(const struct wire_log *in, uint8_t *out, size_t capacity);
 bool wire_decode_log(struct wire_log *out, struct slice message);
-/* The head, its type byte included; the entries follow behind. */
+/* The head, its type byte included; the data follow behind. */
 size_t wire_encode_log_is(const struct wire_log_is *in, uint8_t *out, size_t capacity);
 bool wire_decode_log_is(struct wire_log_is *out, struct slice message);
 size_t wire_encode_status(const struct wire_status *in, uint8_t *out, size_t capacity);

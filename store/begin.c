@@ -1,10 +1,12 @@
-/* data/N/begin: where the log begins, once that is above 1.
+/* data/N/begin: where the log begins, once that is above 1. And what it is understood by then, the base.
  *
  *    0  prologue [24]
  *   24  first u64
  *   32  check u64             SipHash of bytes 0..31 under a key of zeros */
 #include <stdlib.h>
+#include <string.h>
 
+#include "core/check.h"
 #include "store/internal.h"
 
 enum { AT_FIRST = 24, AT_CHECK = 32, BEGIN_FILE_BYTES = 40 };
@@ -36,4 +38,36 @@ enum ft_error begin_file_load(const struct disk *disk, const struct crypto *cryp
         *first = bytes_get_u64(data + AT_FIRST);
     free(data);
     return error;
+}
+
+enum ft_error store_base_read(struct store *store, struct store_base *base, uint8_t **file)
+{
+    *file = NULL;
+    if (store->begin == 1)
+        return FT_ERROR_MISSING;
+    base->index = store->begin - 1;
+    return checkpoint_file_load(store->disk, store->crypto, store->cluster, base->index,
+                                base->chain, file, &base->state);
+}
+
+enum ft_error store_base_parse(const struct crypto *crypto, const uint8_t cluster[IDENTITY_BYTES],
+                               uint64_t index, struct slice file, struct store_base *base)
+{
+    base->index = index;
+    return checkpoint_file_parse(file.data, file.len, crypto, cluster, index, base->chain,
+                                 &base->state);
+}
+
+enum ft_error store_base_write(struct store *store, const uint8_t cluster[IDENTITY_BYTES],
+                               const struct store_base *base)
+{
+    CHECK(store->segments_count == 0);
+    struct identity_file identity = { .segment_bytes = store->segment_bytes };
+    memcpy(identity.identity, store->identity, IDENTITY_BYTES);
+    memcpy(identity.cluster, cluster, IDENTITY_BYTES);
+    enum ft_error error = identity_file_save(store->disk, store->crypto, &identity);
+    memcpy(store->cluster, cluster, IDENTITY_BYTES);
+    if (!error)
+        error = checkpoint_file_save(store, base);
+    return error ? error : begin_file_save(store->disk, store->crypto, base->index + 1);
 }

@@ -261,6 +261,19 @@ static enum ft_error step_save(struct store *store)
     return error;
 }
 
+enum ft_error checkpoint_file_save(struct store *store, const struct store_base *base)
+{
+    struct checkpoint_side *side = &store->checkpoint;
+    CHECK(base->index > 0);
+    CHECK(!side->file);
+    *side = (struct checkpoint_side) { .index = base->index, .state = base->state };
+    memcpy(side->chain, base->chain, HASH_BYTES);
+    enum ft_error error = FT_OK;
+    while (!error && !side->saved)
+        error = step_save(store);
+    return error;
+}
+
 enum ft_error store_checkpoint_step(struct store *store, bool *finished)
 {
     struct checkpoint_side *side = &store->checkpoint;

@@ -276,6 +276,9 @@ enum ft_error checkpoint_file_parse(const uint8_t *data, size_t len, const struc
                                     const uint8_t key[DIGEST_KEY_BYTES], uint64_t index,
                                     uint8_t chain[HASH_BYTES], struct slice *state);
 
+/* Writes the checkpoint file of a base, durably, under the store's cluster. */
+enum ft_error checkpoint_file_save(struct store *store, const struct store_base *base);
+
 /* --- begin.c ------------------------------------------------------------------------------------
  */
 
@@ -452,6 +455,7 @@ struct store {
     uint64_t next_id;
     uint64_t durable_last;
     uint64_t begin;        /* where the log begins */
+    uint8_t base_chain[HASH_BYTES]; /* before the first entry of a log that has none yet */
     uint64_t indexed_last; /* everything up to here is in index files */
     uint64_t spares[STORE_SPARES];
     size_t spares_count;

@@ -271,9 +271,10 @@ static enum ft_error promise_segment(struct store *store, uint64_t first)
 static enum ft_error write_segment(struct store *store, struct walk *walk)
 {
     struct segment newest = { .end = SEGMENT_HEADER_BYTES };
+    memcpy(newest.chain, store->base_chain, HASH_BYTES);
     bool any = newest_segment(store, &newest);
     bool begin = !any || segment_full(&newest, store->segment_bytes);
-    uint64_t expected = any ? newest.last + 1 : 1;
+    uint64_t expected = any ? newest.last + 1 : store->begin;
     CHECK(walk->entry.first == expected);
     uint64_t spare = 0;
     enum ft_error error = begin ? begin_segment(store, walk->entry.first, newest.chain, &spare)

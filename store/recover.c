@@ -136,6 +136,8 @@ static enum ft_error choose_checkpoint(struct recovering *run)
             run->recovery->checkpoint = state;
             memcpy(run->chain, chain, HASH_BYTES);
             store->indexed_last = index;
+            if (index + 1 == store->begin)
+                memcpy(store->base_chain, chain, HASH_BYTES);
             return FT_OK;
         }
         forget_segments(store);

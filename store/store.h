@@ -90,6 +90,25 @@ enum ft_error store_open(struct store **store, const struct store_options *optio
 void store_checkpoint_release(struct store *store);
 void store_close(struct store *store);
 
+/* What a log that begins above 1 is understood by: the checkpoint that stands before its first entry. */
+struct store_base {
+    uint64_t index; /* the log begins at index + 1 */
+    uint8_t chain[HASH_BYTES];
+    struct slice state; /* as it was given to store_checkpoint */
+};
+/* MISSING: the log begins at 1. The state's bytes lie in *file, which the caller frees. */
+enum ft_error store_base_read(struct store *store, struct store_base *base,
+                              uint8_t **file) FT_MUST_USE;
+/* Proves such a checkpoint's file that somebody else sent; `state` points into it. */
+enum ft_error store_base_parse(const struct crypto *crypto, const uint8_t cluster[IDENTITY_BYTES],
+                               uint64_t index, struct slice file,
+                               struct store_base *base) FT_MUST_USE;
+/* In a folder whose log has no entry: it belongs to `cluster` from now on, and its log begins behind
+ * `base`. Only to be closed then, and opened anew. For a folder in the making: one that a crash leaves
+ * half done cannot be opened. */
+enum ft_error store_base_write(struct store *store, const uint8_t cluster[IDENTITY_BYTES],
+                               const struct store_base *base) FT_MUST_USE;
+
 /* One flush: done in this order, each step durable before the next, then it returns. What is absent
  * is skipped. */
 struct store_flush {

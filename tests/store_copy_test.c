@@ -596,6 +596,70 @@ static void the_base_is_load_bearing(void **state)
 /* --- reading a log that begins above 1 ----------------------------------------------------------
  */
 
+/* A log that begins where another one's does: what a backup and a recovered node begin with. */
+static void a_log_begins_behind_the_base_of_another(void **state)
+{
+    (void)state;
+    struct test_store *source = node(5, 12, true);
+    struct test_store *target = test_store_new(6, SEGMENT_BYTES);
+    struct store_base base;
+    uint8_t *file;
+    assert_int_equal(store_base_read(source->store, &base, &file), FT_ERROR_MISSING);
+    enum ft_error error;
+    uint64_t first = retain(source, 5 * SEGMENT_BYTES, &error);
+    must(error);
+    assert_true(first > 1);
+    must(store_base_read(source->store, &base, &file));
+    assert_int_equal(base.index, first - 1);
+    assert_memory_equal(base.chain, source->log.chains[first - 1], HASH_BYTES);
+    must(test_store_open(target));
+    must(store_base_write(target->store, test_cluster, &base));
+    test_store_close(target);
+    target->log = source->log;
+    target->log.last = first - 1;
+    must(test_store_open(target));
+    assert_int_equal(target->recovery.first_index, first);
+    assert_int_equal(target->recovery.last_index, first - 1);
+    assert_int_equal(target->recovery.checkpoint.len, base.state.len);
+    assert_memory_equal(target->recovery.checkpoint.data, base.state.data, base.state.len);
+    free(file);
+    add(target, 3);
+    seal_one(target, 3);
+    test_store_close(target);
+    must(test_store_open(target));
+    uint64_t entries;
+    must(store_verify(target->store, damaged, NULL, &entries));
+    assert_true(entries > 1);
+    (void)test_read_all(target, first - 1, target->log.last, &target->log, NULL);
+    test_store_free(source);
+    test_store_free(target);
+}
+
+static void a_base_that_somebody_sends_is_proven(void **state)
+{
+    (void)state;
+    static uint8_t data[LIMIT_ENTRY_BYTES];
+    struct test_store *source = node(5, 3, false);
+    struct store_piece piece = { .kind = STORE_PIECE_CHECKPOINT,
+                                 .index = source->store->indexed_last };
+    size_t len;
+    uint64_t size;
+    must(store_read_piece(source->store, &piece, sizeof data, data, &len, &size));
+    assert_int_equal(len, size);
+    struct store_base base;
+    struct slice whole = { data, len };
+    must(store_base_parse(source->store->crypto, test_cluster, piece.index, whole, &base));
+    assert_int_equal(store_base_parse(source->store->crypto, test_cluster, piece.index + 1, whole, &base),
+                     FT_ERROR_CORRUPT);
+    for (size_t at = 0; at < len; at += 7) {
+        data[at] ^= 1;
+        assert_int_not_equal(
+            store_base_parse(source->store->crypto, test_cluster, piece.index, whole, &base), FT_OK);
+        data[at] ^= 1;
+    }
+    test_store_free(source);
+}
+
 static void history_ends_honestly(void **state)
 {
     (void)state;
@@ -660,6 +724,8 @@ int main(void)
         cmocka_unit_test(few_checkpoints_are_kept),
         cmocka_unit_test(retention_survives_every_crash),
         cmocka_unit_test(the_base_is_load_bearing),
+        cmocka_unit_test(a_log_begins_behind_the_base_of_another),
+        cmocka_unit_test(a_base_that_somebody_sends_is_proven),
         cmocka_unit_test(history_ends_honestly),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

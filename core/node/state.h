@@ -92,6 +92,7 @@ struct session {
     uint8_t slot;             /* nodes: whose, after HELLO */
     uint64_t incarnation;     /* of that process */
     bool copying;             /* ctl: a piece of the log is being read for it */
+    bool copying_base;        /* and that is one of the log's base */
     bool deadline_moved;      /* a stranger's, once */
     uint8_t attempts;         /* messages before the login */
     uint16_t pages;           /* history that it waits for */

@@ -53,30 +53,43 @@ size_t raft_checkpoint(const struct raft *raft, const struct entry *last, uint8_
     return writer_used(&writer);
 }
 
+struct checkpoint_head {
+    uint64_t index;
+    uint64_t time_us;
+    uint8_t chain[HASH_BYTES];
+    struct raft_config config;
+    uint32_t count; /* of the term starts that follow */
+};
+
+static bool read_head(struct reader *reader, struct checkpoint_head *head)
+{
+    uint8_t version = read_u8(reader);
+    head->index = read_u64(reader);
+    head->time_us = read_u64(reader);
+    read_copy(reader, head->chain, HASH_BYTES);
+    uint64_t config_index = read_u64(reader);
+    struct slice members = read_slice16(reader);
+    head->count = read_u32(reader);
+    if (reader->bad || version != CHECKPOINT_VERSION || config_index > head->index)
+        return false;
+    if (!raft_config_decode(&head->config, members.data, members.len))
+        return false;
+    head->config.index = config_index;
+    return head->count > 0 && head->count <= LIMIT_LOG_TERMS &&
+           reader_left(reader) == head->count * START_BYTES;
+}
+
 static bool restore_checkpoint(struct raft *raft, uint64_t index, struct slice checkpoint)
 {
     struct reader reader = reader_of(checkpoint.data, checkpoint.len);
-    uint8_t version = read_u8(&reader);
-    uint64_t at = read_u64(&reader);
-    uint64_t time_us = read_u64(&reader);
-    uint8_t chain[HASH_BYTES];
-    read_copy(&reader, chain, HASH_BYTES);
-    struct raft_config config;
-    uint64_t config_index = read_u64(&reader);
-    struct slice members = read_slice16(&reader);
-    uint32_t count = read_u32(&reader);
-    if (reader.bad || version != CHECKPOINT_VERSION || at != index || config_index > index)
+    struct checkpoint_head head;
+    if (!read_head(&reader, &head) || head.index != index)
         return false;
-    if (!raft_config_decode(&config, members.data, members.len))
-        return false;
-    if (count == 0 || count > LIMIT_LOG_TERMS || reader_left(&reader) != count * START_BYTES)
-        return false;
-    config.index = config_index;
-    raft->config = raft->previous = raft->at_applied = config;
+    raft->config = raft->previous = raft->at_applied = head.config;
     raft_links_changed(raft);
-    raft_log_reset(&raft->log, index, time_us, chain);
+    raft_log_reset(&raft->log, index, head.time_us, head.chain);
     uint64_t before_first = 0, before_term = 0;
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t i = 0; i < head.count; i++) {
         uint64_t first = read_u64(&reader);
         uint64_t term = read_u64(&reader);
         if (first <= before_first || term <= before_term || first > index)
@@ -86,6 +99,22 @@ static bool restore_checkpoint(struct raft *raft, uint64_t index, struct slice c
         before_term = term;
     }
     raft->log.last_term = before_term;
+    return reader_finished(&reader);
+}
+
+bool raft_checkpoint_read(struct slice checkpoint, struct raft_config *config, uint64_t *term,
+                          uint64_t *time_us)
+{
+    struct reader reader = reader_of(checkpoint.data, checkpoint.len);
+    struct checkpoint_head head;
+    if (!read_head(&reader, &head))
+        return false;
+    *config = head.config;
+    *time_us = head.time_us;
+    for (uint32_t i = 0; i < head.count; i++) {
+        (void)read_u64(&reader);
+        *term = read_u64(&reader);
+    }
     return reader_finished(&reader);
 }
 

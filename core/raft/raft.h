@@ -99,6 +99,10 @@ bool raft_restore(struct raft *raft, const struct raft_recovery *recovery) FT_MU
 /* Whole recovered entries, consecutive. false: they do not follow each other. */
 bool raft_restore_entries(struct raft *raft, struct slice entries) FT_MUST_USE;
 void raft_start(struct raft *raft, struct now now, const struct effects *out);
+/* What such a checkpoint says of the configuration, the newest term and the log time at its index.
+ * false: it cannot be read. */
+bool raft_checkpoint_read(struct slice checkpoint, struct raft_config *config, uint64_t *term,
+                          uint64_t *time_us) FT_MUST_USE;
 /* What a checkpoint at the end of `last`, the entry that was applied last, needs of raft; bytes
  * written. 0: it does not fit. */
 size_t raft_checkpoint(const struct raft *raft, const struct entry *last, uint8_t *out,
