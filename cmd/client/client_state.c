@@ -348,7 +348,8 @@ void state_cursor(struct client_state *state, uint64_t index, uint64_t floor,
                   const uint8_t cluster[IDENTITY_BYTES], uint64_t forgot)
 {
     /* Before the cursor: torn between them, it knows too much rather than too little. */
-    text_add(&state->pending, state->seen.data + state->seen.start, text_len(&state->seen));
+    if (text_len(&state->seen))
+        text_add(&state->pending, state->seen.data + state->seen.start, text_len(&state->seen));
     state->seen.start = state->seen.end = 0;
     if (forgot != state->image.seen.forgot)
         outbox_write_forgot(&state->pending, forgot);
