@@ -237,7 +237,8 @@ void members_free(struct world *world)
         sim_node_free(&world->nodes[SIM_TWIN]);
 }
 
-/* One change towards these members, if they are not. */
+/* One change towards these members, if they are not. Who is wanted comes first: the last voter is not
+ * removed before another votes. */
 static bool towards(struct world *world, uint8_t slots)
 {
     const struct sim_node *leader = faults_leader(world);
@@ -247,10 +248,16 @@ static bool towards(struct world *world, uint8_t slots)
     for (uint8_t slot = 1; slot <= world->nodes_count; slot++) {
         const struct raft_member *seat = raft_config_find(config, slot);
         bool sits = seat && !seat->vacant;
-        if (has(slots, slot) ? sits && seat->voter : !seat)
+        if (!has(slots, slot) || (sits && seat->voter))
             continue;
-        if (!sits || !has(slots, slot))
-            ask(world, has(slots, slot) ? WIRE_MEMBER_ADD : WIRE_MEMBER_REMOVE, slot);
+        if (!sits)
+            ask(world, WIRE_MEMBER_ADD, slot);
+        return false;
+    }
+    for (uint8_t slot = 1; slot <= world->nodes_count; slot++) {
+        if (has(slots, slot) || !raft_config_find(config, slot))
+            continue;
+        ask(world, WIRE_MEMBER_REMOVE, slot);
         return false;
     }
     return !raft_config_pending(node_raft(leader->node));
