@@ -147,13 +147,12 @@ static void who_comes_later_is_shown_what_is_held(void **state)
     nodes_free(nodes);
 }
 
-/* Bob comes again, from where he saw `ahead` more than this node has applied. */
-static void bob_comes(struct nodes *nodes, uint64_t ahead)
+/* Bob comes again, and has seen what there is up to `index`. */
+static void bob_comes_from(struct nodes *nodes, uint64_t index)
 {
-    struct wire_login login = { .device_key = bob_key,
-                                .signature = signature,
-                                .stream = true,
-                                .resume_index = node_applied(nodes->node) + ahead };
+    struct wire_login login = {
+        .device_key = bob_key, .signature = signature, .stream = true, .resume_index = index
+    };
     uint8_t message[256];
     size_t len = wire_encode_login(&login, message, sizeof message);
     nodes_closed(nodes, BOB);
@@ -161,6 +160,12 @@ static void bob_comes(struct nodes *nodes, uint64_t ahead)
     memset(nodes->client_sent[BOB], 0, sizeof nodes->client_sent[BOB]);
     nodes_message(nodes, BOB, message, len);
     nodes_turn_end(nodes);
+}
+
+/* From where he saw `ahead` more than this node has applied. */
+static void bob_comes(struct nodes *nodes, uint64_t ahead)
+{
+    bob_comes_from(nodes, node_applied(nodes->node) + ahead);
 }
 
 static uint32_t bobs_device(struct nodes *nodes)
@@ -174,6 +179,13 @@ static void bob_parts(struct nodes *nodes, uint64_t seq)
     nodes_command(
         nodes, BOB, bobs_device(nodes), seq, 1,
         (struct command) { .kind = COMMAND_PART, .room = { (const uint8_t *)"#ops", 4 } });
+}
+
+static void bob_joins(struct nodes *nodes, uint64_t seq)
+{
+    nodes_command(
+        nodes, BOB, bobs_device(nodes), seq, 1,
+        (struct command) { .kind = COMMAND_JOIN, .room = { (const uint8_t *)"#ops", 4 } });
 }
 
 /* What he has seen the end of is the client's to know: the node that is left alone is often behind all its readers. */
@@ -242,6 +254,39 @@ static void who_left_the_room_is_told_the_end(void **state)
     nodes_free(nodes);
 }
 
+/* Its retract was right, and yet he gets the message when he reads once more from before: of who left and came back
+ * often, the earliest times have become one (chat.h). */
+static void who_left_and_came_back_often_gets_the_message_after_its_end(void **state)
+{
+    (void)state;
+    uint32_t alice;
+    struct nodes *nodes = begin(&alice);
+    bob_parts(nodes, 2);
+    nodes_post(nodes, ALICE, alice, 2, 1, "#ops", 10);
+    nodes_run(nodes, 2 * SECOND);
+    nodes_held(nodes, false);
+    nodes->node->raft->may_campaign = true;
+    nodes_run(nodes, 3 * SECOND);
+    assert_int_equal(nodes->answers[ALICE][2].code, CODE_OK);
+    assert_int_equal(nodes->client_sent[BOB][WIRE_RETRACT], 1);
+    uint64_t before = nodes->answers[ALICE][2].index - 2; /* what comes next is that he left */
+    nodes_held(nodes, false);
+    bob_comes_from(nodes, before);
+    assert_int_equal(nodes->client_sent[BOB][WIRE_RECORD], 1);
+    for (uint64_t times = 1; times <= CHAT_INTERVALS + 1; times++) {
+        bob_joins(nodes, 2 * times + 1);
+        nodes_run(nodes, 50000);
+        assert_int_equal(nodes->answers[BOB][2 * times + 1].code, CODE_OK);
+        uint32_t seen = (uint32_t)(2 * times);
+        bool is_one = times > CHAT_INTERVALS;
+        bob_comes_from(nodes, before);
+        assert_int_equal(nodes->client_sent[BOB][WIRE_RECORD], seen + is_one);
+        bob_parts(nodes, 2 * times + 2);
+        nodes_run(nodes, 50000);
+    }
+    nodes_free(nodes);
+}
+
 static size_t enrolment(uint8_t *message, size_t capacity, const uint8_t *account_key,
                         const uint8_t *device_key)
 {
@@ -297,6 +342,7 @@ int main(void)
         cmocka_unit_test(who_has_seen_more_is_shown_what_is_held_at_once),
         cmocka_unit_test(what_is_refused_is_retracted_for_all_in_the_room),
         cmocka_unit_test(who_left_the_room_is_told_the_end),
+        cmocka_unit_test(who_left_and_came_back_often_gets_the_message_after_its_end),
         cmocka_unit_test(enrolling_is_held_and_a_wrong_password_is_not_judged),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

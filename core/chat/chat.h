@@ -119,7 +119,8 @@ struct chat_room {
     uint32_t first_member;
 };
 /* One account in one room. Coming back begins a new interval; the ones before are kept, so that a reader whose cursor is
- * behind gets what was said while it was there. Beyond CHAT_INTERVALS the oldest two become one. */
+ * behind gets what was said while it was there. Beyond CHAT_INTERVALS the oldest two become one, and what was said between
+ * them counts as said while it was there. */
 enum { CHAT_INTERVALS = 4 };
 struct chat_interval {
     uint64_t join_index;

@@ -390,6 +390,9 @@ void held_oracle_saved(struct sim_client *client);
 void held_oracle_restarted(struct sim_client *client, bool knows);
 /* The connection is gone, and with it what it was shown as held. */
 void held_oracle_left(struct sim_client *client);
+/* Was this client told so of that op (number + 1) under that uid? */
+bool held_oracle_was_retracted(const struct world *world, uint8_t client, uint64_t tag,
+                               uint64_t seq, uint32_t op);
 void held_oracle_end(struct world *world);
 
 /* --- sim_client.c ------------------------------------------------------------------------------*/
