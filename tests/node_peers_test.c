@@ -69,12 +69,49 @@ static void a_foreign_node_is_heard_and_not_cut_off(void **state)
     nodes_free(nodes);
 }
 
+static void hello_of(struct nodes *nodes, uint32_t connection, uint64_t incarnation)
+{
+    struct wire_hello hello = {
+        .version = WIRE_VERSION, .slot = 2, .identity = { 2 }, .incarnation = incarnation, .feature_max = 1
+    };
+    memcpy(hello.cluster, raft_cluster(nodes->node->raft), IDENTITY_BYTES);
+    uint8_t message[64];
+    size_t len = wire_encode_hello(&hello, message, sizeof message);
+    assert_true(len > 0);
+    nodes_open(nodes, connection, CONNECTION_NODE);
+    nodes_message(nodes, connection, message, len);
+}
+
+/* The twin's link gives way to two of one process that was started anew; the first of those is dead. */
+static void a_twin_is_not_forgotten_over_a_restart(void **state)
+{
+    (void)state;
+    struct nodes *nodes = nodes_new(3, 65536);
+    nodes_form(nodes);
+    const struct peer *peer = &nodes->node->peers[2];
+    hello_of(nodes, 2, 77); /* the twin */
+    hello_of(nodes, 3, 11);
+    hello_of(nodes, 4, 12);
+    assert_int_equal(peer->in_connection, 5);
+    assert_int_equal(peer->in_other, 4);
+    nodes_closed(nodes, 3);
+    assert_int_equal(peer->in_connection, 5);
+    assert_int_equal(peer->in_other, 3);
+    nodes_closed(nodes, 4);
+    assert_int_equal(peer->in_connection, 3);
+    assert_int_equal(peer->in_other, 0);
+    nodes_closed(nodes, 2);
+    assert_int_equal(peer->in_connection, 0);
+    nodes_free(nodes);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_peer_that_never_greets_is_dialled_with_back_off),
         cmocka_unit_test(a_peer_that_greeted_and_broke_is_dialled_at_once),
         cmocka_unit_test(a_foreign_node_is_heard_and_not_cut_off),
+        cmocka_unit_test(a_twin_is_not_forgotten_over_a_restart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

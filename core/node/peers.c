@@ -417,15 +417,30 @@ bool peers_heard(struct node *node, uint32_t connection, struct slice message,
     }
 }
 
+/* A link from `slot` that is neither `gone` nor of the same process as `known` (both its number + 1). A process that was
+ * started anew while a link of its former self was still open took the place of its twin's. */
+static uint32_t another_link(const struct node *node, uint8_t slot, uint32_t gone, uint32_t known)
+{
+    for (uint32_t i = 0; i < node->sessions_used; i++) {
+        const struct session *session = &node->sessions[i];
+        if (session->state == SESSION_NODE && session->slot == slot && i + 1 != gone &&
+            (!known || session->incarnation != node->sessions[known - 1].incarnation))
+            return i + 1;
+    }
+    return 0;
+}
+
 void peers_closed(struct node *node, uint32_t connection)
 {
-    struct peer *peer = &node->peers[node->sessions[connection].slot];
-    if (peer->in_connection == connection + 1) {
-        peer->in_connection = peer->in_other;
-        peer->in_other = 0;
-    } else if (peer->in_other == connection + 1) {
-        peer->in_other = 0;
-    }
+    uint8_t slot = node->sessions[connection].slot;
+    struct peer *peer = &node->peers[slot];
+    uint32_t gone = connection + 1;
+    if (!slot || (peer->in_connection != gone && peer->in_other != gone))
+        return;
+    if (peer->in_connection == gone)
+        peer->in_connection = peer->in_other ? peer->in_other : another_link(node, slot, gone, 0);
+    peer->in_other =
+        peer->in_connection ? another_link(node, slot, gone, peer->in_connection) : 0;
 }
 
 uint8_t peers_healthy(const struct node *node)
