@@ -15,7 +15,8 @@ from client import Oracle, read_history
 from cluster import FULL, wait_for
 
 POSTS = 1000000 if FULL else 8000
-TEXT = "x" * (100 if FULL else 3000)
+LONG = "x" * 3000
+TEXT = "x" * 100 if FULL else LONG
 WAIT = 1800 if FULL else 120
 
 
@@ -24,10 +25,10 @@ def cluster(make_cluster):
     return make_cluster(log={"segment_mb": 1}, limits={"posts_per_s": 1000000})
 
 
-def write(person, posts, what):
+def write(person, posts, what, text=LONG):
     """So many posts, a few hundred of them under way at a time."""
     for first in range(0, posts, 500):
-        person.wait_final(*[person.send("#ops", "%s %d %s" % (what, n, TEXT))
+        person.wait_final(*[person.send("#ops", "%s %d %s" % (what, n, text))
                             for n in range(first, min(first + 500, posts))], timeout=WAIT)
 
 
@@ -62,7 +63,7 @@ def test_a_node_far_behind_copies_while_commits_go_on(wiped, cluster, make_perso
     cluster.kill(node)
     if wiped:
         shutil.rmtree(cluster.data(node))
-    write(alice, POSTS, "away")
+    write(alice, POSTS, "away", TEXT)
     cluster.start(node)
     catches_up(cluster, node, alice)
     bob = make_person(cluster, "bob", nodes=[node])
