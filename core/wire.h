@@ -73,8 +73,8 @@ enum wire_type {
     WIRE_PEER_REFUSE = 131,  /* nothing of a FORWARD was or will be taken now: try again */
     WIRE_PEER_FETCH = 140,   /* struct wire_fetch -> FETCHED */
     WIRE_PEER_FETCHED = 141, /* struct wire_fetched and its data */
-    /* Answers to a PING, on the same link: to one that is no member by the configuration (committed)
-     * at index u64, and to both of two processes that live under one identity. */
+    /* Answers to a PING, on the same link: to one that is no member by what is committed up to
+     * index u64, and to both of two processes that live under one identity. */
     WIRE_PEER_NOT_MEMBER = 146,
     WIRE_PEER_TWINS = 147,
 };

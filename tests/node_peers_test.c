@@ -105,6 +105,41 @@ static void a_twin_is_not_forgotten_over_a_restart(void **state)
     nodes_free(nodes);
 }
 
+static uint64_t said_index;
+
+static void listen(void *ctx, const struct effect *effect)
+{
+    (void)ctx;
+    if (effect->kind != EFFECT_CLIENT_SEND || !effect->send.parts_count)
+        return;
+    struct slice said = effect->send.parts[0];
+    if (said.len == 9 && said.data[0] == WIRE_PEER_NOT_MEMBER)
+        said_index = bytes_get_u64(said.data + 1);
+}
+
+/* Its log may hold a change that was to take it back, later than the configuration here, and void. */
+static void who_is_no_member_is_told_so_as_of_all_that_is_committed(void **state)
+{
+    (void)state;
+    struct nodes *nodes = nodes_new(3, 65536);
+    nodes_form(nodes);
+    uint32_t device = nodes_user(nodes, 1, "alice");
+    nodes_create(nodes, 1, device, 1, "#one");
+    nodes_run(nodes, 50000);
+    hello_of(nodes, 2, 11);
+    uint8_t ping[9] = { WIRE_PEER_PING };
+    struct node_event event = { .kind = EVENT_MESSAGE,
+                                .now = nodes->now,
+                                .client = { .connection = 2, .message = { ping, sizeof ping } } };
+    struct effects listening = { .emit = listen };
+    said_index = 0;
+    node_step(nodes->node, &event, &listening);
+    assert_true(raft_view(nodes->node->raft).commit >
+                raft_latest_config(nodes->node->raft)->index);
+    assert_int_equal(said_index, raft_view(nodes->node->raft).commit);
+    nodes_free(nodes);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -112,6 +147,7 @@ int main(void)
         cmocka_unit_test(a_peer_that_greeted_and_broke_is_dialled_at_once),
         cmocka_unit_test(a_foreign_node_is_heard_and_not_cut_off),
         cmocka_unit_test(a_twin_is_not_forgotten_over_a_restart),
+        cmocka_unit_test(who_is_no_member_is_told_so_as_of_all_that_is_committed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

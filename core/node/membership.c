@@ -248,8 +248,9 @@ void membership_heard(struct node *node, struct session *session, const struct e
         return;
     if (!raft_member_is(raft_config_find(config, node->options.slot), node->options.identity))
         return; /* who is none itself does not judge */
+    /* As of all that is committed here: it may hold a change that was to take it back and never came true. */
     uint8_t message[9] = { WIRE_PEER_NOT_MEMBER };
-    bytes_put_u64(message + 1, config->index);
+    bytes_put_u64(message + 1, raft_view(node->raft).commit);
     session_send(node, session, (struct slice) { message, sizeof(message) }, out);
 }
 
