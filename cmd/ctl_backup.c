@@ -224,10 +224,10 @@ static int fetch(struct backup *backup, const struct wire_log *wanted, struct wi
                          backup->slot);
     bool dropped = !wanted->base && piece->first > wanted->index;
     if (piece->code != CODE_OK && !dropped)
-        return say_error(EXIT_FAILED, command, "node %u cannot read its %s at index %llu%s",
-                         backup->slot, wanted->base ? "checkpoint" : "log",
-                         (unsigned long long)wanted->index,
-                         " (run it again, or see that node's log and give another one with --node)");
+        return say_error(
+            EXIT_FAILED, command, "node %u cannot read its %s at index %llu%s", backup->slot,
+            wanted->base ? "checkpoint" : "log", (unsigned long long)wanted->index,
+            " (run it again, or see that node's log and give another one with --node)");
     if (dropped)
         piece->data.len = 0;
     return EXIT_DONE;
@@ -256,8 +256,7 @@ static int take(struct backup *backup, const struct wire_log_is *piece)
     for (size_t at = 0; at < piece->data.len;) {
         struct entry entry;
         uint8_t *data = backup->entries + at;
-        if (entry_parse(&entry, &crypto_sodium, NULL, data, piece->data.len - at) !=
-                ENTRY_WHOLE ||
+        if (entry_parse(&entry, &crypto_sodium, NULL, data, piece->data.len - at) != ENTRY_WHOLE ||
             entry.first != backup->last + 1 ||
             !entry_verify(&entry, &crypto_sodium, backup->cluster, backup->chain, data, NULL))
             return wrong_history(backup);
@@ -317,9 +316,10 @@ static int make_begun(struct backup *backup, const char *path, const struct wire
     if (snprintf(made, sizeof made, "%s.new", path) >= (int)sizeof made)
         return say_error(EXIT_USAGE, command, "%.40s...: path too long", path);
     if (store_base_parse(&crypto_sodium, about->cluster, about->first - 1, file, &base))
-        return say_error(EXIT_CORRUPT, command,
-                         "node %u: its checkpoint at %llu is damaged (give another node with --node)",
-                         backup->slot, (unsigned long long)about->first - 1);
+        return say_error(
+            EXIT_CORRUPT, command,
+            "node %u: its checkpoint at %llu is damaged (give another node with --node)",
+            backup->slot, (unsigned long long)about->first - 1);
     int status = ctl_folder_remove(command, made);
     if (!status)
         status = open_store(backup, made, about->segment_bytes, &blank);
@@ -386,10 +386,11 @@ static int copy(struct backup *backup, const char *path)
             backup->has_cluster)
             status = wrong_history(backup);
         if (!status && piece.first > backup->last + 1)
-            status = say_error(EXIT_FAILED, command,
-                               "node %u has dropped what follows index %llu, where %s ends (back up "
-                               "into a new folder, and more often than history is dropped)",
-                               backup->slot, (unsigned long long)backup->last, path);
+            status =
+                say_error(EXIT_FAILED, command,
+                          "node %u has dropped what follows index %llu, where %s ends (back up "
+                          "into a new folder, and more often than history is dropped)",
+                          backup->slot, (unsigned long long)backup->last, path);
         if (!status && piece.data.len)
             status = take(backup, &piece);
         if (status)

@@ -282,9 +282,10 @@ static int take_over_base(struct building *building)
     struct store_base base;
     uint8_t *file;
     if (store_base_read(building->from, &base, &file))
-        return say_error(EXIT_CORRUPT, rebuild->command,
-                         "%s: the checkpoint that its log begins with cannot be read (see ftchat ctl verify)",
-                         rebuild->source);
+        return say_error(
+            EXIT_CORRUPT, rebuild->command,
+            "%s: the checkpoint that its log begins with cannot be read (see ftchat ctl verify)",
+            rebuild->source);
     struct reader reader = reader_of(base.state.data, base.state.len);
     bool good = raft_checkpoint_read(read_slice32(&reader), &building->config, &building->term,
                                      &building->time_us) &&

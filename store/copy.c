@@ -489,8 +489,8 @@ static enum ft_error resume_plan(struct store *store, const struct store_copy_pl
     if (error == FT_ERROR_MISSING)
         return FT_OK;
     uint64_t lacks = copy->stage >= COPY_INDEX ? copy->next : copy->plan.start;
-    *resumed = !error && (copy->stage == COPY_COMPLETE ||
-                          (lacks >= plan->oldest && lacks <= plan->newest));
+    *resumed = !error &&
+               (copy->stage == COPY_COMPLETE || (lacks >= plan->oldest && lacks <= plan->newest));
     if (copy->stage == COPY_BASE)
         *resumed = copy->plan.start == plan->oldest;
     return error;

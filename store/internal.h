@@ -454,9 +454,9 @@ struct store {
     size_t segments_capacity;
     uint64_t next_id;
     uint64_t durable_last;
-    uint64_t begin;        /* where the log begins */
+    uint64_t begin;                 /* where the log begins */
     uint8_t base_chain[HASH_BYTES]; /* before the first entry of a log that has none yet */
-    uint64_t indexed_last; /* everything up to here is in index files */
+    uint64_t indexed_last;          /* everything up to here is in index files */
     uint64_t spares[STORE_SPARES];
     size_t spares_count;
     uint64_t next_spare;

@@ -71,9 +71,11 @@ static void a_foreign_node_is_heard_and_not_cut_off(void **state)
 
 static void hello_of(struct nodes *nodes, uint32_t connection, uint64_t incarnation)
 {
-    struct wire_hello hello = {
-        .version = WIRE_VERSION, .slot = 2, .identity = { 2 }, .incarnation = incarnation, .feature_max = 1
-    };
+    struct wire_hello hello = { .version = WIRE_VERSION,
+                                .slot = 2,
+                                .identity = { 2 },
+                                .incarnation = incarnation,
+                                .feature_max = 1 };
     memcpy(hello.cluster, raft_cluster(nodes->node->raft), IDENTITY_BYTES);
     uint8_t message[64];
     size_t len = wire_encode_hello(&hello, message, sizeof message);
@@ -134,8 +136,7 @@ static void who_is_no_member_is_told_so_as_of_all_that_is_committed(void **state
     struct effects listening = { .emit = listen };
     said_index = 0;
     node_step(nodes->node, &event, &listening);
-    assert_true(raft_view(nodes->node->raft).commit >
-                raft_latest_config(nodes->node->raft)->index);
+    assert_true(raft_view(nodes->node->raft).commit > raft_latest_config(nodes->node->raft)->index);
     assert_int_equal(said_index, raft_view(nodes->node->raft).commit);
     nodes_free(nodes);
 }

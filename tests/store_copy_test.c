@@ -649,12 +649,14 @@ static void a_base_that_somebody_sends_is_proven(void **state)
     struct store_base base;
     struct slice whole = { data, len };
     must(store_base_parse(source->store->crypto, test_cluster, piece.index, whole, &base));
-    assert_int_equal(store_base_parse(source->store->crypto, test_cluster, piece.index + 1, whole, &base),
-                     FT_ERROR_CORRUPT);
+    assert_int_equal(
+        store_base_parse(source->store->crypto, test_cluster, piece.index + 1, whole, &base),
+        FT_ERROR_CORRUPT);
     for (size_t at = 0; at < len; at += 7) {
         data[at] ^= 1;
         assert_int_not_equal(
-            store_base_parse(source->store->crypto, test_cluster, piece.index, whole, &base), FT_OK);
+            store_base_parse(source->store->crypto, test_cluster, piece.index, whole, &base),
+            FT_OK);
         data[at] ^= 1;
     }
     test_store_free(source);

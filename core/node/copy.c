@@ -26,13 +26,12 @@ static void answer(struct node *node, struct session *session, enum chat_code co
 static void read_base(struct node *node, const struct session *session,
                       const struct wire_log *wanted, const struct effects *out)
 {
-    struct effect effect = { .kind = EFFECT_READ_PIECE,
-                             .read = { .id = read_id(READ_FOR_COPY, session->generation,
-                                                     session_number(node, session)),
-                                       .piece = { FETCH_CHECKPOINT, wanted->index, wanted->offset },
-                                       .capacity = wanted->bytes < LIMIT_COPY_BYTES
-                                                       ? wanted->bytes
-                                                       : LIMIT_COPY_BYTES } };
+    struct effect effect = {
+        .kind = EFFECT_READ_PIECE,
+        .read = { .id = read_id(READ_FOR_COPY, session->generation, session_number(node, session)),
+                  .piece = { FETCH_CHECKPOINT, wanted->index, wanted->offset },
+                  .capacity = wanted->bytes < LIMIT_COPY_BYTES ? wanted->bytes : LIMIT_COPY_BYTES }
+    };
     effect_emit(out, &effect);
 }
 

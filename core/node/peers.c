@@ -439,8 +439,7 @@ void peers_closed(struct node *node, uint32_t connection)
         return;
     if (peer->in_connection == gone)
         peer->in_connection = peer->in_other ? peer->in_other : another_link(node, slot, gone, 0);
-    peer->in_other =
-        peer->in_connection ? another_link(node, slot, gone, peer->in_connection) : 0;
+    peer->in_other = peer->in_connection ? another_link(node, slot, gone, peer->in_connection) : 0;
 }
 
 uint8_t peers_healthy(const struct node *node)
