@@ -21,28 +21,10 @@
 #include "core/node/node.h"
 #include "core/random.h"
 #include "store/store.h"
+#include "tests/sim/oracle.h"
 #include "tests/sim/report.h"
 #include "tests/sim/sim_disk.h"
-
-enum {
-    SIM_NODES = LIMIT_NODES,
-    SIM_CLIENTS = 8,
-    SIM_CONNECTIONS = 64, /* of one node */
-    SIM_LINKS = 512,
-    SIM_TWIN = SIM_NODES + 1,                    /* the place of a second process of one folder */
-    SIM_HOSTS = 1 + SIM_NODES + SIM_CLIENTS + 2, /* 0 unused; the twin's and ctl's are the last */
-    SIM_HOST_CLIENTS = 1 + SIM_NODES,
-    SIM_HOST_CTL = SIM_HOSTS - 1,
-    SIM_HOST_TWIN = SIM_HOSTS - 2,
-    SIM_SEGMENT_BYTES = 64 << 10,
-    SIM_ELECTION_MIN_US = 150000,
-    SIM_INDEXES = 1 << 16, /* commands of one seed at most */
-    SIM_TERMS = 1 << 13,
-};
-
-#define SIM_MS UINT64_C(1000)
-#define SIM_S UINT64_C(1000000)
-#define SIM_NEVER UINT64_MAX
+#include "tests/sim/sizes.h"
 
 struct world;
 struct sim_client;
@@ -637,111 +619,6 @@ void invariants_peer_send(struct sim_node *node, const struct effect *effect);
 void invariants_index(struct sim_node *node, const struct effect *effect);
 void invariants_checkpoint(struct sim_node *node, const struct effect *effect);
 void invariants_hand_over(struct sim_node *node, const char *text);
-
-/* --- oracle.c, verdict.c -----------------------------------------------------------------------*/
-
-enum { ORACLE_HELD = 4096 };
-enum { ORACLE_OPS = 1 << 14, ORACLE_QUERIES = 32, ORACLE_ROOM_BYTES = 72 };
-enum {
-    ROOM_NOPE = 15,   /* nobody makes it */
-    ROOM_DIRECT = 16, /* + the other user */
-    ORACLE_ROOMS = ROOM_DIRECT + SIM_CLIENTS,
-};
-
-enum op_fate { FATE_OPEN, FATE_COMMITTED, FATE_REJECTED };
-
-/* One thing that a client's person asked for and that is answered by acks. */
-struct oracle_op {
-    uint8_t client;
-    uint8_t kind; /* enum client_op_kind */
-    uint8_t room;
-    bool put; /* it is in the outbox: from then on it must get its answer */
-    enum op_fate fate;
-    enum chat_code code;
-    uint64_t room_seq;
-    uint64_t index;
-    uint64_t time_us;
-    uint32_t boots;      /* of the client when it was answered */
-    uint32_t held_boots; /* of the client when it was told `held` */
-    uint8_t held_on;     /* bit per node that showed it as held */
-    uint8_t retracted;   /* bit per client that was told so */
-    uint32_t found;      /* verdict: how often it stands in the history */
-};
-
-struct oracle_uid {
-    uint64_t tag;
-    uint64_t seq;
-    uint64_t room;
-    uint32_t op;
-    bool left; /* its end need not be shown: some of its room was not streamed */
-    bool lost; /* retracted, and not remembered */
-};
-
-struct oracle_shown {
-    struct oracle_uid uid; /* tag and seq */
-    uint64_t index;
-    uint64_t seq;
-    uint64_t room; /* hash of its name, the same for all who see it */
-    uint32_t op;   /* number + 1; 0: an event */
-};
-
-struct oracle_skip {
-    uint64_t room;
-    uint64_t from;
-    uint64_t to;
-};
-
-struct oracle_query {
-    bool used;
-    uint32_t id;
-    uint8_t room;
-    uint64_t index;    /* of the post that is named by: */
-    uint64_t at_least; /* its last row's seq, when it asks for the newest */
-};
-
-struct oracle_client {
-    struct oracle_shown *shown; /* by index */
-    uint32_t count;
-    uint32_t capacity;
-    struct oracle_skip *skips;
-    uint32_t skips_count;
-    uint32_t skips_capacity;
-    uint32_t acked_op; /* newest in this life */
-    uint32_t next_query;
-    uint64_t acked_seq[ORACLE_ROOMS]; /* newest acknowledged post per room */
-    uint64_t acked_index[ORACLE_ROOMS];
-    struct oracle_query queries[ORACLE_QUERIES];
-    struct oracle_uid held[ORACLE_HELD]; /* on this connection, and open */
-    uint32_t held_count;
-    struct oracle_uid retracted[ORACLE_HELD];
-    uint32_t retracted_count;
-    uint32_t retracted_saved;
-};
-
-struct oracle {
-    struct oracle_op *ops;
-    uint32_t ops_count;
-    uint64_t *seen; /* what anybody was shown at an index: the first time decides; 0: nothing */
-    struct oracle_client clients[SIM_CLIENTS];
-    uint64_t acknowledged;
-};
-
-void oracle_start(struct world *world);
-void oracle_free(struct world *world);
-/* Numbers the op, for its id and its text. */
-uint32_t oracle_issue(struct sim_client *client, enum client_op_kind kind, uint8_t room);
-void oracle_put(struct sim_client *client, struct slice id);
-uint32_t oracle_ask(struct sim_client *client, uint8_t room, bool newest);
-void oracle_output(struct sim_client *client, const struct client_output *output);
-void oracle_restarted(struct sim_client *client);
-void oracle_went_back(struct sim_client *client);
-/* Nothing that anybody asked for is open any more. */
-bool oracle_settled(const struct world *world);
-/* "n12 ..." -> 13; 0: not one of ours. */
-uint32_t oracle_op_of(struct slice text);
-/* A room's name, the same for all who see it: a direct one is named by both. */
-uint64_t oracle_room(struct slice room, struct slice user);
-void verdict(struct world *world);
 
 /* --- sim_crypto.c ------------------------------------------------------------------------------*/
 
