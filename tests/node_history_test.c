@@ -37,10 +37,12 @@ static void durable_to(struct nodes *nodes, uint64_t device_seq)
     nodes->node->raft->disk_full = true;
 }
 
-static void ask(struct nodes *nodes, bool has_after, uint64_t after, uint64_t before,
-                uint16_t limit)
+/* Of a client that knows of `floor`. */
+static void ask_from(struct nodes *nodes, uint64_t floor, bool has_after, uint64_t after,
+                     uint64_t before, uint16_t limit)
 {
     struct wire_query in = { .id = 1,
+                             .floor_index = floor,
                              .kind = QUERY_HISTORY,
                              .room = { (const uint8_t *)"#one", 4 },
                              .has_after = has_after,
@@ -53,6 +55,12 @@ static void ask(struct nodes *nodes, bool has_after, uint64_t after, uint64_t be
     nodes->read_id = 0;
     nodes->result_rows[1] = UINT32_MAX;
     nodes_message(nodes, 1, message, len);
+}
+
+static void ask(struct nodes *nodes, bool has_after, uint64_t after, uint64_t before,
+                uint16_t limit)
+{
+    ask_from(nodes, 0, has_after, after, before, limit);
 }
 
 /* The disk answers with the posts [from, to]; `more`: not all that was asked for. */
@@ -130,6 +138,25 @@ static void what_is_durable_is_read_and_the_rest_is_here(void **state)
     expect(nodes, 34, 40, false);
     ask(nodes, true, 37, 0, 2);
     expect(nodes, 38, 39, true);
+    nodes_free(nodes);
+}
+
+/* What was chosen while the node was behind may be too little, though it has caught up when the disk answers. */
+static void a_page_chosen_while_behind_says_so(void **state)
+{
+    (void)state;
+    uint32_t device;
+    struct nodes *nodes = talked(10, &device);
+    uint64_t applied = nodes->node->applied;
+    ask_from(nodes, applied + 1, false, 0, 0, 10);
+    nodes_post(nodes, 1, device, POSTS + 2, 1, "#one", 10);
+    nodes_run(nodes, 20000);
+    assert_true(nodes->node->applied > applied);
+    disk_answers(nodes, 31, 40, 10, false);
+    assert_int_equal(nodes->result_flags[1], RESULT_MORE | RESULT_STALE);
+    ask_from(nodes, nodes->node->applied, false, 0, 0, 10);
+    disk_answers(nodes, 32, 41, 10, false);
+    assert_int_equal(nodes->result_flags[1], RESULT_MORE);
     nodes_free(nodes);
 }
 
@@ -232,6 +259,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_durable_is_read_and_the_rest_is_here),
+        cmocka_unit_test(a_page_chosen_while_behind_says_so),
         cmocka_unit_test(a_cut_answer_has_no_hole),
         cmocka_unit_test(what_the_disk_gave_is_not_given_by_the_ring_again),
         cmocka_unit_test(large_posts_of_the_ring_fill_a_page_alone),
