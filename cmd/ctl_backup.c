@@ -23,10 +23,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static const char command[] = "ctl backup";
 
-enum { BASE_LIMIT_BYTES = 1 << 30 };
 enum { OPTION_NODE };
 static const struct option_row rows[] = {
     [OPTION_NODE] = { "node", 0, "N", "copy from this node (default: one that does not lead)" },
@@ -211,9 +211,17 @@ static int fetch(struct backup *backup, const struct wire_log *wanted, struct wi
     uint8_t request[32];
     size_t len = wire_encode_log(wanted, request, sizeof request);
     CHECK(len > 0);
-    ask_send(&backup->ask, backup->slot, (struct slice) { request, len });
-    ask_wait(&backup->ask, loop_clock_us() + backup->wait_us);
-    struct slice reply = ask_reply(&backup->ask, backup->slot);
+    uint64_t deadline = loop_clock_us() + backup->wait_us;
+    struct slice reply;
+    for (;;) {
+        ask_send(&backup->ask, backup->slot, (struct slice) { request, len });
+        ask_wait(&backup->ask, deadline);
+        reply = ask_reply(&backup->ask, backup->slot);
+        if (!reply.len || !wire_decode_log_is(piece, reply) || piece->code != CODE_BUSY ||
+            loop_clock_us() >= deadline)
+            break;
+        loop_run_once(backup->ask.loop, 20000); /* others are copying, too */
+    }
     if (!reply.len)
         return say_error(EXIT_UNREACHABLE, command,
                          "node %u no longer answers; what was copied stays (run it again: it goes "
@@ -292,7 +300,8 @@ static int fetch_base(struct backup *backup, uint64_t index, uint8_t **file, uin
             return status;
         if (!*file) {
             *size = piece.size;
-            *file = piece.size <= BASE_LIMIT_BYTES ? malloc((size_t)piece.size + 1) : NULL;
+            *file =
+                piece.size <= STORE_CHECKPOINT_BYTES_MAX ? malloc((size_t)piece.size + 1) : NULL;
             if (!*file)
                 return say_error(EXIT_FAILED, command, "no memory for a checkpoint of %llu bytes",
                                  (unsigned long long)piece.size);
@@ -304,6 +313,40 @@ static int fetch_base(struct backup *backup, uint64_t index, uint8_t **file, uin
         wanted.offset += piece.data.len;
     }
     return EXIT_DONE;
+}
+
+static bool is_there(const char *path)
+{
+    struct stat info;
+    return lstat(path, &info) == 0;
+}
+
+/* DIR is to be named into place, and what an interrupted run left beside it is to go: neither may be anybody else's. */
+static int clear_place(const char *path, const char *made)
+{
+    if (is_there(path) && rmdir(path) != 0)
+        return say_error(EXIT_FAILED, command,
+                         "%s: holds other files (give a folder of its own, or a new name)", path);
+    if (!is_there(made))
+        return EXIT_DONE;
+    if (!only_ours(made))
+        return say_error(EXIT_FAILED, command,
+                         "%s: is in the way, and not a backup that was interrupted (move it, or "
+                         "give another name)",
+                         made);
+    struct ctl_folder folder = { .path = "" };
+    struct disk_file *lock;
+    int status = ctl_folder_open_path(&folder, command, made);
+    if (status)
+        return status;
+    if (folder.disk.lock(folder.disk.ctx, "lock", &lock)) {
+        status = say_error(EXIT_FAILED, command, "%s: another backup into it is under way", made);
+    } else {
+        status = ctl_folder_remove(command, made);
+        folder.disk.close(folder.disk.ctx, lock);
+    }
+    disk_posix_close(&folder.disk);
+    return status;
 }
 
 /* Makes `path` as a backup that begins behind the base; beside its place first, so that no half of it is ever found. */
@@ -320,15 +363,16 @@ static int make_begun(struct backup *backup, const char *path, const struct wire
             EXIT_CORRUPT, command,
             "node %u: its checkpoint at %llu is damaged (give another node with --node)",
             backup->slot, (unsigned long long)about->first - 1);
-    int status = ctl_folder_remove(command, made);
+    int status = clear_place(path, made);
     if (!status)
         status = open_store(backup, made, about->segment_bytes, &blank);
     if (!status && store_base_write(backup->store, about->cluster, &base))
         status = say_error(EXIT_FAILED, command, "%s: cannot be written", made);
-    close_folder(backup);
+    /* Still locked: nobody else clears it away in between. */
     if (!status && rename(made, path) != 0)
         status = say_error(EXIT_FAILED, command, "%s: cannot be renamed to %s: %s", made, path,
                            strerror(errno));
+    close_folder(backup);
     return status ? status : ctl_folder_sync_parent(command, path);
 }
 
@@ -349,9 +393,8 @@ static int begin_late(struct backup *backup, const char *path, const struct wire
 static bool is_backup(const char *path)
 {
     char identity[PATH_MAX + 16];
-    struct stat info;
     snprintf(identity, sizeof identity, "%s/identity", path);
-    return stat(identity, &info) == 0;
+    return is_there(identity);
 }
 
 /* Opens DIR, or makes it, as the node's log asks for: `about` is what the node said first. */
@@ -436,6 +479,14 @@ int ctl_backup(int argc, char **argv)
     }
     if (!given.word)
         return say_error(EXIT_USAGE, command, "no folder given (see --help)");
+    char folder[PATH_MAX]; /* its name without slashes behind it */
+    size_t len = strlen(given.word);
+    while (len > 1 && given.word[len - 1] == '/')
+        len--;
+    if (len == 0 || len >= sizeof folder)
+        return say_error(EXIT_USAGE, command, len ? "DIR: path too long" : "no folder given");
+    memcpy(folder, given.word, len);
+    folder[len] = '\0';
     int status = ask_open(&backup.ask, command, given.config);
     if (status)
         return status;
@@ -447,7 +498,7 @@ int ctl_backup(int argc, char **argv)
     if (!status)
         status = choose(&backup);
     if (!status)
-        status = copy(&backup, given.word);
+        status = copy(&backup, folder);
     if (!status)
         status = prove(&backup);
     close_folder(&backup);

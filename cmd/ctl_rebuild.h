@@ -4,7 +4,8 @@
  * The new log holds every entry of the old one, at the same indexes and terms, under the new cluster's identity (digests
  * and chain are keyed with it, so that nothing of the old cluster fits any more); then RESTORED, which tells every node
  * and client where the new history parts from the old; then a configuration with this one voter, under a fresh identity.
- * What the old node held, the new one holds. It is written beside its place, proven, and only then moved there: a crash leaves what was there before. */
+ * What the old node held, the new one holds. It is written beside its place, proven, and only then moved there: a crash
+ * leaves what was there before. */
 #ifndef FTCHAT_CMD_CTL_REBUILD_H
 #define FTCHAT_CMD_CTL_REBUILD_H
 
@@ -26,4 +27,5 @@ struct rebuild {
 /* Builds and proves target.new; the exit status, with everything said. What an interrupted run left there is removed
  * first. The source is locked meanwhile, and a torn tail in it is cut; nothing else of it changes. */
 int rebuild_folder(struct rebuild *rebuild);
+
 #endif

@@ -84,7 +84,7 @@ enum ft_error checkpoint_file_load(const struct disk *disk, const struct crypto 
     char path[DISK_PATH_BYTES];
     size_t len;
     checkpoint_file_path(path, index);
-    enum ft_error error = file_load(disk, path, CHECKPOINT_LIMIT_BYTES, file, &len);
+    enum ft_error error = file_load(disk, path, STORE_CHECKPOINT_BYTES_MAX, file, &len);
     if (error)
         return error;
     error = checkpoint_file_parse(*file, len, crypto, key, index, chain, state);

@@ -136,7 +136,7 @@ static enum ft_error prove_checkpoint(struct store *store, uint8_t chain[HASH_BY
     size_t len;
     struct slice state;
     path_of(copy, path);
-    enum ft_error error = file_load(store->disk, path, CHECKPOINT_LIMIT_BYTES, &data, &len);
+    enum ft_error error = file_load(store->disk, path, STORE_CHECKPOINT_BYTES_MAX, &data, &len);
     if (error)
         return error;
     error = checkpoint_file_parse(data, len, store->crypto, copy->cluster, checkpoint_at_hand(copy),
@@ -185,7 +185,7 @@ static enum ft_error take_checkpoint(struct store *store, uint64_t size, struct 
 {
     struct copy_side *copy = &store->copy;
     uint8_t chain[HASH_BYTES];
-    if (data.len == 0 || size > CHECKPOINT_LIMIT_BYTES || copy->offset + data.len > size)
+    if (data.len == 0 || size > STORE_CHECKPOINT_BYTES_MAX || copy->offset + data.len > size)
         return FT_ERROR_CORRUPT;
     enum ft_error error = write_piece(store, data.data, data.len);
     if (error || copy->offset < size)

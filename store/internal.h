@@ -262,7 +262,7 @@ struct index_block {
 /* --- checkpoint.c -------------------------------------------------------------------------------
  */
 
-enum { CHECKPOINTS_KEPT = 2, CHECKPOINT_LIMIT_BYTES = 1 << 30 };
+enum { CHECKPOINTS_KEPT = 2 };
 
 void checkpoint_file_release(uint8_t *file);
 void checkpoint_file_path(char path[DISK_PATH_BYTES], uint64_t index);

@@ -60,7 +60,7 @@ struct store_held {
     char what[160];  /* the first of them */
 };
 
-enum { STORE_SEALED_TOLD = 4 };
+enum { STORE_SEALED_TOLD = 4, STORE_CHECKPOINT_BYTES_MAX = 1 << 30 };
 
 /* What a node knows after opening its directory. */
 struct store_recovery {

@@ -69,11 +69,12 @@ static void a_foreign_node_is_heard_and_not_cut_off(void **state)
     nodes_free(nodes);
 }
 
-static void hello_of(struct nodes *nodes, uint32_t connection, uint64_t incarnation)
+static void hello_as(struct nodes *nodes, uint32_t connection, uint8_t identity,
+                     uint64_t incarnation)
 {
     struct wire_hello hello = { .version = WIRE_VERSION,
                                 .slot = 2,
-                                .identity = { 2 },
+                                .identity = { identity },
                                 .incarnation = incarnation,
                                 .feature_max = 1 };
     memcpy(hello.cluster, raft_cluster(nodes->node->raft), IDENTITY_BYTES);
@@ -84,6 +85,11 @@ static void hello_of(struct nodes *nodes, uint32_t connection, uint64_t incarnat
     nodes_message(nodes, connection, message, len);
 }
 
+static void hello_of(struct nodes *nodes, uint32_t connection, uint64_t incarnation)
+{
+    hello_as(nodes, connection, 2, incarnation);
+}
+
 /* The twin's link gives way to two of one process that was started anew; the first of those is dead. */
 static void a_twin_is_not_forgotten_over_a_restart(void **state)
 {
@@ -91,7 +97,8 @@ static void a_twin_is_not_forgotten_over_a_restart(void **state)
     struct nodes *nodes = nodes_new(3, 65536);
     nodes_form(nodes);
     const struct peer *peer = &nodes->node->peers[2];
-    hello_of(nodes, 2, 77); /* the twin */
+    hello_as(nodes, 0, 9, 5); /* whoever had the seat before: no twin of anybody's */
+    hello_of(nodes, 2, 77);   /* the twin */
     hello_of(nodes, 3, 11);
     hello_of(nodes, 4, 12);
     assert_int_equal(peer->in_connection, 5);
@@ -99,6 +106,7 @@ static void a_twin_is_not_forgotten_over_a_restart(void **state)
     nodes_closed(nodes, 3);
     assert_int_equal(peer->in_connection, 5);
     assert_int_equal(peer->in_other, 3);
+    nodes_closed(nodes, 0);
     nodes_closed(nodes, 4);
     assert_int_equal(peer->in_connection, 3);
     assert_int_equal(peer->in_other, 0);

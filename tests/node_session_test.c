@@ -204,6 +204,32 @@ static void what_follows_a_refused_command_that_is_answered_is_taken(void **stat
     nodes_free(nodes);
 }
 
+/* The disk's queue has room for so many; who is refused asks again. */
+static void pieces_of_the_log_are_read_for_so_many_at_a_time(void **state)
+{
+    (void)state;
+    struct nodes *nodes = nodes_new(1, 65536);
+    nodes_form(nodes);
+    for (unsigned i = 0; i <= NODE_COPIES; i++) {
+        struct wire_log wanted = { .base = i & 1, .index = 1, .bytes = 1000 };
+        uint8_t message[32];
+        size_t len = wire_encode_log(&wanted, message, sizeof message);
+        assert_true(len > 0);
+        nodes_open(nodes, i, CONNECTION_CTL);
+        nodes_message(nodes, i, message, len);
+        assert_int_equal(nodes->client_sent[i][WIRE_LOG_IS], i == NODE_COPIES);
+    }
+    assert_int_equal(nodes->node->copies_out, NODE_COPIES);
+    /* One of them leaves: its place is free once the disk has answered. */
+    uint64_t id = read_id(READ_FOR_COPY, nodes->node->sessions[0].generation, 0);
+    nodes_closed(nodes, 0);
+    assert_int_equal(nodes->node->copies_out, NODE_COPIES);
+    struct node_event event = { .kind = EVENT_READ_DONE, .now = nodes->now, .read = { .id = id } };
+    node_step(nodes->node, &event, &nodes->effects);
+    assert_int_equal(nodes->node->copies_out, NODE_COPIES - 1);
+    nodes_free(nodes);
+}
+
 static void a_list_longer_than_a_page_says_so(void **state)
 {
     (void)state;
@@ -242,6 +268,7 @@ int main(void)
         cmocka_unit_test(commands_of_no_device_are_bounded),
         cmocka_unit_test(made_up_invites_cost_little_and_nobody_else),
         cmocka_unit_test(what_follows_a_refused_command_that_is_answered_is_taken),
+        cmocka_unit_test(pieces_of_the_log_are_read_for_so_many_at_a_time),
         cmocka_unit_test(a_list_longer_than_a_page_says_so),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

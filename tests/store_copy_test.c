@@ -345,15 +345,22 @@ static void source_moves_on(void **state)
     test_store_free(target);
 }
 
+/* A source, and a node that has just joined its cluster. */
+static struct session fresh_session(void)
+{
+    struct session session = { .source = node(1, SEGMENTS, true),
+                               .target = test_store_new(2, SEGMENT_BYTES) };
+    must(test_store_open(session.target));
+    must(test_flush(session.target, &form));
+    return session;
+}
+
 /* It asks another source, which is nowhere near where the copying began. */
 static void another_source_is_behind_what_was_begun(void **state)
 {
     (void)state;
-    struct session session = { .source = node(1, SEGMENTS, true),
-                               .target = test_store_new(2, SEGMENT_BYTES) };
+    struct session session = fresh_session();
     struct store_copy_state copy;
-    must(test_store_open(session.target));
-    must(test_flush(session.target, &form));
     struct store_copy_plan plan = offer_of(&session);
     plan.oldest = plan.newest + 1;
     plan.newest += 100;
@@ -373,11 +380,8 @@ static void another_source_is_behind_what_was_begun(void **state)
 static void another_source_ends_before_what_is_missing(void **state)
 {
     (void)state;
-    struct session session = { .source = node(1, SEGMENTS, true),
-                               .target = test_store_new(2, SEGMENT_BYTES) };
+    struct session session = fresh_session();
     struct store_copy_state copy;
-    must(test_store_open(session.target));
-    must(test_flush(session.target, &form));
     struct store_copy_plan plan = offer_of(&session);
     must(store_copy_begin(session.target->store, &plan, &copy));
     while (copy.next.kind != STORE_PIECE_ENTRIES || copy.next.index < 20)

@@ -42,22 +42,22 @@ bool copy_received(struct node *node, struct session *session, struct slice mess
     const struct slice nothing = { NULL, 0 };
     if (!wire_decode_log(&wanted, message))
         return false;
-    if (session->copying) {
+    if (session->copying || node->copies_out == NODE_COPIES) {
         answer(node, session, CODE_BUSY, 0, nothing, out);
         return true;
     }
-    if (wanted.base) {
-        session->copying = session->copying_base = true;
-        read_base(node, session, &wanted, out);
-        return true;
-    }
     struct raft_view view = raft_view(node->raft);
-    if (wanted.index > view.commit || wanted.index > view.durable) {
+    if (!wanted.base && (wanted.index > view.commit || wanted.index > view.durable)) {
         answer(node, session, CODE_OK, 0, nothing, out);
         return true;
     }
+    node->copies_out++;
     session->copying = true;
-    session->copying_base = false;
+    session->copying_base = wanted.base;
+    if (wanted.base) {
+        read_base(node, session, &wanted, out);
+        return true;
+    }
     uint32_t bytes = wanted.bytes < LIMIT_ENTRY_BYTES ? wanted.bytes : LIMIT_ENTRY_BYTES;
     struct effect effect = { .kind = EFFECT_READ_ENTRIES,
                              .read = { .id = read_id(READ_FOR_COPY, session->generation,
@@ -72,6 +72,8 @@ void copy_read_done(struct node *node, uint32_t connection, uint32_t generation,
                     const struct node_event *event, const struct effects *out)
 {
     struct session *session = session_if_same(node, connection, generation);
+    CHECK(node->copies_out > 0);
+    node->copies_out--;
     if (!session || session->state != SESSION_CTL)
         return;
     session->copying = false;

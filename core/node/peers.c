@@ -417,14 +417,17 @@ bool peers_heard(struct node *node, uint32_t connection, struct slice message,
     }
 }
 
-/* A link from `slot` that is neither `gone` nor of the same process as `known` (both its number + 1). A process that was
- * started anew while a link of its former self was still open took the place of its twin's. */
+/* A link from `slot` that is neither `gone` nor, `known` being given, of its process or of another identity than its (both:
+ * number + 1). A process that was started anew while a link of its former self was still open took the place of its
+ * twin's. */
 static uint32_t another_link(const struct node *node, uint8_t slot, uint32_t gone, uint32_t known)
 {
     for (uint32_t i = 0; i < node->sessions_used; i++) {
         const struct session *session = &node->sessions[i];
+        const struct session *other = known ? &node->sessions[known - 1] : NULL;
         if (session->state == SESSION_NODE && session->slot == slot && i + 1 != gone &&
-            (!known || session->incarnation != node->sessions[known - 1].incarnation))
+            (!other ||
+             (session->incarnation != other->incarnation && same(session->hash, other->hash))))
             return i + 1;
     }
     return 0;

@@ -35,6 +35,7 @@ enum {
     NODE_QUEUE_SHARE = 8,          /* one account has at most this part of the queue */
     NODE_FORWARD_WINDOW = 1 << 20, /* bytes under way to the leader and not answered */
     NODE_QUERIES = 1024,
+    NODE_COPIES = 7, /* pieces of the log being read for ctl; store/threads.h counts on it */
     NODE_QUERY_READS = 128,   /* pages being read at once */
     NODE_CLIENT_QUERIES = 64, /* pages that one client waits for */
     NODE_NONCES = 4096,       /* commands of no device waiting at once */
@@ -285,6 +286,7 @@ struct node {
     uint32_t generation;
     uint64_t clients;
     uint32_t reads_out;   /* catch-up reads under way */
+    uint32_t copies_out;  /* reads for ctl under way */
     uint32_t behind;      /* sessions that are STREAM_BEHIND */
     uint32_t behind_turn; /* whose turn it is among them */
     uint32_t queries_used;

@@ -82,8 +82,13 @@ def test_an_interrupted_beginning_is_done_again(late):
     assert "every entry is proven" in cluster.ctl("backup", "safe", status=0).stdout
     os.mkdir(os.path.join(cluster.folder, "mine"))
     open(os.path.join(cluster.folder, "mine", "letter.txt"), "w").close()
-    refused = cluster.ctl("backup", "mine", status=1).stderr
-    assert "mine" in refused and os.listdir(os.path.join(cluster.folder, "mine")) == ["letter.txt"]
+    assert "holds other files" in cluster.ctl("backup", "mine", status=1).stderr
+    assert os.listdir(os.path.join(cluster.folder, "mine")) == ["letter.txt"]
+    # Somebody's folder that has the name of what is in the making is left alone, too.
+    os.rename(os.path.join(cluster.folder, "mine"), os.path.join(cluster.folder, "other.new"))
+    assert "is in the way" in cluster.ctl("backup", "other/", status=1).stderr
+    assert os.listdir(os.path.join(cluster.folder, "other.new")) == ["letter.txt"]
+    assert "every entry is proven" in cluster.ctl("backup", "third//", status=0).stdout
 
 
 def test_recover_from_a_survivor_whose_log_begins_late(late, make_person):
