@@ -7,9 +7,6 @@
 
 #include <cmocka.h>
 
-#define OUT(world, slot)                                                                           \
-    (&(struct effects) { rafts_emit, &(struct rafts_emitter) { (world), (slot) } })
-
 /* Three voters and a learner in slot 4. */
 static struct rafts *elected(uint8_t *leader)
 {

@@ -7,24 +7,6 @@
 
 #include <cmocka.h>
 
-#define OUT(world, slot)                                                                           \
-    &(const struct effects)                                                                        \
-    {                                                                                              \
-        rafts_emit, &(struct rafts_emitter)                                                        \
-        {                                                                                          \
-            (world), (slot)                                                                        \
-        }                                                                                          \
-    }
-
-static struct rafts *elected(unsigned count, uint8_t *leader)
-{
-    struct rafts *world = rafts_new(count, 1);
-    rafts_form(world);
-    *leader = rafts_elect(world);
-    rafts_run(world, 100000);
-    return world;
-}
-
 /* A turn of a millisecond in which all disks but those in `stuck` (bit per slot) finish. */
 static void step(struct rafts *world, unsigned stuck)
 {
@@ -41,7 +23,7 @@ static void step(struct rafts *world, unsigned stuck)
 /* Every disk's flush time is known, to all. */
 static struct rafts *measured(unsigned count, uint8_t *leader)
 {
-    struct rafts *world = elected(count, leader);
+    struct rafts *world = rafts_elected(count, 1, leader);
     for (int i = 0; i < 5; i++) {
         rafts_propose(world, *leader, 20);
         for (int ms = 0; ms < 60; ms++)
@@ -82,7 +64,7 @@ static void a_full_disk_is_tried_again(void **state)
 {
     (void)state;
     uint8_t leader;
-    struct rafts *world = elected(3, &leader);
+    struct rafts *world = rafts_elected(3, 1, &leader);
     struct raft *raft = rafts_raft(world, leader);
     uint64_t index = rafts_propose(world, leader, 20);
     uint64_t ticket = world->nodes[leader].flush.ticket;
@@ -109,7 +91,7 @@ static void a_leader_whose_write_is_stuck_falls_silent(void **state)
 {
     (void)state;
     uint8_t leader;
-    struct rafts *world = elected(3, &leader);
+    struct rafts *world = rafts_elected(3, 1, &leader);
     struct raft *raft = rafts_raft(world, leader);
     rafts_propose(world, leader, 20);
     for (int ms = 0; ms < 3000 && rafts_leader(world) == leader; ms++) {
@@ -135,7 +117,7 @@ static void a_full_disk_still_saves_votes(void **state)
 {
     (void)state;
     uint8_t leader;
-    struct rafts *world = elected(3, &leader);
+    struct rafts *world = rafts_elected(3, 1, &leader);
     uint8_t follower = other(world, leader, 0);
     struct raft *raft = rafts_raft(world, follower);
     rafts_propose(world, leader, 20);

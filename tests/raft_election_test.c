@@ -6,15 +6,6 @@
 
 #include <cmocka.h>
 
-static struct rafts *elected(unsigned count, uint8_t *leader)
-{
-    struct rafts *world = rafts_new(count, 1);
-    rafts_form(world);
-    *leader = rafts_elect(world);
-    rafts_run(world, 100000);
-    return world;
-}
-
 static uint8_t another(uint8_t than, uint8_t nor)
 {
     for (uint8_t slot = 1;; slot++) {
@@ -27,7 +18,7 @@ static void one_leader_is_elected_and_commits(void **state)
 {
     (void)state;
     uint8_t leader;
-    struct rafts *world = elected(3, &leader);
+    struct rafts *world = rafts_elected(3, 1, &leader);
     uint64_t index = rafts_propose(world, leader, 100);
     assert_int_not_equal(index, 0);
     rafts_run(world, 50000);
@@ -95,7 +86,7 @@ static void a_node_without_a_majority_never_raises_its_term(void **state)
 {
     (void)state;
     uint8_t leader;
-    struct rafts *world = elected(3, &leader);
+    struct rafts *world = rafts_elected(3, 1, &leader);
     uint8_t lonely = another(leader, 0);
     uint64_t term = rafts_raft(world, leader)->term;
     for (uint8_t slot = 1; slot <= 3; slot++) {
@@ -117,7 +108,7 @@ static void one_dead_link_does_not_disturb_the_leader(void **state)
 {
     (void)state;
     uint8_t leader;
-    struct rafts *world = elected(3, &leader);
+    struct rafts *world = rafts_elected(3, 1, &leader);
     uint8_t cut = another(leader, 0);
     uint64_t term = rafts_raft(world, leader)->term;
     rafts_cut(world, leader, cut, LINK_REFUSED);
@@ -133,7 +124,7 @@ static void a_refused_link_elects_at_once(void **state)
     (void)state;
     for (uint8_t nodes = 3; nodes <= 5; nodes += 2) {
         uint8_t leader;
-        struct rafts *world = elected(nodes, &leader);
+        struct rafts *world = rafts_elected(nodes, 1, &leader);
         uint64_t term = rafts_raft(world, leader)->term;
         rafts_crash(world, leader);
         for (uint8_t slot = 1; slot <= nodes; slot++) {
@@ -151,7 +142,7 @@ static void a_reset_alone_elects_nobody(void **state)
 {
     (void)state;
     uint8_t leader;
-    struct rafts *world = elected(3, &leader);
+    struct rafts *world = rafts_elected(3, 1, &leader);
     uint64_t term = rafts_raft(world, leader)->term;
     rafts_cut(world, leader, another(leader, 0), LINK_RESET);
     rafts_link_all(world);
@@ -165,7 +156,7 @@ static void a_denial_is_remembered(void **state)
 {
     (void)state;
     uint8_t leader;
-    struct rafts *world = elected(3, &leader);
+    struct rafts *world = rafts_elected(3, 1, &leader);
     uint8_t first = another(leader, 0), second = another(leader, first);
     rafts_crash(world, leader);
     rafts_cut(world, first, leader, LINK_REFUSED);
@@ -190,7 +181,7 @@ static void the_denied_asks_again_a_few_times(void **state)
 {
     (void)state;
     uint8_t leader;
-    struct rafts *world = elected(3, &leader);
+    struct rafts *world = rafts_elected(3, 1, &leader);
     uint8_t first = another(leader, 0), second = another(leader, first);
     rafts_cut(world, first, leader, LINK_REFUSED); /* the leader lives: only this link is dead */
     unsigned asked = 0;
@@ -213,7 +204,7 @@ static void a_leader_without_a_majority_steps_down(void **state)
 {
     (void)state;
     uint8_t leader;
-    struct rafts *world = elected(3, &leader);
+    struct rafts *world = rafts_elected(3, 1, &leader);
     for (uint8_t slot = 1; slot <= 3; slot++) {
         if (slot != leader)
             rafts_cut(world, leader, slot, LINK_TIMED_OUT);
@@ -234,7 +225,7 @@ static void a_late_loop_starts_its_time_outs_anew(void **state)
 {
     (void)state;
     uint8_t leader;
-    struct rafts *world = elected(3, &leader);
+    struct rafts *world = rafts_elected(3, 1, &leader);
     uint64_t term = rafts_raft(world, leader)->term;
     rafts_advance(world, 5000000);
     for (uint8_t slot = 1; slot <= 3; slot++)
@@ -251,7 +242,7 @@ static void time_outs_follow_the_disk_and_the_leader(void **state)
 {
     (void)state;
     uint8_t leader;
-    struct rafts *world = elected(3, &leader);
+    struct rafts *world = rafts_elected(3, 1, &leader);
     struct raft *raft = rafts_raft(world, leader);
     assert_int_equal(raft_election_timeout(raft), 100000); /* 3 x 20 ms + 40 ms */
     raft->flush_us = 50000;
@@ -269,7 +260,7 @@ static void leadership_is_handed_over(void **state)
 {
     (void)state;
     uint8_t leader;
-    struct rafts *world = elected(3, &leader);
+    struct rafts *world = rafts_elected(3, 1, &leader);
     uint8_t target = another(leader, 0);
     struct raft *raft = rafts_raft(world, leader);
     const struct effects out = { rafts_emit, &(struct rafts_emitter) { world, leader } };
@@ -292,7 +283,7 @@ static void a_hand_over_that_fails_is_given_up(void **state)
 {
     (void)state;
     uint8_t leader;
-    struct rafts *world = elected(3, &leader);
+    struct rafts *world = rafts_elected(3, 1, &leader);
     uint8_t target = another(leader, 0);
     struct raft *raft = rafts_raft(world, leader);
     const struct effects out = { rafts_emit, &(struct rafts_emitter) { world, leader } };
@@ -329,7 +320,7 @@ static void a_wiped_node_is_not_its_former_self(void **state)
 {
     (void)state;
     uint8_t leader;
-    struct rafts *world = elected(3, &leader);
+    struct rafts *world = rafts_elected(3, 1, &leader);
     uint8_t wiped = another(leader, 0), third = another(leader, wiped);
     rafts_crash(world, wiped);
     memset(world->nodes[wiped].identity, 0x77, IDENTITY_BYTES);

@@ -7,24 +7,12 @@
 
 #include <cmocka.h>
 
-#define OUT(world, slot)                                                                           \
-    (&(struct effects) { rafts_emit, &(struct rafts_emitter) { (world), (slot) } })
-
-static struct rafts *elected(unsigned count, uint8_t *leader)
-{
-    struct rafts *world = rafts_new(count, 7);
-    rafts_form(world);
-    *leader = rafts_elect(world);
-    rafts_run(world, 100000);
-    return world;
-}
-
 /* Its disk hangs for longer than a number of the protocol can say. */
 static void a_flush_of_hours_is_told_as_the_longest(void **state)
 {
     (void)state;
     uint8_t leader;
-    struct rafts *world = elected(1, &leader);
+    struct rafts *world = rafts_elected(1, 7, &leader);
     struct raft *raft = rafts_raft(world, leader);
     assert_int_not_equal(rafts_propose(world, leader, 20), 0);
     assert_true(world->nodes[leader].flushing);
@@ -42,7 +30,7 @@ static void a_flush_under_a_halted_node_promises_nothing(void **state)
 {
     (void)state;
     uint8_t leader;
-    struct rafts *world = elected(3, &leader);
+    struct rafts *world = rafts_elected(3, 7, &leader);
     uint8_t follower = leader == 1 ? 2 : 1;
     struct raft *raft = rafts_raft(world, follower);
     rafts_propose(world, leader, 20);
@@ -62,7 +50,7 @@ static void a_flush_under_a_frozen_node_is_told_to_nobody(void **state)
 {
     (void)state;
     uint8_t leader;
-    struct rafts *world = elected(3, &leader);
+    struct rafts *world = rafts_elected(3, 7, &leader);
     uint8_t follower = leader == 1 ? 2 : 1;
     struct raft *raft = rafts_raft(world, follower);
     rafts_propose(world, leader, 20);
@@ -87,7 +75,7 @@ struct fed {
 static struct fed fed_new(void)
 {
     struct fed fed;
-    fed.world = elected(3, &fed.leader);
+    fed.world = rafts_elected(3, 7, &fed.leader);
     fed.slot = fed.leader == 1 ? 2 : 1;
     fed.raft = rafts_raft(fed.world, fed.slot);
     fed.base = fed.raft->log.last;

@@ -9,15 +9,6 @@
 
 static const struct slice nothing = { NULL, 0 };
 
-static struct rafts *elected(unsigned count, uint8_t *leader)
-{
-    struct rafts *world = rafts_new(count, 7);
-    rafts_form(world);
-    *leader = rafts_elect(world);
-    rafts_run(world, 100000);
-    return world;
-}
-
 static uint8_t another(uint8_t slot)
 {
     return slot == 1 ? 2 : 1;
@@ -55,7 +46,7 @@ static void a_leader_that_contradicts_what_is_committed_halts_the_node(void **st
 {
     (void)state;
     uint8_t leader;
-    struct rafts *world = elected(3, &leader);
+    struct rafts *world = rafts_elected(3, 7, &leader);
     rafts_propose(world, leader, 20);
     rafts_settle(world);
     uint8_t follower = another(leader);
@@ -82,7 +73,7 @@ static void a_leader_that_changes_its_mind_is_followed(void **state)
 {
     (void)state;
     uint8_t leader;
-    struct rafts *world = elected(3, &leader);
+    struct rafts *world = rafts_elected(3, 7, &leader);
     uint8_t follower = another(leader);
     struct raft *raft = rafts_raft(world, follower);
     uint8_t chain[HASH_BYTES];
@@ -105,7 +96,7 @@ static void no_entry_has_the_term_zero(void **state)
 {
     (void)state;
     uint8_t leader;
-    struct rafts *world = elected(3, &leader);
+    struct rafts *world = rafts_elected(3, 7, &leader);
     struct raft *raft = rafts_raft(world, another(leader));
     uint64_t last = raft->log.last;
     struct raft_message append = append_to(raft, last);
@@ -180,7 +171,7 @@ static void a_rejection_that_names_itself_probes_what_is_there(void **state)
 {
     (void)state;
     uint8_t leader;
-    struct rafts *world = elected(3, &leader);
+    struct rafts *world = rafts_elected(3, 7, &leader);
     uint8_t follower = another(leader);
     struct raft *raft = rafts_raft(world, leader);
     struct raft_peer *peer = &raft->peers[follower];
@@ -214,7 +205,7 @@ static void reads_share_a_round_until_it_is_used(void **state)
 {
     (void)state;
     uint8_t leader;
-    struct rafts *world = elected(3, &leader);
+    struct rafts *world = rafts_elected(3, 7, &leader);
     struct raft *raft = rafts_raft(world, leader);
     uint64_t index;
     uint64_t first = raft_read(raft, &index);
@@ -228,7 +219,7 @@ static void the_advice_to_copy_ends_with_its_leader(void **state)
 {
     (void)state;
     uint8_t leader;
-    struct rafts *world = elected(3, &leader);
+    struct rafts *world = rafts_elected(3, 7, &leader);
     uint8_t follower = another(leader);
     struct raft *raft = rafts_raft(world, follower);
     struct raft_message append = append_to(raft, raft->log.last);

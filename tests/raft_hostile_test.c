@@ -8,9 +8,6 @@
 
 #include <cmocka.h>
 
-#define OUT(world, slot)                                                                           \
-    (&(struct effects) { rafts_emit, &(struct rafts_emitter) { (world), (slot) } })
-
 /* What a message may change. */
 struct picture {
     uint64_t term, commit, last, verified, round, match[RAFTS_NODES + 1], answered[RAFTS_NODES + 1],
@@ -38,16 +35,6 @@ static struct picture picture_of(const struct raft *raft)
         picture.heard[slot] = raft->peers[slot].heard_us;
     }
     return picture;
-}
-
-static struct rafts *elected(unsigned count, uint8_t *leader)
-{
-    struct rafts *world = rafts_new(count, 7);
-    rafts_form(world);
-    *leader = rafts_elect(world);
-    rafts_run(world, 100000);
-    assert_int_not_equal(*leader, 0);
-    return world;
 }
 
 static uint8_t another(uint8_t slot)
@@ -89,7 +76,7 @@ static void answers_that_cannot_be_count_for_nothing(void **state)
 {
     (void)state;
     uint8_t leader;
-    struct rafts *world = elected(3, &leader);
+    struct rafts *world = rafts_elected(3, 7, &leader);
     uint8_t follower = another(leader);
     struct raft *raft = rafts_raft(world, leader);
     struct raft_peer *peer = &raft->peers[follower];
@@ -141,7 +128,7 @@ static void who_is_not_on_the_link_is_not_heard(void **state)
 {
     (void)state;
     uint8_t leader;
-    struct rafts *world = elected(3, &leader);
+    struct rafts *world = rafts_elected(3, 7, &leader);
     uint8_t follower = another(leader);
     struct raft *raft = rafts_raft(world, leader);
     static const uint8_t stranger[IDENTITY_BYTES] = { 0xee };
@@ -171,7 +158,7 @@ static void bytes_that_are_no_message_end_the_link(void **state)
 {
     (void)state;
     uint8_t leader;
-    struct rafts *world = elected(3, &leader);
+    struct rafts *world = rafts_elected(3, 7, &leader);
     uint8_t follower = another(leader);
     struct raft *raft = rafts_raft(world, leader);
     struct picture before = picture_of(raft);
@@ -194,7 +181,7 @@ static void two_leaders_of_one_term_cannot_be(void **state)
 {
     (void)state;
     uint8_t leader;
-    struct rafts *world = elected(3, &leader);
+    struct rafts *world = rafts_elected(3, 7, &leader);
     uint8_t follower = another(leader);
     uint8_t third = (uint8_t)(6 - leader - follower);
     struct raft *raft = rafts_raft(world, follower);
@@ -238,7 +225,7 @@ static void entries_that_cannot_be_are_not_taken(void **state)
 {
     (void)state;
     uint8_t leader;
-    struct rafts *world = elected(3, &leader);
+    struct rafts *world = rafts_elected(3, 7, &leader);
     uint8_t follower = another(leader);
     struct raft *raft = rafts_raft(world, follower);
     static const uint8_t body[] = "words and words";
@@ -292,7 +279,7 @@ static void a_checkpoint_with_any_byte_changed_is_survived(void **state)
 {
     (void)state;
     uint8_t leader;
-    struct rafts *world = elected(3, &leader);
+    struct rafts *world = rafts_elected(3, 7, &leader);
     struct rafts_node *node = &world->nodes[leader];
     assert_int_not_equal(rafts_propose(world, leader, 30), 0);
     rafts_settle(world);
@@ -328,7 +315,7 @@ static void who_comes_back_as_another_is_owed_nothing(void **state)
 {
     (void)state;
     uint8_t leader;
-    struct rafts *world = elected(3, &leader);
+    struct rafts *world = rafts_elected(3, 7, &leader);
     uint8_t follower = another(leader);
     struct raft *raft = rafts_raft(world, leader);
     static const uint8_t fresh[IDENTITY_BYTES] = { 0xdd };

@@ -8,15 +8,6 @@
 
 #include <cmocka.h>
 
-#define OUT(world, slot)                                                                           \
-    &(const struct effects)                                                                        \
-    {                                                                                              \
-        rafts_emit, &(struct rafts_emitter)                                                        \
-        {                                                                                          \
-            (world), (slot)                                                                        \
-        }                                                                                          \
-    }
-
 /* --- which changes are taken -------------------------------------------------------------------*/
 
 enum { SLOTS = 5, OTHER = 0x40 }; /* OTHER: the slot's second identity */

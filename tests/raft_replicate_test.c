@@ -7,24 +7,6 @@
 
 #include <cmocka.h>
 
-#define OUT(world, slot)                                                                           \
-    &(const struct effects)                                                                        \
-    {                                                                                              \
-        rafts_emit, &(struct rafts_emitter)                                                        \
-        {                                                                                          \
-            (world), (slot)                                                                        \
-        }                                                                                          \
-    }
-
-static struct rafts *elected(unsigned count, uint8_t *leader)
-{
-    struct rafts *world = rafts_new(count, 1);
-    rafts_form(world);
-    *leader = rafts_elect(world);
-    rafts_run(world, 100000);
-    return world;
-}
-
 static uint8_t another(uint8_t than, uint8_t nor)
 {
     for (uint8_t slot = 1;; slot++) {
@@ -74,7 +56,7 @@ static void nothing_is_acknowledged_before_its_flush(void **state)
 {
     (void)state;
     uint8_t leader;
-    struct rafts *world = elected(3, &leader);
+    struct rafts *world = rafts_elected(3, 1, &leader);
     uint8_t follower = another(leader, 0), other = another(leader, follower);
     struct raft *raft = rafts_raft(world, leader);
     uint64_t index = rafts_propose(world, leader, 20);
@@ -193,7 +175,7 @@ static void a_truncation_waits_for_the_flush_that_is_out(void **state)
 {
     (void)state;
     uint8_t leader;
-    struct rafts *world = elected(3, &leader);
+    struct rafts *world = rafts_elected(3, 1, &leader);
     uint8_t follower = another(leader, 0), third = another(leader, follower);
     uint64_t base = rafts_raft(world, leader)->log.last;
     /* The follower alone gets two entries, and is writing them when their leader dies. */
@@ -247,7 +229,7 @@ static void another_history_under_the_same_term_halts(void **state)
 {
     (void)state;
     uint8_t leader;
-    struct rafts *world = elected(3, &leader);
+    struct rafts *world = rafts_elected(3, 1, &leader);
     uint8_t follower = another(leader, 0);
     struct raft *raft = rafts_raft(world, follower);
     uint8_t wrong[HASH_BYTES] = { 5 }, head[RAFT_HEAD_BYTES];
@@ -275,7 +257,7 @@ static void spoilt_entries_are_refused(void **state)
 {
     (void)state;
     uint8_t leader;
-    struct rafts *world = elected(3, &leader);
+    struct rafts *world = rafts_elected(3, 1, &leader);
     uint8_t follower = another(leader, 0);
     struct raft *raft = rafts_raft(world, follower);
     rafts_propose(world, leader, 40);
@@ -306,7 +288,7 @@ static void answers_of_another_session_do_not_count(void **state)
 {
     (void)state;
     uint8_t leader;
-    struct rafts *world = elected(3, &leader);
+    struct rafts *world = rafts_elected(3, 1, &leader);
     uint8_t follower = another(leader, 0);
     struct raft *raft = rafts_raft(world, leader);
     struct raft_peer *peer = &raft->peers[follower];
@@ -343,7 +325,7 @@ static void a_read_needs_a_majority_after_it(void **state)
 {
     (void)state;
     uint8_t leader;
-    struct rafts *world = elected(3, &leader);
+    struct rafts *world = rafts_elected(3, 1, &leader);
     uint8_t follower = another(leader, 0);
     struct raft *raft = rafts_raft(world, leader);
     uint64_t index, none;
@@ -372,7 +354,7 @@ static void a_deposed_leader_confirms_nothing(void **state)
 {
     (void)state;
     uint8_t leader;
-    struct rafts *world = elected(3, &leader);
+    struct rafts *world = rafts_elected(3, 1, &leader);
     struct raft *raft = rafts_raft(world, leader);
     uint64_t index, ticket = 0;
     for (uint8_t slot = 1; slot <= 3; slot++) {
@@ -522,7 +504,7 @@ static void changes_keep_to_the_rules(void **state)
 {
     (void)state;
     uint8_t leader;
-    struct rafts *world = elected(3, &leader);
+    struct rafts *world = rafts_elected(3, 1, &leader);
     struct raft *raft = rafts_raft(world, leader);
     struct raft_config config = *raft_latest_config(raft);
     config.members[0].voter = config.members[1].voter = false;
@@ -545,7 +527,7 @@ static void a_truncated_change_is_undone(void **state)
 {
     (void)state;
     uint8_t leader;
-    struct rafts *world = elected(3, &leader);
+    struct rafts *world = rafts_elected(3, 1, &leader);
     struct raft *raft = rafts_raft(world, leader);
     struct raft_config config = *raft_latest_config(raft), before = config;
     for (uint8_t slot = 1; slot <= 3; slot++) {
@@ -573,7 +555,7 @@ static void a_restart_goes_on_from_a_checkpoint(void **state)
 {
     (void)state;
     uint8_t leader;
-    struct rafts *world = elected(3, &leader);
+    struct rafts *world = rafts_elected(3, 1, &leader);
     uint64_t at = 0;
     for (int i = 0; i < 50; i++) {
         at = i == 30 ? rafts_raft(world, leader)->commit : at;
@@ -614,7 +596,7 @@ static void what_does_not_fit_together_is_not_restored(void **state)
 {
     (void)state;
     uint8_t leader;
-    struct rafts *world = elected(3, &leader);
+    struct rafts *world = rafts_elected(3, 1, &leader);
     struct rafts_node *node = &world->nodes[leader];
     for (int i = 0; i < 5; i++)
         rafts_propose(world, leader, 30);
@@ -657,7 +639,7 @@ static void a_full_memory_refuses_and_recovers(void **state)
 {
     (void)state;
     uint8_t leader;
-    struct rafts *world = elected(3, &leader);
+    struct rafts *world = rafts_elected(3, 1, &leader);
     struct raft *raft = rafts_raft(world, leader);
     uint8_t *big = calloc(1, raft_propose_limit(raft));
     uint32_t size = (uint32_t)(raft_propose_limit(raft) - ENTRY_HEADER_BYTES - ENTRY_HEAD_BYTES);
@@ -683,7 +665,7 @@ static void a_new_leader_gets_out_of_a_full_memory(void **state)
 {
     (void)state;
     uint8_t leader;
-    struct rafts *world = elected(3, &leader);
+    struct rafts *world = rafts_elected(3, 1, &leader);
     while (rafts_propose(world, leader, 8))
         rafts_drop_all(world, 0, leader);
     uint64_t last = rafts_raft(world, leader)->log.last;

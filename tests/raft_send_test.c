@@ -7,9 +7,6 @@
 
 #include <cmocka.h>
 
-#define OUT(world, slot)                                                                           \
-    (&(struct effects) { rafts_emit, &(struct rafts_emitter) { (world), (slot) } })
-
 static const struct slice nothing = { NULL, 0 };
 
 /* Three nodes; one is behind by more than the leader's memory, and a read for it is out. */

@@ -7,19 +7,7 @@
 
 #include <cmocka.h>
 
-#define OUT(world, slot)                                                                           \
-    (&(struct effects) { rafts_emit, &(struct rafts_emitter) { (world), (slot) } })
-
 static const struct slice nothing = { NULL, 0 };
-
-static struct rafts *elected(unsigned count, uint8_t *leader)
-{
-    struct rafts *world = rafts_new(count, 7);
-    rafts_form(world);
-    *leader = rafts_elect(world);
-    rafts_run(world, 100000);
-    return world;
-}
 
 static uint8_t another(uint8_t than, uint8_t nor)
 {
@@ -101,7 +89,7 @@ static void only_the_leader_of_this_term_tells_to_campaign(void **state)
 {
     (void)state;
     uint8_t leader;
-    struct rafts *world = elected(3, &leader);
+    struct rafts *world = rafts_elected(3, 7, &leader);
     uint8_t follower = another(leader, 0), third = another(leader, follower);
     struct raft *raft = rafts_raft(world, follower);
     uint64_t term = raft->term;
@@ -196,7 +184,7 @@ static void who_stands_aside_gives_up_what_it_is(void **state)
 {
     (void)state;
     uint8_t leader;
-    struct rafts *world = elected(3, &leader);
+    struct rafts *world = rafts_elected(3, 7, &leader);
     uint8_t follower = another(leader, 0);
     raft_stand_aside(rafts_raft(world, follower), true, world->now);
     assert_int_equal(rafts_raft(world, follower)->leader, leader); /* it follows on */
@@ -212,7 +200,7 @@ static void who_is_done_does_not_campaign(void **state)
     (void)state;
     for (int halted = 0; halted < 2; halted++) {
         uint8_t leader;
-        struct rafts *world = elected(3, &leader);
+        struct rafts *world = rafts_elected(3, 7, &leader);
         uint8_t done = another(leader, 0);
         struct raft *raft = rafts_raft(world, done);
         if (halted)

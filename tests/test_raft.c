@@ -630,6 +630,15 @@ uint8_t rafts_elect(struct rafts *world)
     return rafts_leader(world);
 }
 
+struct rafts *rafts_elected(unsigned count, uint64_t seed, uint8_t *leader)
+{
+    struct rafts *world = rafts_new(count, seed);
+    rafts_form(world);
+    *leader = rafts_elect(world);
+    rafts_run(world, 100000);
+    return world;
+}
+
 uint64_t rafts_propose(struct rafts *world, uint8_t slot, uint32_t size)
 {
     uint8_t body[20000];

@@ -125,6 +125,11 @@ struct raft *rafts_raft(struct rafts *world, uint8_t slot);
 /* The one leader of the highest term, or 0. */
 uint8_t rafts_leader(const struct rafts *world);
 uint8_t rafts_elect(struct rafts *world);
+/* A cluster of so many nodes that has come to rest under a leader. */
+struct rafts *rafts_elected(unsigned count, uint64_t seed, uint8_t *leader);
+/* Where what the node in `slot` emits goes. */
+#define OUT(world, slot)                                                                           \
+    (&(struct effects) { rafts_emit, &(struct rafts_emitter) { (world), (slot) } })
 /* One command of `size` bytes (at least 8); its index, or 0. */
 uint64_t rafts_propose(struct rafts *world, uint8_t slot, uint32_t size);
 bool rafts_checkpoint(struct rafts *world, uint8_t slot, uint64_t index);
