@@ -43,7 +43,7 @@ struct picture {
 
 static bool is_healthy(const struct wire_status *status)
 {
-    return status->node && status->quorum && !status->disk_full && !status->twins &&
+    return status->node && status->quorum && !status->disk_full && !status->twins && !status->damaged &&
            status->role != ROLE_BLANK && status->role != ROLE_REMOVED;
 }
 
@@ -149,11 +149,13 @@ static void print_json_node(const struct ask *ask, const struct picture *picture
            U(fsync_p50_us), U(fsync_p99_us), U(disk_free_bytes), U(rss_bytes), U(uptime_s), U(pid));
     printf("\"feature_level\":%llu,\"feature_max\":%llu,", U(feature_level), U(feature_max));
     printf("\"version\":\"%.*s\",\"elections\":%llu,\"disk_full\":%s,"
+           "\"damaged\":%llu,\"mended\":%llu,\"proved\":%llu,"
            "\"connections\":{\"accepted\":%llu,\"refused_cap\":%llu,\"refused_deadline\":%llu,"
            "\"garbage\":%llu,\"truncated\":%llu,\"oversized\":%llu}}",
            (int)status->version.len, (const char *)status->version.data, U(elections),
-           status->disk_full ? "true" : "false", U(accepted), U(refused_cap), U(refused_deadline),
-           U(refused_garbage), U(refused_truncated), U(refused_oversized));
+           status->disk_full ? "true" : "false", U(damaged), U(mended), U(proved), U(accepted),
+           U(refused_cap), U(refused_deadline), U(refused_garbage), U(refused_truncated),
+           U(refused_oversized));
 #undef U
 }
 
@@ -234,6 +236,12 @@ static void print_table(const struct ask *ask, const struct picture *picture)
     print_summary(picture);
     if (picture->ini_differs)
         printf("An ini and the log differ (ftchat ctl members).\n");
+    for (unsigned slot = 1; slot <= LIMIT_NODES; slot++)
+        if (picture->nodes[slot].node && picture->nodes[slot].damaged)
+            printf("Node %u: %llu damaged file%s on its disk, mended as soon as another node can "
+                   "give what is missing.\n",
+                   slot, (unsigned long long)picture->nodes[slot].damaged,
+                   picture->nodes[slot].damaged == 1 ? "" : "s");
 }
 
 static int show(struct ask *ask, bool json)

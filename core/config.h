@@ -81,6 +81,7 @@ struct config {
     uint32_t raft_election_max_ms;
 
     /* [log]; 0 = for ever */
+    uint32_t log_scrub_days;
     uint32_t log_segment_mb;
     uint32_t log_retain_days;
     uint32_t log_retain_gb;

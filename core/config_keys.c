@@ -43,6 +43,8 @@ const struct config_key config_keys[] = {
     { "raft", "election_max_ms", FORM_NUMBER, 50, 60000, "1500", AT(raft_election_max_ms), NULL,
       "its ceiling" },
 
+    { "log", "scrub_days", FORM_NUMBER, 0, 365, "7", AT(log_scrub_days), NULL,
+      "days in which everything at rest is read and proved once" },
     { "log", "segment_mb", FORM_NUMBER, 1, 1024, "16", AT(log_segment_mb), NULL,
       "size of a file of the log; taken when the cluster is formed" },
     { "log", "retain_days", FORM_NUMBER, 0, 36500, "0", AT(log_retain_days), NULL,

@@ -20,6 +20,8 @@ enum effect_kind {
     EFFECT_READ_PIECE,   /* likewise: what another node copies */
     EFFECT_COPY,         /* one step of copying from another node; answered by EVENT_COPIED */
     EFFECT_RETAIN,       /* drop history that is too old or too much; answered by EVENT_RETAINED */
+    EFFECT_CHECK,        /* one file at rest is proved; answered by EVENT_CHECKED; one at a time */
+    EFFECT_MEND,         /* a part of it from another node; answered by EVENT_MENDED */
     EFFECT_INDEX,        /* a post or room event was applied: remember its place */
     EFFECT_CHECKPOINT,   /* the state at a segment's end; answered by EVENT_CHECKPOINTED */
     EFFECT_PEER_DIAL,    /* connect to a peer; answered by EVENT_PEER_UP or EVENT_PEER_DOWN */
@@ -43,6 +45,8 @@ struct effect_flush {
     bool save_vote;
     uint64_t term;
     uint8_t vote[IDENTITY_BYTES];
+    uint64_t lost_term; /* struct store_lost */
+    uint64_t lost_last;
     uint64_t truncate_from; /* 0: nothing */
     struct slice entries[2];
 };
@@ -116,6 +120,20 @@ struct effect {
             uint64_t since_us;
             uint64_t floor;
         } retain;
+        struct {
+            uint8_t how;  /* enum store_check_how */
+            uint8_t file; /* enum store_file */
+            uint64_t id;
+            uint64_t upto;
+        } check;
+        struct {
+            uint8_t file;
+            uint64_t id;
+            uint64_t offset;
+            uint64_t size;
+            uint64_t committed;
+            struct slice data;
+        } mend;
         struct {
             uint32_t room;
             uint64_t seq;

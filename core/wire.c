@@ -430,7 +430,7 @@ bool wire_decode_log_is(struct wire_log_is *out, struct slice message)
 }
 
 /* The numbers of a status, in the order in which they travel. */
-enum { STATUS_NUMBERS = 23 };
+enum { STATUS_NUMBERS = 26 };
 static void status_numbers(struct wire_status *status, uint64_t *at[STATUS_NUMBERS])
 {
     uint64_t *numbers[STATUS_NUMBERS] = {
@@ -450,6 +450,9 @@ static void status_numbers(struct wire_status *status, uint64_t *at[STATUS_NUMBE
         &status->pid,
         &status->feature_level,
         &status->feature_max,
+        &status->damaged,
+        &status->mended,
+        &status->proved,
         &status->elections,
         &status->accepted,
         &status->refused_cap,
@@ -496,6 +499,7 @@ size_t wire_encode_fetched(const struct wire_fetched *in, uint8_t *out, size_t c
     write_u64(&writer, in->index);
     write_u64(&writer, in->offset);
     write_u64(&writer, in->size);
+    write_u64(&writer, in->commit);
     return writer.full ? 0 : writer_used(&writer);
 }
 
@@ -509,6 +513,7 @@ bool wire_decode_fetched(struct wire_fetched *out, struct slice message)
     out->index = read_u64(&reader);
     out->offset = read_u64(&reader);
     out->size = read_u64(&reader);
+    out->commit = read_u64(&reader);
     out->data = read_slice(&reader, reader_left(&reader));
     return reader_finished(&reader) && out->kind >= FETCH_OFFER && out->kind <= FETCH_CHECKPOINT &&
            out->code <= FETCH_FAILED;

@@ -52,6 +52,7 @@ enum wire_type {
                          applied */
     WIRE_INVITE = 66, /* token_hash[32], uses u32, lifetime_us u64 -> DONE once applied */
     WIRE_HEALTH = 67, /* -> DONE once a probe is committed and applied */
+    WIRE_VERIFY = 90,   /* -> DONE once this node has proved all that it has; index: damages */
     WIRE_TRANSFER = 68, /* slot u8 (0: the best) -> DONE once this node follows another leader */
     WIRE_MEMBERS = 76,  /* -> MEMBERS_IS */
     WIRE_MEMBER = 77,   /* struct wire_member, to the leader -> DONE once the change is committed */
@@ -247,7 +248,8 @@ struct wire_fetched {
     uint8_t code;
     uint64_t index;
     uint64_t offset;
-    uint64_t size; /* of the whole file; ENTRIES: 0 */
+    uint64_t size;   /* of the whole file; ENTRIES: 0 */
+    uint64_t commit; /* known to the sender: what is not beyond is the same everywhere */
     struct slice data;
 };
 struct wire_offer {
@@ -293,6 +295,9 @@ struct wire_status {
     uint64_t pid;
     uint64_t feature_level; /* of the cluster, as applied here; 0: not formed */
     uint64_t feature_max;   /* that this node can do */
+    uint64_t damaged;   /* files with damage that is known and not mended yet */
+    uint64_t mended;    /* places, since it runs */
+    uint64_t proved;    /* rounds of reading everything at rest, since it runs */
     uint64_t elections; /* that this node saw begin since it runs */
     uint64_t accepted;  /* connections; and what was refused, by kind */
     uint64_t refused_cap;

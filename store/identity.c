@@ -44,6 +44,8 @@ enum ft_error identity_file_load(const struct disk *disk, const struct crypto *c
     if (error)
         return error;
     error = file_prologue_check(data, len, FILE_IDENTITY, crypto);
+    if (error == FT_ERROR_FOREIGN && file_prologue_rotten(data, crypto))
+        error = FT_ERROR_CORRUPT;
     if (!error && (len != IDENTITY_FILE_BYTES ||
                    bytes_get_u64(data + AT_CHECK) != crypto->digest(no_key, data, AT_CHECK)))
         error = FT_ERROR_CORRUPT;

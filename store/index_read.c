@@ -100,6 +100,7 @@ enum ft_error index_file_open(struct store *store, const struct segment *segment
     char path[DISK_PATH_BYTES];
     segment_path(path, segment->first, "idx");
     enum ft_error error = store->disk->open(store->disk->ctx, path, DISK_READ, &oldest->file);
+    reading_notice(store, STORE_FILE_INDEX, segment->first, error);
     if (error)
         return error;
     uint8_t *block = malloc(INDEX_BLOCK_BYTES);
@@ -107,6 +108,7 @@ enum ft_error index_file_open(struct store *store, const struct segment *segment
                                 oldest->file, block, &oldest->header)
                   : FT_ERROR_LIMIT;
     free(block);
+    reading_notice(store, STORE_FILE_INDEX, segment->first, error);
     if (error) {
         store->disk->close(store->disk->ctx, oldest->file);
         return error;
@@ -141,11 +143,14 @@ static enum ft_error block_at(struct store *store, struct index_file *index, uin
     enum ft_error error =
         store->disk->read(store->disk->ctx, index->file, number * INDEX_BLOCK_BYTES, oldest->data,
                           INDEX_BLOCK_BYTES, &got);
+    reading_notice(store, STORE_FILE_INDEX, index->header.first, error);
     if (error)
         return error;
     if (got < INDEX_BLOCK_BYTES ||
-        !index_block_good(oldest->data, number, store->crypto, store->cluster))
+        !index_block_good(oldest->data, number, store->crypto, store->cluster)) {
+        reading_notice(store, STORE_FILE_INDEX, index->header.first, FT_ERROR_CORRUPT);
         return FT_ERROR_CORRUPT;
+    }
     oldest->id = index->id;
     oldest->number = number;
     oldest->used = ++reading->clock;

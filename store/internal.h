@@ -61,6 +61,13 @@ enum ft_error file_settle(const struct disk *disk, const char *path);
 enum ft_error file_load(const struct disk *disk, const char *path, size_t limit, uint8_t **data,
                         size_t *len);
 
+/* Reads like the disk's read, but goes around what the device cannot read: those pages come back as
+ * bytes that no checksum agrees with. For whoever proves what it reads. */
+enum ft_error disk_read_around(const struct disk *disk, struct disk_file *file, uint64_t offset,
+                               uint8_t *data, size_t len, size_t *got);
+/* The prologue's own checksum is wrong: nobody wrote it so. */
+bool file_prologue_rotten(const uint8_t *data, const struct crypto *crypto);
+
 /* --- identity.c ---------------------------------------------------------------------------------
  */
 
@@ -85,6 +92,8 @@ struct vote_record {
     uint64_t truncate_from; /* not 0: a truncation was begun and is to be done again */
     uint64_t newest;        /* a segment that begins here must be there; 0: none */
     bool distrusted;        /* a vote was lost under this identity: never votes again */
+    bool damaged;           /* a copy cannot be read: not on disk, told by vote_file_load */
+    struct store_lost lost; /* of a held tail that a truncation has removed */
 };
 
 enum vote_state { VOTE_VALID, VOTE_BROKEN };
@@ -102,6 +111,9 @@ enum ft_error vote_file_create(const struct disk *disk, const struct crypto *cry
 /* Writes both copies of the pair that `generation` names, and syncs. */
 enum ft_error vote_file_save(const struct disk *disk, struct disk_file *file,
                              const struct crypto *crypto, const struct vote_record *record);
+/* Both pairs anew, the same record twice. */
+enum ft_error vote_file_renew(const struct disk *disk, const struct crypto *crypto,
+                              struct vote_record *record);
 /* MISSING, VERSION, FOREIGN, IO; else the newest valid record by vote_rows (recover.h). */
 enum ft_error vote_file_load(const struct disk *disk, const struct crypto *crypto,
                              struct vote_record *record, bool *any);
@@ -126,7 +138,8 @@ struct segment {
     struct mark *marks;        /* NULL once indexed: they are in the index file then */
     uint32_t marks_count;
     uint32_t marks_capacity;
-    bool indexed; /* its index file is complete and a checkpoint covers it */
+    bool indexed;       /* its index file is complete and a checkpoint covers it */
+    bool header_rotten; /* to be written anew by recovery */
 };
 
 struct segment_header {
@@ -154,6 +167,16 @@ void segment_cut_marks(struct segment *segment, uint64_t end);
 /* Under the mutex: the table is sorted by `first` and has no holes. */
 struct segment *segments_find(struct store *store, uint64_t index);
 struct segment *segments_push(struct store *store); /* NULL: no memory */
+
+/* Writes the header of segment number `at` of the table anew; the chain before it is known. */
+enum ft_error segment_header_repair(struct store *store, size_t at);
+
+/* A segment that is gone: its file with a header and nothing else, for the rest to be put there. */
+enum ft_error segment_file_create(struct store *store, uint64_t first,
+                                  const uint8_t chain[HASH_BYTES]);
+/* What its entries told of a sealed segment's end. */
+void segment_learned(struct store *store, uint64_t first, uint64_t end,
+                     const uint8_t chain[HASH_BYTES]);
 
 void spare_path(char path[DISK_PATH_BYTES], uint64_t number);
 /* Makes, fills and syncs one spare file; it is not in the table yet. */
@@ -440,6 +463,27 @@ struct copy_side {
     uint8_t chain[HASH_BYTES]; /* of the entry before it */
 };
 
+/* The file that is being proved (check.c). */
+struct check_side {
+    enum store_file file;
+    uint64_t id;
+    enum store_file next_file; /* of STORE_CHECK_NEXT */
+    uint64_t next_id;
+    struct scan *scan; /* made at first use, with its window */
+    struct disk_file *handle;
+    struct segment segment; /* what the scan finds */
+    struct segment known;   /* what the table says */
+    uint64_t told;          /* bytes of it already counted */
+    bool end_missing;       /* nothing but the end is wrong: what should be there is not */
+    uint64_t gathered;      /* bytes of the file that is to take its place */
+};
+
+enum { STORE_NOTICED = 16 };
+struct noticed {
+    enum store_file file;
+    uint64_t id;
+};
+
 struct store {
     const struct disk *disk;
     const struct crypto *crypto;
@@ -457,6 +501,7 @@ struct store {
     uint64_t begin;                 /* where the log begins */
     uint8_t base_chain[HASH_BYTES]; /* before the first entry of a log that has none yet */
     uint64_t indexed_last;          /* everything up to here is in index files */
+    bool leftover;                  /* behind the log's end lies what cannot be read (recover.h: HOLD) */
     uint64_t spares[STORE_SPARES];
     size_t spares_count;
     uint64_t next_spare;
@@ -469,6 +514,10 @@ struct store {
     struct checkpoint_side checkpoint; /* of the reading side, like the next */
     struct copy_side copy;
     bool retains;
+    struct check_side check; /* of the reading side, like all that follows */
+    struct noticed noticed[STORE_NOTICED];
+    size_t noticed_count;
+    pthread_mutex_t tail; /* what is held is being mended, or goes */
 
     uint8_t *checkpoint_file;
 };
@@ -500,5 +549,12 @@ enum ft_error reading_locate(struct store *store, uint64_t index, struct segment
 enum ft_error reading_body(struct store *store, uint64_t index, uint8_t *out, size_t capacity,
                            uint32_t *size, uint64_t *time_us);
 void reading_forget(struct store *store);
+/* Remembers that a read failed there; OK and errors of other kinds are not. */
+void reading_notice(struct store *store, enum store_file file, uint64_t id, enum ft_error error);
+/* What was kept of a segment's files is not to be used again. */
+void reading_renew(struct store *store, uint64_t first);
+
+/* check.c */
+void check_forget(struct store *store);
 
 #endif

@@ -422,6 +422,48 @@ static uint64_t newest_below(struct store *store, uint64_t index)
     return first;
 }
 
+static bool has_leftover(struct store *store)
+{
+    store_lock(store);
+    bool leftover = store->leftover;
+    store_unlock(store);
+    return leftover;
+}
+
+/* What was held behind the log's end goes: the segments after the last one that counts, the newest
+ * first, and the rest of that one. */
+static enum ft_error remove_leftover(struct store *store)
+{
+    struct store_names names;
+    struct segment newest = { 0 };
+    const struct disk *disk = store->disk;
+    bool any = newest_segment(store, &newest);
+    enum ft_error error = names_list(disk, &names);
+    for (size_t i = names.segments_count; i > 0 && !error; i--) {
+        char path[DISK_PATH_BYTES];
+        if (any && names.segments[i - 1] <= newest.first)
+            break;
+        segment_path(path, names.segments[i - 1], "seg");
+        error = disk->unlink(disk->ctx, path);
+        if (!error)
+            error = disk->sync_dir(disk->ctx, "log");
+    }
+    names_free(&names);
+    uint64_t size = 0;
+    if (!error && any)
+        error = open_active(store, &newest);
+    if (!error && any)
+        error = disk->size(disk->ctx, store->log.active, &size);
+    if (!error && any && size > newest.end)
+        error = write_zeros(store, newest.end, size);
+    if (error)
+        return error;
+    store_lock(store);
+    store->leftover = false;
+    store_unlock(store);
+    return FT_OK;
+}
+
 static enum ft_error truncate_log(struct store *store, uint64_t index)
 {
     store_lock(store);
@@ -432,6 +474,13 @@ static enum ft_error truncate_log(struct store *store, uint64_t index)
     while (newest_segment(store, &newest) && newest.last >= index) {
         enum ft_error error = newest.first >= index ? remove_newest(store, &newest)
                                                     : truncate_segment(store, &newest, index);
+        if (error)
+            return error;
+    }
+    if (has_leftover(store)) {
+        pthread_mutex_lock(&store->tail);
+        enum ft_error error = remove_leftover(store);
+        pthread_mutex_unlock(&store->tail);
         if (error)
             return error;
     }
@@ -485,7 +534,13 @@ enum ft_error store_flush(struct store *store, const struct store_flush *flush)
     }
     store->log.last_flush = flush->number;
     struct vote_record record = store->log.vote;
-    bool truncates = flush->truncate_from && flush->truncate_from <= store->durable_last;
+    bool leftover = has_leftover(store);
+    bool truncates =
+        flush->truncate_from && (flush->truncate_from <= store->durable_last ||
+                                 (leftover && flush->truncate_from == store->durable_last + 1));
+    CHECK(!has_entries || !leftover || truncates);
+    if (flush->save_vote || truncates)
+        record.lost = flush->lost;
     if (flush->save_vote) {
         CHECK(flush->term >= record.term);
         record.term = flush->term;
@@ -494,7 +549,9 @@ enum ft_error store_flush(struct store *store, const struct store_flush *flush)
     if (truncates) {
         record.truncate_from = flush->truncate_from;
         record.newest = newest_below(store, flush->truncate_from);
-        error = check_boundary(store, flush->truncate_from);
+        error = flush->truncate_from <= store->durable_last
+                    ? check_boundary(store, flush->truncate_from)
+                    : FT_OK;
     }
     if (!error && (flush->save_vote || truncates))
         error = save_vote(store, &record);

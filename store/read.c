@@ -46,7 +46,7 @@ enum ft_error reading_handle(struct store *store, const struct segment *segment,
     segment_path(path, segment->first, "seg");
     enum ft_error error = store->disk->open(store->disk->ctx, path, DISK_READ, &oldest->file);
     if (error)
-        return error;
+        return error == FT_ERROR_MISSING ? FT_ERROR_CORRUPT : error; /* it should be there */
     oldest->id = segment->id;
     oldest->used = ++store->reading.clock;
     *file = oldest->file;
@@ -87,6 +87,38 @@ enum ft_error reading_window(struct store *store, const struct segment *segment,
     return FT_OK;
 }
 
+void reading_notice(struct store *store, enum store_file file, uint64_t id, enum ft_error error)
+{
+    if (error != FT_ERROR_CORRUPT && error != FT_ERROR_IO && error != FT_ERROR_MISSING)
+        return;
+    for (size_t i = 0; i < store->noticed_count; i++)
+        if (store->noticed[i].file == file && store->noticed[i].id == id)
+            return;
+    if (store->noticed_count < STORE_NOTICED)
+        store->noticed[store->noticed_count++] = (struct noticed) { file, id };
+}
+
+enum store_file store_noticed(struct store *store, uint64_t *id)
+{
+    if (store->noticed_count == 0)
+        return STORE_FILE_NONE;
+    struct noticed noticed = store->noticed[--store->noticed_count];
+    *id = noticed.id;
+    return noticed.file;
+}
+
+void reading_renew(struct store *store, uint64_t first)
+{
+    store_lock(store);
+    struct segment *segment = segments_find(store, first);
+    /* The newest one's is the log side's, too; of it nothing but its window is kept by id. */
+    if (segment && segment->first == first && segment->indexed)
+        segment->id = ++store->next_id;
+    store_unlock(store);
+    store->reading.window_id = 0;
+    store->reading.entry.id = 0;
+}
+
 void reading_forget(struct store *store)
 {
     struct read_side *reading = &store->reading;
@@ -123,7 +155,13 @@ static enum ft_error walk_start(struct store *store, const struct segment *segme
         return FT_OK;
     struct index_file *file;
     enum ft_error error = index_file_open(store, segment, &file);
-    return error ? error : index_file_mark_before(store, file, index, offset);
+    if (!error)
+        error = index_file_mark_before(store, file, index, offset);
+    if (!error || error == FT_ERROR_LIMIT)
+        return error;
+    reading_notice(store, STORE_FILE_INDEX, segment->first, error);
+    *offset = SEGMENT_HEADER_BYTES; /* the entries are there without it, only farther */
+    return FT_OK;
 }
 
 enum ft_error reading_locate(struct store *store, uint64_t index, struct segment *segment)
@@ -159,6 +197,7 @@ enum ft_error reading_locate(struct store *store, uint64_t index, struct segment
             offset += header.size;
         }
     }
+    reading_notice(store, STORE_FILE_SEGMENT, segment->first, error);
     return error;
 }
 
@@ -193,8 +232,10 @@ enum ft_error reading_body(struct store *store, uint64_t index, uint8_t *out, si
     struct segment segment;
     struct read_entry *entry = &store->reading.entry;
     enum ft_error error = reading_locate(store, index, &segment);
-    if (!error)
+    if (!error) {
         error = load_heads(store, &segment);
+        reading_notice(store, STORE_FILE_SEGMENT, segment.first, error);
+    }
     if (error)
         return error;
     uint32_t ordinal = (uint32_t)(index - entry->first);
@@ -216,10 +257,13 @@ enum ft_error reading_body(struct store *store, uint64_t index, uint8_t *out, si
     const uint8_t *body;
     error =
         reading_window(store, &segment, entry->offset + bodies + entry->body_offset, *size, &body);
+    reading_notice(store, STORE_FILE_SEGMENT, segment.first, error);
     if (error)
         return error;
-    if (store->crypto->digest(store->cluster, body, *size) != bytes_get_u64(head + 4))
+    if (store->crypto->digest(store->cluster, body, *size) != bytes_get_u64(head + 4)) {
+        reading_notice(store, STORE_FILE_SEGMENT, segment.first, FT_ERROR_CORRUPT);
         return FT_ERROR_CORRUPT;
+    }
     memcpy(out, body, *size);
     return FT_OK;
 }
@@ -259,6 +303,8 @@ static enum ft_error copy_entries(struct store *store, const struct segment *seg
             entry_parse(&entry, store->crypto, store->cluster, out + *len, got - *len);
         bool good = state == ENTRY_WHOLE && bodies_good(store, &entry);
         bool cut = got == capacity && (state == ENTRY_SHORT || got - *len < ENTRY_HEADER_BYTES);
+        if (!good && !cut)
+            reading_notice(store, STORE_FILE_SEGMENT, segment->first, FT_ERROR_CORRUPT);
         if (!good)
             return *len || cut ? FT_OK : FT_ERROR_CORRUPT;
         *len += entry.size;
@@ -278,6 +324,8 @@ enum ft_error store_read_entries(struct store *store, uint64_t index, uint8_t *o
         enum ft_error error = reading_locate(store, index, &segment);
         if (!error)
             error = copy_entries(store, &segment, out + *len, capacity - *len, &part, &next);
+        if (error && error != FT_ERROR_MISSING)
+            reading_notice(store, STORE_FILE_SEGMENT, segment.first, error);
         if (error)
             return *len || error == FT_ERROR_MISSING ? FT_OK : error;
         *len += part;

@@ -116,11 +116,43 @@ enum ft_error file_load(const struct disk *disk, const char *path, size_t limit,
             error = FT_ERROR_LIMIT;
     }
     if (!error)
-        error = disk->read(disk->ctx, file, 0, *data, (size_t)size, len);
+        error = disk_read_around(disk, file, 0, *data, (size_t)size, len);
     disk->close(disk->ctx, file);
     if (error) {
         free(*data);
         *data = NULL;
     }
     return error;
+}
+
+bool file_prologue_rotten(const uint8_t *data, const struct crypto *crypto)
+{
+    return crypto->digest(no_key, data, 16) != bytes_get_u64(data + 16);
+}
+
+enum ft_error disk_read_around(const struct disk *disk, struct disk_file *file, uint64_t offset,
+                               uint8_t *data, size_t len, size_t *got)
+{
+    enum { PAGE = 4096 };
+    enum ft_error error = disk->read(disk->ctx, file, offset, data, len, got);
+    if (error != FT_ERROR_IO)
+        return error;
+    uint64_t size;
+    error = disk->size(disk->ctx, file, &size);
+    if (error)
+        return error;
+    *got = offset >= size ? 0 : len < size - offset ? len : (size_t)(size - offset);
+    for (size_t at = 0; at < *got;) {
+        size_t part = PAGE - (size_t)((offset + at) % PAGE);
+        size_t read;
+        if (part > *got - at)
+            part = *got - at;
+        error = disk->read(disk->ctx, file, offset + at, data + at, part, &read);
+        if (error == FT_ERROR_IO || (!error && read < part))
+            memset(data + at, 0xa5, part);
+        else if (error)
+            return error;
+        at += part;
+    }
+    return FT_OK;
 }

@@ -1,6 +1,6 @@
 /* Finding out what the last process left: the newest checkpoint that can be proved, the log after
- * it, and what to do about its end (recover.h's table). Nothing is written before everything was
- * read and found good, or at least cuttable. */
+ * it, and what to do about the first damage (recover.h's tables). Nothing is written before
+ * everything was read. */
 #include "store/recover.h"
 
 #include <stdarg.h>
@@ -12,34 +12,41 @@
 #include "store/recovery.h"
 #include "store/scan.h"
 
-#define REJOIN                                                                                     \
-    "; put this node's folder aside and start it blank: it joins again and copies the log"
-
 const struct recover_row recover_rows[RECOVER_ROWS] = {
     { DAMAGE_NOWHERE, DAMAGE_NO_PART, false, RECOVER_OPEN, "" },
-    { DAMAGE_EARLIER, DAMAGE_HEADER, false, RECOVER_REFUSE,
-      "its header is rotten, and later writes stand behind it" REJOIN },
-    { DAMAGE_EARLIER, DAMAGE_HEADER, true, RECOVER_REFUSE,
-      "its header is gone, and later writes stand behind it" REJOIN },
-    { DAMAGE_EARLIER, DAMAGE_BODY, false, RECOVER_REFUSE,
-      "its body is rotten, and later writes stand behind it" REJOIN },
-    { DAMAGE_EARLIER, DAMAGE_BODY, true, RECOVER_REFUSE,
-      "its body is gone, and later writes stand behind it" REJOIN },
-    { DAMAGE_BEGINS, DAMAGE_HEADER, false, RECOVER_REFUSE,
-      "its header is rotten in a write that was complete" REJOIN },
-    { DAMAGE_BEGINS, DAMAGE_HEADER, true, RECOVER_REFUSE,
-      "its header is gone from a write that was complete" REJOIN },
-    { DAMAGE_BEGINS, DAMAGE_BODY, false, RECOVER_REFUSE,
-      "its body is rotten in a write that was complete" REJOIN },
-    { DAMAGE_BEGINS, DAMAGE_BODY, true, RECOVER_REFUSE,
-      "its body is gone from a write that was complete" REJOIN },
-    { DAMAGE_LAST, DAMAGE_HEADER, false, RECOVER_REFUSE,
-      "its header is rotten, not torn: what is damaged is not zero" REJOIN },
+    { DAMAGE_EARLIER, DAMAGE_HEADER, false, RECOVER_HOLD,
+      "its header is rotten, and later writes stand behind it" },
+    { DAMAGE_EARLIER, DAMAGE_HEADER, true, RECOVER_HOLD,
+      "its header is gone, and later writes stand behind it" },
+    { DAMAGE_EARLIER, DAMAGE_BODY, false, RECOVER_HOLD,
+      "its body is rotten, and later writes stand behind it" },
+    { DAMAGE_EARLIER, DAMAGE_BODY, true, RECOVER_HOLD,
+      "its body is gone, and later writes stand behind it" },
+    { DAMAGE_BEGINS, DAMAGE_HEADER, false, RECOVER_HOLD,
+      "its header is rotten in a write that was complete" },
+    { DAMAGE_BEGINS, DAMAGE_HEADER, true, RECOVER_HOLD,
+      "its header is gone from a write that was complete" },
+    { DAMAGE_BEGINS, DAMAGE_BODY, false, RECOVER_HOLD,
+      "its body is rotten in a write that was complete" },
+    { DAMAGE_BEGINS, DAMAGE_BODY, true, RECOVER_HOLD,
+      "its body is gone from a write that was complete" },
+    { DAMAGE_LAST, DAMAGE_HEADER, false, RECOVER_HOLD,
+      "its header is rotten, not torn: what is damaged is not zero" },
     { DAMAGE_LAST, DAMAGE_HEADER, true, RECOVER_CUT, "a torn write, never acknowledged" },
-    { DAMAGE_LAST, DAMAGE_BODY, false, RECOVER_REFUSE,
-      "its body is rotten, not torn: what is damaged is not zero" REJOIN },
+    { DAMAGE_LAST, DAMAGE_BODY, false, RECOVER_HOLD,
+      "its body is rotten, not torn: what is damaged is not zero" },
     { DAMAGE_LAST, DAMAGE_BODY, true, RECOVER_CUT, "a torn write, never acknowledged" },
 };
+
+const struct hold_row hold_rows[HOLD_ROWS] = {
+    { true, true, false, "votes by its headers, does not campaign" },
+    { false, false, false, "how far it went cannot be known: no vote" },
+};
+
+const struct hold_row *hold_decide(bool end_readable)
+{
+    return &hold_rows[end_readable ? 0 : 1];
+}
 
 const struct recover_row *recover_decide(enum damage_place place, enum damage_part part, bool zeros)
 {
@@ -70,6 +77,21 @@ static enum ft_error refuse_file(const struct recovering *run, enum ft_error err
     return refuse(run, error, "%s %s", path, file_advice(error));
 }
 
+void recover_note(struct recovering *run, const char *path, uint64_t offset, const char *what)
+{
+    struct store_recovery *recovery = run->recovery;
+    if (recovery->damages++ == 0)
+        snprintf(recovery->damage, sizeof recovery->damage, "%s at byte %llu: %s", path,
+                 (unsigned long long)offset, what);
+}
+
+/* Rot, and what the device cannot read: to be repaired, not to be despaired of. */
+static bool is_rot(enum ft_error error)
+{
+    return error == FT_ERROR_CORRUPT || error == FT_ERROR_MISSING || error == FT_ERROR_FOREIGN ||
+           error == FT_ERROR_IO;
+}
+
 /* --- the checkpoint -----------------------------------------------------------------------------
  */
 
@@ -79,37 +101,103 @@ static void forget_segments(struct store *store)
         free(store->segments[--store->segments_count].marks);
 }
 
-/* Are all segments up to `index` there with good index files, and does the chain fit? */
-static enum ft_error load_indexed(struct recovering *run, uint64_t index,
-                                  const uint8_t chain[HASH_BYTES], bool *good)
+/* Where a sealed segment ends whose index file cannot be read: by its entries. */
+static enum ft_error measure_sealed(struct recovering *run, struct segment *segment)
 {
     struct store *store = run->store;
+    const struct disk *disk = store->disk;
+    char path[DISK_PATH_BYTES];
+    struct disk_file *file;
+    uint64_t last = segment->last;
+    segment_path(path, segment->first, "seg");
+    enum ft_error error = disk->open(disk->ctx, path, DISK_READ, &file);
+    if (error)
+        return is_rot(error) ? FT_OK : error;
+    struct scan scan = { .disk = disk,
+                         .crypto = store->crypto,
+                         .key = store->cluster,
+                         .file = file,
+                         .segment = segment,
+                         .stop_before = last + 1,
+                         .window = run->window };
+    struct segment_header header;
+    size_t got;
+    disk->forget(disk->ctx, file);
+    error = disk->size(disk->ctx, file, &scan.size);
+    if (!error)
+        error = disk_read_around(disk, file, 0, run->window, SEGMENT_HEADER_BYTES, &got);
+    if (!error && got == SEGMENT_HEADER_BYTES &&
+        segment_header_parse(run->window, store->crypto, &header) == FT_OK)
+        memcpy(segment->chain, header.chain, HASH_BYTES);
+    if (!error)
+        error = scan_segment(&scan);
+    disk->close(disk->ctx, file);
+    free(segment->marks);
+    segment->marks = NULL;
+    segment->marks_count = segment->marks_capacity = 0;
+    if (segment->last != last) {
+        segment->last = last; /* damaged itself: to its end, whatever lies there */
+        segment->end = scan.size;
+        memset(segment->chain, 0, HASH_BYTES);
+    }
+    return error;
+}
+
+static enum ft_error push_sealed(struct recovering *run, uint64_t first, uint64_t last)
+{
+    struct store *store = run->store;
+    struct index_header header = { 0 };
+    char path[DISK_PATH_BYTES];
+    enum ft_error error =
+        index_file_header_load(store->disk, store->crypto, store->cluster, first, &header, true);
+    struct segment *segment = segments_push(store);
+    if (!segment)
+        return FT_ERROR_LIMIT;
+    segment->first = first;
+    segment->last = last;
+    segment->indexed = true;
+    if (!error && header.last == last) {
+        segment->end = header.end;
+        memcpy(segment->chain, header.chain, HASH_BYTES);
+        return FT_OK;
+    }
+    if (error && !is_rot(error))
+        return error;
+    segment_path(path, first, "idx");
+    recover_note(run, path, 0, "the index file is damaged or missing");
+    return measure_sealed(run, segment);
+}
+
+/* All segments up to `index`, which a checkpoint covers; what is damaged of them is repaired while
+ * the node runs. */
+static enum ft_error load_indexed(struct recovering *run, uint64_t index,
+                                  const uint8_t chain[HASH_BYTES])
+{
+    struct store *store = run->store;
+    const struct store_names *names = run->names;
     uint64_t next = store->begin;
-    /* Before its first entry stands the checkpoint that the log is understood by. */
-    *good = index + 1 == store->begin;
-    for (size_t i = 0; i < run->names->segments_count && next <= index; i++) {
-        struct index_header header;
-        uint64_t first = run->names->segments[i];
-        if (first != next)
-            return FT_OK;
-        enum ft_error error = index_file_header_load(store->disk, store->crypto, store->cluster,
-                                                     first, &header, true);
-        if (error == FT_ERROR_CORRUPT || error == FT_ERROR_MISSING || error == FT_ERROR_FOREIGN)
-            return FT_OK;
+    while (next <= index) {
+        size_t i = 0;
+        while (i < names->segments_count && names->segments[i] < next)
+            i++;
+        uint64_t there = i < names->segments_count ? names->segments[i] : UINT64_MAX;
+        uint64_t last = index;
+        char path[DISK_PATH_BYTES];
+        if (there == next && i + 1 < names->segments_count && names->segments[i + 1] <= index)
+            last = names->segments[i + 1] - 1;
+        else if (there != next && there <= index)
+            last = there - 1;
+        if (there != next) {
+            segment_path(path, next, "seg");
+            recover_note(run, path, 0, "the segment is missing");
+        }
+        enum ft_error error = push_sealed(run, next, last);
         if (error)
             return error;
-        struct segment *segment = segments_push(store);
-        if (!segment)
-            return FT_ERROR_LIMIT;
-        segment->first = first;
-        segment->last = header.last;
-        segment->end = header.end;
-        segment->indexed = true;
-        memcpy(segment->chain, header.chain, HASH_BYTES);
-        next = header.last + 1;
-        if (header.last == index)
-            *good = memcmp(header.chain, chain, HASH_BYTES) == 0;
+        next = last + 1;
     }
+    if (store->segments_count)
+        memcpy(store->segments[store->segments_count - 1].chain, chain, HASH_BYTES);
     return FT_OK;
 }
 
@@ -124,33 +212,30 @@ static enum ft_error choose_checkpoint(struct recovering *run)
         checkpoint_file_path(path, index);
         enum ft_error error = checkpoint_file_load(store->disk, store->crypto, store->cluster,
                                                    index, chain, &store->checkpoint_file, &state);
-        if (error == FT_ERROR_VERSION)
-            return refuse_file(run, error, path);
-        if (error == FT_ERROR_CORRUPT || error == FT_ERROR_FOREIGN || error == FT_ERROR_MISSING)
+        if (is_rot(error)) {
+            recover_note(run, path, 0, "the checkpoint is damaged");
             continue;
-        bool good = false;
-        if (!error)
-            error = load_indexed(run, index, chain, &good);
-        if (!error && good) {
-            run->recovery->checkpoint_index = index;
-            run->recovery->checkpoint = state;
-            memcpy(run->chain, chain, HASH_BYTES);
-            store->indexed_last = index;
-            if (index + 1 == store->begin)
-                memcpy(store->base_chain, chain, HASH_BYTES);
-            return FT_OK;
         }
-        forget_segments(store);
-        free(store->checkpoint_file);
-        store->checkpoint_file = NULL;
-        if (error)
+        if (!error)
+            error = load_indexed(run, index, chain);
+        if (error) {
+            forget_segments(store);
             return refuse_file(run, error, path);
+        }
+        run->recovery->checkpoint_index = index;
+        run->recovery->checkpoint = state;
+        memcpy(run->chain, chain, HASH_BYTES);
+        store->indexed_last = index;
+        if (index + 1 == store->begin)
+            memcpy(store->base_chain, chain, HASH_BYTES);
+        return FT_OK;
     }
     if (store->begin > 1)
-        return refuse(run, FT_ERROR_CORRUPT,
-                      "no checkpoint can be read that the log, which begins at %llu, could be "
-                      "understood by" REJOIN,
-                      (unsigned long long)store->begin);
+        return refuse(
+            run, FT_ERROR_CORRUPT,
+            "no checkpoint can be read that the log, which begins at %llu, could be "
+            "understood by; put this node's folder aside and start it blank: it copies the log",
+            (unsigned long long)store->begin);
     return FT_OK;
 }
 
@@ -187,44 +272,57 @@ static enum ft_error finish_dropping(struct recovering *run)
 /* --- the log ------------------------------------------------------------------------------------
  */
 
+/* The log ends here for now. */
+static void hold(struct recovering *run, const char *path, uint64_t offset, const char *why)
+{
+    run->held = true;
+    recover_note(run, path, offset, why);
+}
+
+/* A rotten header is known by heart: what is before it says all that it said. */
 static enum ft_error read_header(struct recovering *run, struct disk_file *file,
-                                 const struct segment *segment, const char *path)
+                                 struct segment *segment, const char *path)
 {
     struct store *store = run->store;
     size_t got;
     enum ft_error error =
-        store->disk->read(store->disk->ctx, file, 0, run->window, SEGMENT_HEADER_BYTES, &got);
+        disk_read_around(store->disk, file, 0, run->window, SEGMENT_HEADER_BYTES, &got);
     if (error)
         return refuse_file(run, error, path);
     struct segment_header header;
-    if (got < SEGMENT_HEADER_BYTES)
-        return refuse_file(run, FT_ERROR_CORRUPT, path);
-    error = segment_header_parse(run->window, store->crypto, &header);
+    error = got < SEGMENT_HEADER_BYTES ? FT_ERROR_CORRUPT
+                                       : segment_header_parse(run->window, store->crypto, &header);
+    if (error == FT_ERROR_CORRUPT ||
+        (error == FT_ERROR_FOREIGN && file_prologue_rotten(run->window, store->crypto))) {
+        segment->header_rotten = true;
+        recover_note(run, path, 0, "the segment's header is damaged");
+        return FT_OK;
+    }
     if (error)
         return refuse_file(run, error, path);
     if (memcmp(header.cluster, store->cluster, IDENTITY_BYTES) != 0)
         return refuse_file(run, FT_ERROR_FOREIGN, path);
     if (header.first != segment->first || memcmp(header.chain, segment->chain, HASH_BYTES) != 0)
-        return refuse_file(run, FT_ERROR_CORRUPT, path);
+        hold(run, path, 0, "it does not follow what is before it");
     return FT_OK;
 }
 
 /* The damage, if there is one, to its row. */
-static enum ft_error judge(struct recovering *run, const struct scan *scan, const char *path)
+static void judge(struct recovering *run, const struct scan *scan, const char *path)
 {
     const struct scan_damage *damage = &scan->damage;
     const struct recover_row *row = recover_decide(damage->place, damage->part, damage->zeros);
-    if (row->action == RECOVER_REFUSE)
-        return refuse(run, FT_ERROR_CORRUPT, "%s: entry %llu at byte %llu is damaged: %s", path,
-                      (unsigned long long)damage->index, (unsigned long long)damage->offset,
-                      row->why);
+    if (row->action == RECOVER_HOLD) {
+        hold(run, path, damage->offset, row->why);
+        run->end_readable = damage->end_readable;
+        run->end = (struct store_lost) { damage->end_term, damage->end_last };
+    }
     if (row->action == RECOVER_CUT) {
         run->cut = true;
         run->cut_from = damage->offset;
         run->cut_to = damage->used;
         run->recovery->cut_bytes = damage->used - damage->offset;
     }
-    return FT_OK;
 }
 
 static enum ft_error scan_file(struct recovering *run, struct segment *segment, bool last)
@@ -259,9 +357,12 @@ static enum ft_error scan_file(struct recovering *run, struct segment *segment, 
         error = refuse_file(run, error, path);
     else
         error = read_header(run, file, segment, path);
-    if (!error) {
+    if (!error && !run->held) {
         error = scan_segment(&scan);
-        error = error ? refuse_file(run, error, path) : judge(run, &scan, path);
+        if (error)
+            error = refuse_file(run, error, path);
+        else
+            judge(run, &scan, path);
     }
     run->file_size = scan.size;
     run->recovery->flush = scan.flush;
@@ -271,7 +372,7 @@ static enum ft_error scan_file(struct recovering *run, struct segment *segment, 
     return error;
 }
 
-/* Everything after the checkpoint. */
+/* Everything after the checkpoint, up to the first damage that is not torn. */
 static enum ft_error scan_log(struct recovering *run)
 {
     struct store *store = run->store;
@@ -279,19 +380,24 @@ static enum ft_error scan_log(struct recovering *run)
     uint64_t stop = run->vote->truncate_from ? run->vote->truncate_from : UINT64_MAX;
     uint8_t chain[HASH_BYTES];
     memcpy(chain, run->chain, HASH_BYTES);
-    for (size_t i = store->segments_count; i < run->names->segments_count; i++) {
+    for (size_t i = 0; i < run->names->segments_count && !run->held; i++) {
         uint64_t first = run->names->segments[i];
         char path[DISK_PATH_BYTES];
         if (first >= stop)
             break;
+        if (first < next && first <= run->recovery->checkpoint_index)
+            continue;
         if (first != next) {
             segment_path(path, next, "seg");
-            return refuse_file(run, FT_ERROR_CORRUPT, path);
+            hold(run, path, 0, "the segment is missing");
+            break;
         }
         struct segment *segment = segments_push(store);
         if (!segment)
             return refuse(run, FT_ERROR_LIMIT, "out of memory");
         segment->first = first;
+        segment->last = first - 1;
+        segment->end = SEGMENT_HEADER_BYTES;
         memcpy(segment->chain, chain, HASH_BYTES);
         enum ft_error error = scan_file(run, segment, i + 1 == run->names->segments_count);
         if (error)
@@ -304,29 +410,88 @@ static enum ft_error scan_log(struct recovering *run)
 }
 
 /* What was durable by other evidence must be in the log: a file that is gone is not a torn tail. */
-static enum ft_error nothing_missing(struct recovering *run)
+static void nothing_missing(struct recovering *run)
 {
     const struct store_names *names = run->names;
     uint64_t last = run->recovery->last_index;
     char path[DISK_PATH_BYTES];
     if (names->checkpoints_count && names->checkpoints[names->checkpoints_count - 1] > last) {
         checkpoint_file_path(path, names->checkpoints[names->checkpoints_count - 1]);
-        return refuse(run, FT_ERROR_CORRUPT,
-                      "%s stands beyond the log's end at %llu: segments are missing" REJOIN, path,
-                      (unsigned long long)last);
+        hold(run, path, 0, "it stands beyond the log's end: segments are missing");
+        run->beyond = true;
     }
     if (names->indexes_count && names->indexes[names->indexes_count - 1] > last) {
         segment_path(path, names->indexes[names->indexes_count - 1], "seg");
-        return refuse_file(run, FT_ERROR_MISSING, path);
+        hold(run, path, 0, "the segment is missing");
+        run->beyond = true;
     }
     bool found = run->vote->newest == 0;
     for (size_t i = 0; i < names->segments_count; i++)
         found |= names->segments[i] == run->vote->newest;
     if (!found) {
         segment_path(path, run->vote->newest, "seg");
-        return refuse_file(run, FT_ERROR_MISSING, path);
+        hold(run, path, 0, "the segment is missing");
+        run->beyond = true;
     }
+}
+
+/* How far a log went whose damage has later files behind it: the last of them tells. */
+static enum ft_error look_at_end(struct recovering *run)
+{
+    struct store *store = run->store;
+    const struct store_names *names = run->names;
+    const struct disk *disk = store->disk;
+    uint64_t newest = names->segments_count ? names->segments[names->segments_count - 1] : 0;
+    struct disk_file *file;
+    char path[DISK_PATH_BYTES];
+    uint64_t first = store->segments_count ? store->segments[store->segments_count - 1].first : 0;
+    if (!newest || newest <= first)
+        return FT_OK;
+    segment_path(path, newest, "seg");
+    enum ft_error error = disk->open(disk->ctx, path, DISK_READ, &file);
+    if (error)
+        return refuse_file(run, error, path);
+    struct scan scan = { .disk = disk,
+                         .crypto = store->crypto,
+                         .key = store->cluster,
+                         .file = file,
+                         .flush = run->recovery->flush,
+                         .commit = run->recovery->commit,
+                         .window = run->window };
+    disk->forget(disk->ctx, file);
+    error = disk->size(disk->ctx, file, &scan.size);
+    if (!error)
+        error = scan_end(&scan);
+    disk->close(disk->ctx, file);
+    if (error)
+        return refuse_file(run, error, path);
+    run->end_readable = scan.damage.end_readable;
+    run->end = (struct store_lost) { scan.damage.end_term, scan.damage.end_last };
+    run->recovery->flush = scan.flush;
+    run->recovery->commit = scan.commit;
     return FT_OK;
+}
+
+/* The floor of what this node's vote may go to. A tail that was lost before is not forgotten. */
+static void settle_hold(struct recovering *run)
+{
+    struct store_recovery *recovery = run->recovery;
+    struct store *store = run->store;
+    recovery->lost = run->vote->lost;
+    if (!run->held)
+        return;
+    while (store->segments_count && !store->segments[store->segments_count - 1].indexed &&
+           store->segments[store->segments_count - 1].last <
+               store->segments[store->segments_count - 1].first)
+        free(store->segments[--store->segments_count].marks); /* nothing of it can be read */
+    if (run->beyond || !run->end_readable || run->end.last <= recovery->last_index)
+        run->end = (struct store_lost) { 0, UINT64_MAX };
+    if (recovery->lost.last != UINT64_MAX &&
+        (run->end.last == UINT64_MAX || run->end.term > recovery->lost.term ||
+         (run->end.term == recovery->lost.term && run->end.last > recovery->lost.last)))
+        recovery->lost = run->end;
+    recovery->leftover = store->leftover = true;
+    run->vote->truncate_from = 0; /* nothing was acknowledged after it was begun */
 }
 
 /* --- what recovery writes -----------------------------------------------------------------------
@@ -358,8 +523,10 @@ static enum ft_error zero_out(struct recovering *run, const struct segment *segm
 static enum ft_error finish_truncation(struct recovering *run)
 {
     struct store *store = run->store;
-    for (size_t i = run->names->segments_count; i > store->segments_count; i--) {
+    for (size_t i = run->names->segments_count; i > 0; i--) {
         char path[DISK_PATH_BYTES];
+        if (run->names->segments[i - 1] < run->vote->truncate_from)
+            break;
         segment_path(path, run->names->segments[i - 1], "seg");
         enum ft_error error = store->disk->unlink(store->disk->ctx, path);
         if (!error)
@@ -386,11 +553,21 @@ static enum ft_error finish_truncation(struct recovering *run)
     return error;
 }
 
-static enum ft_error repair(struct recovering *run)
+static enum ft_error write_headers(struct recovering *run)
 {
     struct store *store = run->store;
     enum ft_error error = FT_OK;
-    if (run->vote->truncate_from)
+    for (size_t i = 0; i < store->segments_count && !error; i++)
+        if (store->segments[i].header_rotten)
+            error = segment_header_repair(store, i);
+    return error;
+}
+
+static enum ft_error repair(struct recovering *run)
+{
+    struct store *store = run->store;
+    enum ft_error error = write_headers(run);
+    if (!error && run->vote->truncate_from)
         error = finish_truncation(run);
     if (!error && run->cut)
         error =
@@ -425,7 +602,10 @@ enum ft_error recover_log(struct recovering *run)
     if (!error)
         error = scan_log(run);
     if (!error)
-        error = nothing_missing(run);
+        nothing_missing(run);
+    if (!error && run->held)
+        error = look_at_end(run);
+    settle_hold(run);
     if (!error)
         error = repair(run);
     run->store->durable_last = run->recovery->last_index;

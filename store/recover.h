@@ -26,7 +26,12 @@ enum damage_part {
     DAMAGE_BODY,   /* the header can, its heads or a body cannot */
 };
 
-enum recover_action { RECOVER_OPEN, RECOVER_CUT, RECOVER_REFUSE };
+enum recover_action {
+    RECOVER_OPEN,
+    RECOVER_CUT,  /* zero it: it was never promised */
+    RECOVER_HOLD, /* the log ends before it for now; it stays where it is and is neither present nor
+                     absent until it was fetched or a leader has sent it again (hold_rows) */
+};
 
 struct recover_row {
     enum damage_place place;
@@ -40,6 +45,20 @@ enum { RECOVER_ROWS = 13 };
 extern const struct recover_row recover_rows[RECOVER_ROWS];
 const struct recover_row *recover_decide(enum damage_place place, enum damage_part part,
                                          bool zeros);
+
+/* What a node with a held tail may do. Its last header says how good its log was when all of it could
+ * be read: with it the node votes as it would have then; it does not campaign. Without it, it gives
+ * no vote before a leader that was elected without it has overwritten or confirmed the tail. */
+struct hold_row {
+    bool end_readable; /* the last header can be read, and nothing but zeros is behind its entry */
+    bool may_vote;     /* for whoever's log is as good as that header */
+    bool may_campaign;
+    const char *why;
+};
+
+enum { HOLD_ROWS = 2 };
+extern const struct hold_row hold_rows[HOLD_ROWS];
+const struct hold_row *hold_decide(bool end_readable);
 
 /* The vote: two pairs of copies, written in turn. `other` is the pair that does not hold the
  * newest valid generation: a save that was promised may have gone there. */

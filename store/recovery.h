@@ -20,7 +20,14 @@ struct recovering {
     bool cut;
     uint64_t cut_from;
     uint64_t cut_to;
+    bool held;         /* the log goes on behind its readable part */
+    bool end_readable; /* and how far can be told */
+    bool beyond;       /* what is missing lay behind everything that is there */
+    struct store_lost end;
 };
+
+/* One file with damage, for the log and for status; the first is told by name. */
+void recover_note(struct recovering *run, const char *path, uint64_t offset, const char *what);
 
 enum ft_error recover_log(struct recovering *run) FT_MUST_USE;
 

@@ -18,8 +18,8 @@ static enum ft_error window_at(struct scan *scan, uint64_t offset, size_t len, c
         size_t want = SCAN_WINDOW_BYTES;
         if (want > scan->size - offset)
             want = (size_t)(scan->size - offset);
-        enum ft_error error = scan->disk->read(scan->disk->ctx, scan->file, offset, scan->window,
-                                               want, &scan->window_len);
+        enum ft_error error =
+            disk_read_around(scan->disk, scan->file, offset, scan->window, want, &scan->window_len);
         if (error)
             return error;
         if (scan->window_len < want)
@@ -53,10 +53,21 @@ struct rest {
     uint64_t flush; /* the highest number, and where that flush began */
     int64_t flush_start;
     uint64_t used;
+    uint64_t end; /* behind the last entry whose header can be read */
+    uint64_t end_term;
+    uint64_t end_last;
+    uint64_t commit;      /* the highest that a header names */
+    uint64_t next_offset; /* the first header behind the place where the search began */
+    uint64_t next_index;
 };
 
 static void rest_header(struct rest *rest, const struct entry *entry, uint64_t offset)
 {
+    rest->end = offset + entry->size;
+    if (entry->commit > rest->commit)
+        rest->commit = entry->commit;
+    rest->end_term = entry->term;
+    rest->end_last = entry->first + entry->count - 1;
     if (rest->any_header && entry->flush < rest->flush)
         return;
     if (rest->any_header && entry->flush == rest->flush)
@@ -71,6 +82,7 @@ static void rest_header(struct rest *rest, const struct entry *entry, uint64_t o
 static enum ft_error scan_rest(struct scan *scan, uint64_t offset, struct rest *rest)
 {
     *rest = (struct rest) { .used = offset };
+    uint64_t begin = offset;
     uint64_t skip_to = offset;
     while (offset < scan->size) {
         const uint8_t *data;
@@ -96,6 +108,10 @@ static enum ft_error scan_rest(struct scan *scan, uint64_t offset, struct rest *
                     ENTRY_SHORT)
                 continue;
             rest_header(rest, &entry, offset + i);
+            if (!rest->next_offset && offset + i > begin) {
+                rest->next_offset = offset + i;
+                rest->next_index = entry.first;
+            }
             skip_to = offset + i + entry.size;
         }
         offset += step;
@@ -173,6 +189,9 @@ static enum ft_error find_damage(struct scan *scan, uint64_t offset, uint64_t in
     *damage = (struct scan_damage) {
         .place = DAMAGE_LAST, .offset = offset, .index = index, .used = rest->used
     };
+    damage->end_readable = rest->any_header && rest->used <= rest->end;
+    damage->end_term = rest->end_term;
+    damage->end_last = rest->end_last;
     const uint8_t *data;
     size_t got;
     enum ft_error error = window_at(scan, offset, ENTRY_HEADER_BYTES, &data, &got);
@@ -180,8 +199,16 @@ static enum ft_error find_damage(struct scan *scan, uint64_t offset, uint64_t in
         return error;
     struct entry entry;
     size_t header = got < ENTRY_HEADER_BYTES ? got : ENTRY_HEADER_BYTES;
+    damage->next_offset = rest->next_offset;
+    damage->next_index = rest->next_index;
     if (entry_parse(&entry, scan->crypto, scan->key, data, header) == ENTRY_SHORT) {
         damage->part = DAMAGE_BODY;
+        damage->next_chained = entry.first == index;
+        if (damage->next_chained) {
+            damage->next_offset = offset + entry.size;
+            damage->next_index = entry.first + entry.count;
+            memcpy(damage->next_chain, entry.chain, HASH_BYTES);
+        }
         error = body_zeros(scan, offset, &entry, &damage->zeros);
     } else {
         damage->part = DAMAGE_HEADER;
@@ -189,6 +216,8 @@ static enum ft_error find_damage(struct scan *scan, uint64_t offset, uint64_t in
     }
     if (rest->any_header && rest->flush > scan->flush)
         scan->flush = rest->flush;
+    if (rest->commit > scan->commit)
+        scan->commit = rest->commit;
     if (!scan->last_segment || scan->stop_before != UINT64_MAX)
         damage->place = DAMAGE_EARLIER;
     else if (rest->any_header && rest->flush_start > (int64_t)offset)
@@ -219,38 +248,110 @@ static enum ft_error note_entry(struct scan *scan, const struct entry *entry, ui
     return FT_OK;
 }
 
-enum ft_error scan_segment(struct scan *scan)
+void scan_begin(struct scan *scan)
 {
-    uint64_t offset = SEGMENT_HEADER_BYTES;
-    uint64_t next = scan->segment->first;
-    scan->segment->end = offset;
-    scan->segment->last = next - 1;
+    scan->offset = SEGMENT_HEADER_BYTES;
+    scan->next = scan->segment->first;
+    scan->unproven = false;
+    scan->segment->end = scan->offset;
+    scan->segment->last = scan->next - 1;
     scan->window_len = 0;
-    while (next < scan->stop_before && offset < scan->size) {
+    scan->damage = (struct scan_damage) { 0 };
+}
+
+static bool proven(const struct scan *scan, const struct entry *entry, const uint8_t *data)
+{
+    uint32_t bad;
+    if (entry_verify(entry, scan->crypto, scan->key, scan->segment->chain, data, &bad))
+        return true;
+    /* Its bodies cannot be proved by a chain that nobody knows, but by their digests. */
+    if (!scan->unproven || bad < entry->count)
+        return false;
+    const uint8_t *head = entry->heads;
+    struct entry_cursor cursor = { 0 };
+    struct slice body;
+    for (; entry_next(entry, &cursor, &body); head += ENTRY_HEAD_BYTES)
+        if (scan->crypto->digest(scan->key, body.data, body.len) != bytes_get_u64(head + 4))
+            return false;
+    return true;
+}
+
+enum ft_error scan_some(struct scan *scan, uint64_t budget, bool *more)
+{
+    uint64_t until = budget < UINT64_MAX - scan->offset ? scan->offset + budget : UINT64_MAX;
+    *more = false;
+    while (scan->next < scan->stop_before && scan->offset < scan->size) {
         const uint8_t *data;
         size_t got;
         struct entry entry;
-        enum ft_error error = window_at(scan, offset, LIMIT_ENTRY_BYTES, &data, &got);
+        if (scan->offset >= until) {
+            *more = true;
+            return FT_OK;
+        }
+        enum ft_error error = window_at(scan, scan->offset, LIMIT_ENTRY_BYTES, &data, &got);
         if (error)
             return error;
         bool good = entry_parse(&entry, scan->crypto, scan->key, data, got) == ENTRY_WHOLE &&
-                    entry.first == next &&
-                    entry_verify(&entry, scan->crypto, scan->key, scan->segment->chain, data, NULL);
+                    entry.first == scan->next && proven(scan, &entry, data);
         if (!good)
             break;
-        error = note_entry(scan, &entry, offset);
+        error = note_entry(scan, &entry, scan->offset);
         if (error)
             return error;
-        offset += entry.size;
-        next += entry.count;
+        scan->unproven = false;
+        scan->offset += entry.size;
+        scan->next += entry.count;
     }
-    if (next >= scan->stop_before)
+    if (scan->next >= scan->stop_before)
         return FT_OK;
     struct rest rest;
-    enum ft_error error = scan_rest(scan, offset, &rest);
-    if (error || (rest.used == offset && scan->last_segment && next > scan->segment->first))
+    enum ft_error error = scan_rest(scan, scan->offset, &rest);
+    if (error ||
+        (rest.used == scan->offset && scan->last_segment && scan->next > scan->segment->first))
         return error;
-    if (rest.used == offset && !scan->last_segment)
+    if (rest.used == scan->offset && !scan->last_segment)
         return FT_OK; /* whether it ends where it should, the next segment tells */
-    return find_damage(scan, offset, next, &rest);
+    return find_damage(scan, scan->offset, scan->next, &rest);
+}
+
+enum ft_error scan_segment(struct scan *scan)
+{
+    bool more;
+    scan_begin(scan);
+    return scan_some(scan, UINT64_MAX, &more);
+}
+
+bool scan_skip(struct scan *scan)
+{
+    const struct scan_damage damage = scan->damage;
+    if (!damage.next_offset || damage.next_index < scan->next)
+        return false;
+    scan->offset = damage.next_offset;
+    scan->next = damage.next_index;
+    scan->unproven = !damage.next_chained;
+    if (damage.next_chained)
+        memcpy(scan->segment->chain, damage.next_chain, HASH_BYTES);
+    scan_retry(scan);
+    return true;
+}
+
+void scan_retry(struct scan *scan)
+{
+    scan->window_len = 0;
+    scan->damage = (struct scan_damage) { 0 };
+}
+
+enum ft_error scan_end(struct scan *scan)
+{
+    struct rest rest;
+    scan->window_len = 0;
+    enum ft_error error = scan_rest(scan, SEGMENT_HEADER_BYTES, &rest);
+    scan->damage.end_readable = rest.any_header && rest.used <= rest.end;
+    scan->damage.end_term = rest.end_term;
+    scan->damage.end_last = rest.end_last;
+    if (rest.any_header && rest.flush > scan->flush)
+        scan->flush = rest.flush;
+    if (rest.commit > scan->commit)
+        scan->commit = rest.commit;
+    return error;
 }

@@ -136,6 +136,63 @@ struct segment *segments_push(struct store *store)
     return segment;
 }
 
+static enum ft_error header_put(struct store *store, uint64_t first,
+                                const uint8_t chain[HASH_BYTES], enum disk_mode mode)
+{
+    const struct disk *disk = store->disk;
+    char path[DISK_PATH_BYTES];
+    struct disk_file *file;
+    struct segment_header header = { .first = first, .segment_bytes = store->segment_bytes };
+    memcpy(header.chain, chain, HASH_BYTES);
+    memcpy(header.cluster, store->cluster, IDENTITY_BYTES);
+    uint8_t *data = malloc(SEGMENT_HEADER_BYTES);
+    if (!data)
+        return FT_ERROR_LIMIT;
+    segment_header_write(data, &header, store->crypto);
+    segment_path(path, first, "seg");
+    enum ft_error error = disk->open(disk->ctx, path, mode, &file);
+    if (!error) {
+        error = disk->write(disk->ctx, file, 0, data, SEGMENT_HEADER_BYTES);
+        if (!error)
+            error = disk->sync(disk->ctx, file);
+        disk->close(disk->ctx, file);
+    }
+    if (!error && mode == DISK_CREATE)
+        error = disk->sync_dir(disk->ctx, "log");
+    free(data);
+    return error;
+}
+
+enum ft_error segment_header_repair(struct store *store, size_t at)
+{
+    uint8_t chain[HASH_BYTES] = { 0 };
+    store_lock(store);
+    CHECK(at < store->segments_count);
+    uint64_t first = store->segments[at].first;
+    if (at > 0)
+        memcpy(chain, store->segments[at - 1].chain, HASH_BYTES);
+    store_unlock(store);
+    return header_put(store, first, chain, DISK_WRITE);
+}
+
+enum ft_error segment_file_create(struct store *store, uint64_t first,
+                                  const uint8_t chain[HASH_BYTES])
+{
+    return header_put(store, first, chain, DISK_CREATE);
+}
+
+void segment_learned(struct store *store, uint64_t first, uint64_t end,
+                     const uint8_t chain[HASH_BYTES])
+{
+    store_lock(store);
+    struct segment *segment = segments_find(store, first);
+    if (segment && segment->first == first && segment->indexed) {
+        segment->end = end;
+        memcpy(segment->chain, chain, HASH_BYTES);
+    }
+    store_unlock(store);
+}
+
 /* --- spares -------------------------------------------------------------------------------------
  */
 

@@ -6,6 +6,7 @@
 
 #include "core/check.h"
 #include "store/held.h"
+#include "store/recover.h"
 #include "store/recovery.h"
 
 static const uint8_t nobody[IDENTITY_BYTES];
@@ -99,39 +100,124 @@ static enum ft_error settle(const struct disk *disk)
 /* --- opening ------------------------------------------------------------------------------------
  */
 
-static enum ft_error load_vote(struct store *store, char *why, size_t why_len)
+/* --- what is left of a lost identity or vote -----------------------------------------------------
+ */
+
+/* Cluster and segment size, as every segment's header tells them. MISSING: there is no segment. */
+static enum ft_error ask_segments(const struct disk *disk, const struct crypto *crypto,
+                                  const struct store_names *names, struct identity_file *file)
 {
+    enum ft_error error = FT_ERROR_MISSING;
+    for (size_t i = 0; i < names->segments_count && error; i++) {
+        char path[DISK_PATH_BYTES];
+        struct disk_file *opened;
+        struct segment_header header;
+        uint8_t data[SEGMENT_HEADER_BYTES];
+        size_t got;
+        segment_path(path, names->segments[i], "seg");
+        error = disk->open(disk->ctx, path, DISK_READ, &opened);
+        if (error)
+            continue;
+        error = disk_read_around(disk, opened, 0, data, sizeof data, &got);
+        disk->close(disk->ctx, opened);
+        if (!error)
+            error =
+                got < sizeof data ? FT_ERROR_CORRUPT : segment_header_parse(data, crypto, &header);
+        if (error)
+            continue;
+        memcpy(file->cluster, header.cluster, IDENTITY_BYTES);
+        file->segment_bytes = header.segment_bytes;
+    }
+    return error;
+}
+
+/* A rotten identity: the vote says whose it is, the segments say which cluster's. Without a vote to
+ * go with it, it is nobody's: load_vote makes a new one. */
+static enum ft_error rebuild_identity(struct store *store, const struct store_options *options,
+                                      const struct store_names *names, struct identity_file *file)
+{
+    struct vote_record vote;
+    bool any;
+    enum ft_error error = vote_file_load(store->disk, store->crypto, &vote, &any);
+    if (error && error != FT_ERROR_MISSING)
+        return error;
+    *file = (struct identity_file) { .segment_bytes = options->segment_bytes };
+    memcpy(file->identity, any ? vote.identity : options->fresh_identity, IDENTITY_BYTES);
+    error = ask_segments(store->disk, store->crypto, names, file);
+    if (error == FT_ERROR_MISSING && !names->checkpoints_count && any && !vote.newest)
+        error = FT_OK; /* it never had an entry: blank */
+    if (error)
+        return FT_ERROR_CORRUPT;
+    return identity_file_save(store->disk, store->crypto, file);
+}
+
+/* Votes may have been given that are forgotten now: this node goes on as somebody else, who was
+ * never asked. It has the log, and joins with it as a learner in its old slot. The identity first:
+ * whoever finds it with another's vote does this again. */
+static enum ft_error become_another(struct store *store, const struct store_options *options,
+                                    const struct store_names *names)
+{
+    struct identity_file file = { .segment_bytes = store->segment_bytes };
+    memcpy(file.identity, options->fresh_identity, IDENTITY_BYTES);
+    memcpy(file.cluster, store->cluster, IDENTITY_BYTES);
+    enum ft_error error = identity_file_save(store->disk, store->crypto, &file);
+    if (error)
+        return error;
+    struct vote_record fresh = { .generation = VOTE_PAIRS, .term = store->log.vote.term };
+    memcpy(fresh.identity, file.identity, IDENTITY_BYTES);
+    fresh.truncate_from = store->log.vote.truncate_from;
+    fresh.newest = names->segments_count ? names->segments[names->segments_count - 1] : 0;
+    memcpy(store->identity, file.identity, IDENTITY_BYTES);
+    store->log.vote = fresh;
+    return vote_file_create(store->disk, store->crypto, &fresh);
+}
+
+static enum ft_error load_vote(struct recovering *run, const struct store_options *options)
+{
+    struct store *store = run->store;
     struct vote_record *vote = &store->log.vote;
     bool any;
     enum ft_error error = vote_file_load(store->disk, store->crypto, vote, &any);
-    if (error)
-        return refuse(why, why_len, error, "vote");
-    if (any && memcmp(vote->identity, store->identity, IDENTITY_BYTES) != 0)
-        return refuse(why, why_len, FT_ERROR_FOREIGN, "vote");
-    memcpy(vote->identity, store->identity, IDENTITY_BYTES);
-    return FT_OK;
+    if (error && error != FT_ERROR_MISSING)
+        return refuse(run->why, run->why_len, error, "vote");
+    bool own = any && memcmp(vote->identity, store->identity, IDENTITY_BYTES) == 0;
+    if (error || !own || vote->distrusted) {
+        run->recovery->vote_lost = true;
+        recover_note(run, "vote", 0, "a vote may be lost: this node goes on under a new identity");
+        error = become_another(store, options, run->names);
+        return error ? refuse(run->why, run->why_len, error, "vote") : FT_OK;
+    }
+    if (vote->damaged) {
+        recover_note(run, "vote", 0, "a copy of the vote was damaged and is written anew");
+        error = vote_file_renew(store->disk, store->crypto, vote);
+    }
+    return error ? refuse(run->why, run->why_len, error, "vote") : FT_OK;
 }
 
-static enum ft_error load_identity(struct store *store, const struct store_options *options,
-                                   const struct store_names *names, char *why, size_t why_len)
+static enum ft_error load_identity(struct recovering *run, const struct store_options *options)
 {
+    struct store *store = run->store;
+    const struct store_names *names = run->names;
     struct identity_file file;
     enum ft_error error = identity_file_load(store->disk, store->crypto, &file);
     if (error == FT_ERROR_MISSING) {
-        error = really_blank(options, names, why, why_len);
+        error = really_blank(options, names, run->why, run->why_len);
         if (error)
             return error;
         error = set_up(options, &store->log.vote);
         if (error)
-            return refuse(why, why_len, error, "the node's folder");
+            return refuse(run->why, run->why_len, error, "the node's folder");
         error = identity_file_load(store->disk, store->crypto, &file);
     } else if (!error && names->no_log) {
-        return refuse(why, why_len, FT_ERROR_MISSING, "log");
+        return refuse(run->why, run->why_len, FT_ERROR_MISSING, "log");
+    } else if (error == FT_ERROR_CORRUPT) {
+        error = rebuild_identity(store, options, names, &file);
+        recover_note(run, "identity", 0, "it was damaged and is written anew");
     }
     if (error)
-        return refuse(why, why_len, error, "identity");
+        return refuse(run->why, run->why_len, error, "identity");
     if ((memcmp(file.identity, nobody, IDENTITY_BYTES) == 0) != options->backup) {
-        snprintf(why, why_len, "%s",
+        snprintf(run->why, run->why_len, "%s",
                  options->backup ? "it is a node's folder, not a backup"
                                  : "it is a backup, not a node's folder (ftchat ctl restore makes "
                                    "one of it)");
@@ -173,20 +259,20 @@ static enum ft_error open_all(struct store *store, const struct store_options *o
     if (error)
         return refuse(why, why_len, error, "the node's folder");
     error = settle(store->disk);
-    if (error)
-        refuse(why, why_len, error, "the node's folder");
-    else
-        error = load_identity(store, options, &names, why, why_len);
-    if (!error)
-        error = load_vote(store, why, why_len);
-    if (!error)
-        error = install(store, &names, recovery, why, why_len);
     struct recovering run = { .store = store,
                               .vote = &store->log.vote,
                               .names = &names,
                               .recovery = recovery,
                               .why = why,
                               .why_len = why_len };
+    if (error)
+        refuse(why, why_len, error, "the node's folder");
+    else
+        error = load_identity(&run, options);
+    if (!error)
+        error = load_vote(&run, options);
+    if (!error)
+        error = install(store, &names, recovery, why, why_len);
     if (!error)
         error = recover_log(&run);
     names_free(&names);
@@ -203,12 +289,22 @@ static enum ft_error open_all(struct store *store, const struct store_options *o
     recovery->segment_bytes = store->segment_bytes;
     recovery->term = vote->term;
     memcpy(recovery->vote, vote->vote, IDENTITY_BYTES);
+    if (recovery->lost.term > run.term)
+        run.term = recovery->lost.term;
     if (run.term > vote->term) {
+        /* Only a vote that was lost is older than the log: what the log knows is not forgotten when
+         * it rots, too. */
+        store->log.vote.term = run.term;
+        memcpy(store->log.vote.vote, nobody, IDENTITY_BYTES);
+        error = vote_file_renew(store->disk, store->crypto, &store->log.vote);
+        if (error)
+            return refuse(why, why_len, error, "vote");
         recovery->term = run.term;
         memcpy(recovery->vote, nobody, IDENTITY_BYTES);
     }
-    recovery->may_vote = !vote->distrusted;
-    recovery->may_campaign = !vote->distrusted;
+    const struct hold_row *held = hold_decide(recovery->lost.last != UINT64_MAX);
+    recovery->may_vote = recovery->lost.last == 0 || held->may_vote;
+    recovery->may_campaign = recovery->lost.last == 0 || held->may_campaign;
     store->log.last_flush = recovery->flush;
     return FT_OK;
 }
@@ -229,6 +325,7 @@ enum ft_error store_open(struct store **store, const struct store_options *optio
     made->retains = options->retains;
     made->begin = 1;
     pthread_mutex_init(&made->mutex, NULL);
+    pthread_mutex_init(&made->tail, NULL);
     enum ft_error error = made->disk->lock(made->disk->ctx, "lock", &made->lock);
     if (error) {
         made->lock = NULL;
@@ -260,6 +357,7 @@ void store_close(struct store *store)
     if (store->checkpoint.file)
         disk->close(disk->ctx, store->checkpoint.file);
     reading_forget(store);
+    check_forget(store);
     log_forget(store);
     if (store->lock)
         disk->close(disk->ctx, store->lock);
@@ -270,6 +368,7 @@ void store_close(struct store *store)
     free(store->checkpoint_file);
     held_release(store);
     pthread_mutex_destroy(&store->mutex);
+    pthread_mutex_destroy(&store->tail);
     free(store);
 }
 

@@ -62,13 +62,19 @@ struct store_held {
 
 enum { STORE_SEALED_TOLD = 4, STORE_CHECKPOINT_BYTES_MAX = 1 << 30 };
 
+/* The end of a log of which a part was lost; last 0: nothing was. */
+struct store_lost {
+    uint64_t term;
+    uint64_t last; /* UINT64_MAX: how far it went is not known */
+};
+
 /* What a node knows after opening its directory. */
 struct store_recovery {
     uint8_t identity[IDENTITY_BYTES];
     uint8_t cluster[IDENTITY_BYTES]; /* zeros: blank */
     uint64_t term;
     uint8_t vote[IDENTITY_BYTES]; /* zeros: none in this term */
-    bool may_vote; /* false: the vote or the log's tail cannot be trusted (see recover.c's table) */
+    bool may_vote;                /* while a part of the log is lost, by recover.h's hold_rows */
     bool may_campaign;
     uint64_t segment_bytes;
     uint64_t checkpoint_index;          /* 0: none */
@@ -81,6 +87,14 @@ struct store_recovery {
     uint64_t commit;                    /* highest commit index that a header names */
     uint64_t cut_bytes;                 /* a torn tail that was cut, for the log line */
     struct store_held held;
+    /* Entries were here beyond last_index that cannot be read now (recover.h, hold_rows): a vote
+     * goes only to a log that is as good as theirs was. */
+    struct store_lost lost;
+    bool leftover;  /* they are still on the disk; the first flush of entries must truncate from
+                         last_index + 1 */
+    bool vote_lost; /* its identity is a new one: the old one may have given a vote unknown to it */
+    uint32_t damages; /* files with damage, all that was found */
+    char damage[160]; /* the first of them, for the log line */
 };
 
 /* Opens, locks and recovers. On an error `why` tells what to do in one line, and the directory is
@@ -118,6 +132,7 @@ struct store_flush {
     bool save_vote;
     uint64_t term;
     uint8_t vote[IDENTITY_BYTES];
+    struct store_lost lost;  /* goes with the vote and with a truncation */
     uint64_t truncate_from;  /* 0: nothing; else zero the log from this index (an entry's first) to
                                 its old end */
     struct slice entries[2]; /* whole entries, consecutive, the local part filled in; two runs when
@@ -257,6 +272,71 @@ enum ft_error store_copy_write(struct store *store, const struct store_piece *pi
 enum ft_error store_copy_install(struct store *store) FT_MUST_USE;
 /* Forgets the copy. Only SYNC matters. */
 enum ft_error store_copy_drop(struct store *store) FT_MUST_USE;
+
+/* --- Proving what is at rest, and mending it (check.c, mend.c) ----------------------------------
+ *
+ * One file at a time, in slices, on the reading side, while the node runs. At a damage it stops:
+ * then the caller mends it with what another node has and goes on where it was, or skips it. What
+ * can be made good from what is here (a segment's header, the identity) is, at once. */
+
+enum store_file {
+    STORE_FILE_NONE,
+    STORE_FILE_IDENTITY,
+    STORE_FILE_VOTE,
+    STORE_FILE_CHECKPOINT, /* id: its index */
+    STORE_FILE_SEGMENT,    /* id: its first index */
+    STORE_FILE_INDEX,      /* id: its segment's first index */
+    STORE_FILE_TAIL,       /* what recovery held (store_recovery.leftover) */
+};
+enum store_check_how {
+    STORE_CHECK_NEXT,  /* the file after the last one that NEXT gave; all in turn */
+    STORE_CHECK_FILE,  /* this one */
+    STORE_CHECK_AGAIN, /* goes on where it stopped */
+    STORE_CHECK_SKIP,  /* goes on behind the damage */
+};
+enum store_checked {
+    STORE_MORE,    /* a slice is done: call again, with AGAIN */
+    STORE_CLEAN,   /* the end of it */
+    STORE_DAMAGED, /* entries: from `index` on; files: all of it */
+    STORE_GONE,    /* not here (any more) */
+};
+struct store_check {
+    enum store_check_how how;
+    enum store_file file;
+    uint64_t id;
+    uint64_t upto; /* the commit index: entries after it may be truncated and are not looked at */
+
+    enum store_checked result;
+    bool mended; /* something was damaged and made good */
+    bool round;  /* NEXT began at the first file again */
+    uint64_t index;
+    uint64_t offset;
+    uint64_t bytes; /* read in this slice */
+    uint64_t total; /* of all files together, roughly */
+};
+enum ft_error store_check(struct store *store, struct store_check *check,
+                          uint64_t budget) FT_MUST_USE;
+
+/* A part of the file that store_check stopped at. Entries go to where the damage is: those that are
+ * proved by what stands around them, or that `committed` says every node has. Files are gathered,
+ * in order of `offset`, and put in place when they are complete and proved. CORRUPT: it is not what
+ * should be there. */
+struct store_mend {
+    enum store_file file;
+    uint64_t id;
+    uint64_t offset;
+    uint64_t size;
+    uint64_t committed;
+    struct slice data;
+
+    bool done;           /* go on with store_check */
+    uint64_t want_index; /* else: the entry wanted next */
+    uint64_t want_offset;
+};
+enum ft_error store_mend(struct store *store, struct store_mend *mend) FT_MUST_USE;
+
+/* What reads came upon since the last call: file and id of one damage; NONE: nothing. */
+enum store_file store_noticed(struct store *store, uint64_t *id);
 
 /* Creates, zero-fills and fsyncs the next segment ahead of need. Called on the reading side
  * whenever there is no spare one; FT_ERROR_SPACE is how a full disk is

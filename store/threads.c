@@ -20,6 +20,7 @@ enum {
     STACK_BYTES = 256 << 10,
     COMPLETIONS_MAX =
         STORE_READS_MAX + STORE_CHORES_MAX + 8, /* a flush, a hold, what nobody asked for */
+    SLICE_BYTES = 1 << 20,                      /* of a check */
     READS_IN_A_ROW = 8,                         /* then a slice of a chore, if one waits */
     RETRY_S = 1,                                /* a full disk is asked again so often */
     OPEN_MAX_GUESS = 65536,
@@ -34,6 +35,8 @@ struct job {
     struct store_piece piece;
     struct store_retention retention;
     struct store_copy_job copy;
+    struct store_check check;
+    struct store_mend mend;
     uint8_t *copied; /* a query's rooms, a checkpoint's state, a piece's data */
     size_t copied_len;
     bool begun; /* a chore's first slice was done */
@@ -197,6 +200,20 @@ static void *log_main(void *ctx)
 /* --- the reading thread
  * --------------------------------------------------------------------------- */
 
+/* Damage that reads came upon. What does not fit is found again. */
+static void tell_noticed(struct store_threads *threads)
+{
+    struct store_completion done = { .kind = STORE_DONE_NOTICED };
+    while ((done.check.file = store_noticed(threads->store, &done.check.id)) != STORE_FILE_NONE) {
+        pthread_mutex_lock(&threads->mutex);
+        bool room = threads->completions_count < COMPLETIONS_MAX - 2;
+        pthread_mutex_unlock(&threads->mutex);
+        if (!room)
+            return;
+        complete(threads, &done);
+    }
+}
+
 static void do_read(struct store_threads *threads, struct job *job)
 {
     struct store_completion done = { .kind = job->kind, .id = job->id };
@@ -227,6 +244,7 @@ static void do_read(struct store_threads *threads, struct job *job)
     done.data = out;
     done.duration_us = now_us() - start;
     complete(threads, &done);
+    tell_noticed(threads);
 }
 
 static enum ft_error do_copy(struct store *store, const struct job *job,
@@ -247,6 +265,21 @@ static enum ft_error do_copy(struct store *store, const struct job *job,
     return FT_OK;
 }
 
+/* *finished: not only a slice of it. */
+static enum ft_error do_check(struct store *store, struct job *job, bool *finished)
+{
+    uint64_t bytes = job->check.bytes;
+    bool round = job->check.round;
+    bool mended = job->check.mended;
+    enum ft_error error = store_check(store, &job->check, SLICE_BYTES);
+    job->check.bytes += bytes;
+    job->check.round |= round;
+    job->check.mended |= mended;
+    job->check.how = STORE_CHECK_AGAIN;
+    *finished = error || job->check.result != STORE_MORE;
+    return error;
+}
+
 /* One slice of a chore; false: there is more of it to do. */
 static bool do_chore(struct store_threads *threads, struct job *job)
 {
@@ -259,6 +292,14 @@ static bool do_chore(struct store_threads *threads, struct job *job)
         job->begun = true;
         if (!done.error)
             done.error = store_checkpoint_step(threads->store, &finished);
+    } else if (job->kind == STORE_DONE_CHECK) {
+        done.error = do_check(threads->store, job, &finished);
+        done.check = job->check;
+    } else if (job->kind == STORE_DONE_MEND) {
+        job->mend.data = (struct slice) { job->copied, job->copied_len };
+        done.error = store_mend(threads->store, &job->mend);
+        done.mend = job->mend;
+        done.mend.data = (struct slice) { NULL, 0 };
     } else if (job->kind == STORE_DONE_RETAIN) {
         done.error = store_retain(threads->store, &job->retention, &done.id);
     } else {
@@ -325,7 +366,7 @@ static void work(struct store_threads *threads)
         if (finished)
             (void)jobs_take(&threads->chores);
         else
-            first->begun = true;
+            *first = job;
     } else {
         threads->reads_in_a_row++;
         struct job job = jobs_take(&threads->reads);
@@ -548,6 +589,23 @@ bool store_threads_submit_copy(struct store_threads *threads, const struct store
     return submit(threads, &threads->chores, &job);
 }
 
+bool store_threads_submit_check(struct store_threads *threads, const struct store_check *check)
+{
+    return submit(threads, &threads->chores,
+                  &(struct job) { .kind = STORE_DONE_CHECK, .check = *check });
+}
+
+bool store_threads_submit_mend(struct store_threads *threads, const struct store_mend *mend)
+{
+    struct job job = { .kind = STORE_DONE_MEND, .mend = *mend, .copied_len = mend->data.len };
+    job.copied = malloc(mend->data.len + 1);
+    if (!job.copied)
+        return false;
+    if (mend->data.len)
+        memcpy(job.copied, mend->data.data, mend->data.len);
+    return submit(threads, &threads->chores, &job);
+}
+
 bool store_threads_submit_checkpoint(struct store_threads *threads, uint64_t index,
                                      struct slice state)
 {
@@ -571,7 +629,7 @@ bool store_threads_next(struct store_threads *threads, struct store_completion *
             threads->hold_out = false;
         else if (completion->kind >= STORE_DONE_CHECKPOINT && completion->kind <= STORE_DONE_COPY)
             threads->chores.outstanding--;
-        else if (completion->kind != STORE_DONE_PREPARE)
+        else if (completion->kind != STORE_DONE_PREPARE && completion->kind != STORE_DONE_NOTICED)
             threads->reads.outstanding--;
     }
     pthread_mutex_unlock(&threads->mutex);

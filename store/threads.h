@@ -35,8 +35,11 @@ enum store_completion_kind {
     STORE_DONE_READ_POSTS,   /* data: records; answer */
     STORE_DONE_READ_PIECE,   /* data; len 0: not there; size */
     STORE_DONE_CHECKPOINT,   /* id: its index */
+    STORE_DONE_CHECK,        /* check */
+    STORE_DONE_MEND,         /* mend, without its data */
     STORE_DONE_RETAIN,       /* id: where the log begins now */
     STORE_DONE_COPY,         /* id: the step; copy */
+    STORE_DONE_NOTICED,      /* not asked for: check's file and id are damaged */
     STORE_DONE_PREPARE,      /* not asked for: error SPACE: the disk is full, writes will be refused
                                 soon; FT_OK: it is no longer; told at each change */
 };
@@ -48,8 +51,10 @@ struct store_completion {
     uint64_t duration_us; /* of the work alone, without the time in the queue */
     const uint8_t *data;
     size_t len;
-    struct store_answer answer;
     uint64_t size;
+    struct store_answer answer;
+    struct store_check check;
+    struct store_mend mend;
     struct store_copy_state copy;
 };
 
@@ -92,6 +97,10 @@ bool store_threads_submit_retain(struct store_threads *threads,
 /* DROP has no completion. */
 bool store_threads_submit_copy(struct store_threads *threads,
                                const struct store_copy_job *copy) FT_MUST_USE;
+bool store_threads_submit_check(struct store_threads *threads,
+                                const struct store_check *check) FT_MUST_USE;
+bool store_threads_submit_mend(struct store_threads *threads,
+                               const struct store_mend *mend) FT_MUST_USE;
 bool store_threads_submit_checkpoint(struct store_threads *threads, uint64_t index,
                                      struct slice state) FT_MUST_USE;
 

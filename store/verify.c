@@ -170,11 +170,16 @@ static enum ft_error scan_entries(struct verify *verify, struct disk_file *file,
         return error;
     verify->entries += scan.entries;
     *whole = scan.damage.place == DAMAGE_NOWHERE;
-    if (!*whole)
+    while (!error && scan.damage.place != DAMAGE_NOWHERE) {
+        bool more;
         tell(verify, path, scan.damage.offset, scan.damage.index,
              scan.damage.part == DAMAGE_HEADER ? "an entry's header is damaged"
                                                : "an entry's body is damaged");
-    else if (!last)
+        if (!scan_skip(&scan))
+            break;
+        error = scan_some(&scan, UINT64_MAX, &more);
+    }
+    if (!error && *whole && !last)
         error = verify_zeros(verify, file, path, segment->end, scan.size);
     return error;
 }

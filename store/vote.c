@@ -13,7 +13,8 @@
  *   56  identity [16]         whose vote
  *   72  truncate_from u64     see log.c
  *   80  distrusted u8, zeros [7]
- *   88  newest u64, then zeros: where the log's newest segment begins; a file that is gone was there
+ *   88  newest u64            where the log's newest segment begins; a file that is gone was there
+ *   96  lost: term u64, last u64, then zeros (store.h)
  *  504  check u64             SipHash of bytes 0..503 under the identity */
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +31,8 @@ enum {
     AT_TRUNCATE = 72,
     AT_DISTRUSTED = 80,
     AT_NEWEST = 88,
+    AT_LOST_TERM = 96,
+    AT_LOST_LAST = 104,
     AT_CHECK = VOTE_RECORD_BYTES - 8,
 };
 
@@ -60,6 +63,8 @@ static void vote_format(uint8_t out[VOTE_RECORD_BYTES], const struct crypto *cry
     bytes_put_u64(out + AT_TRUNCATE, record->truncate_from);
     out[AT_DISTRUSTED] = record->distrusted;
     bytes_put_u64(out + AT_NEWEST, record->newest);
+    bytes_put_u64(out + AT_LOST_TERM, record->lost.term);
+    bytes_put_u64(out + AT_LOST_LAST, record->lost.last);
     bytes_put_u64(out + AT_CHECK, crypto->digest(record->identity, out, AT_CHECK));
 }
 
@@ -74,7 +79,10 @@ enum vote_state vote_file_parse(const uint8_t *data, const struct crypto *crypto
     memcpy(record->identity, data + AT_IDENTITY, IDENTITY_BYTES);
     record->truncate_from = bytes_get_u64(data + AT_TRUNCATE);
     record->distrusted = data[AT_DISTRUSTED] != 0;
+    record->damaged = false;
     record->newest = bytes_get_u64(data + AT_NEWEST);
+    record->lost.term = bytes_get_u64(data + AT_LOST_TERM);
+    record->lost.last = bytes_get_u64(data + AT_LOST_LAST);
     if (bytes_get_u64(data + AT_CHECK) != crypto->digest(record->identity, data, AT_CHECK))
         return VOTE_BROKEN;
     return record->generation > 0 ? VOTE_VALID : VOTE_BROKEN;
@@ -98,10 +106,12 @@ enum ft_error vote_file_create(const struct disk *disk, const struct crypto *cry
     return error;
 }
 
+/* Whole pages: one that cannot be read any more is good again when it was written. Only the first
+ * sector of each holds anything. */
 enum ft_error vote_file_save(const struct disk *disk, struct disk_file *file,
                              const struct crypto *crypto, const struct vote_record *record)
 {
-    uint8_t data[VOTE_RECORD_BYTES];
+    uint8_t data[VOTE_SECTOR_BYTES] = { 0 };
     vote_format(data, crypto, record);
     uint64_t pair = record->generation % 2;
     for (uint64_t copy = 2 * pair; copy < 2 * pair + 2; copy++) {
@@ -111,6 +121,21 @@ enum ft_error vote_file_save(const struct disk *disk, struct disk_file *file,
             return error;
     }
     return disk->sync(disk->ctx, file);
+}
+
+enum ft_error vote_file_renew(const struct disk *disk, const struct crypto *crypto,
+                              struct vote_record *record)
+{
+    struct disk_file *file = NULL;
+    enum ft_error error = disk->open(disk->ctx, "vote", DISK_WRITE, &file);
+    for (int pair = 0; pair < 2 && !error; pair++) {
+        record->generation++;
+        error = vote_file_save(disk, file, crypto, record);
+    }
+    if (file)
+        disk->close(disk->ctx, file);
+    record->damaged = false;
+    return error;
 }
 
 /* What the pair that does not hold `newest` tells. */
@@ -132,6 +157,7 @@ enum ft_error vote_file_load(const struct disk *disk, const struct crypto *crypt
     enum ft_error error = file_load(disk, "vote", 2 * VOTE_FILE_BYTES, &data, &len);
     if (error)
         return error;
+    bool rest = false;
     enum vote_state states[VOTE_COPIES] = { VOTE_BROKEN, VOTE_BROKEN, VOTE_BROKEN, VOTE_BROKEN };
     for (size_t i = 0; i < VOTE_COPIES; i++) {
         if (len < i * VOTE_SECTOR_BYTES + VOTE_RECORD_BYTES)
@@ -145,6 +171,8 @@ enum ft_error vote_file_load(const struct disk *disk, const struct crypto *crypt
         /* A copy in the other pair's place is not one that was written there. */
         if (states[i] == VOTE_VALID && copy.generation % 2 != i / 2)
             states[i] = VOTE_BROKEN;
+        for (size_t k = VOTE_RECORD_BYTES; k < VOTE_SECTOR_BYTES; k++)
+            rest |= i * VOTE_SECTOR_BYTES + k < len && at[k] != 0;
         if (states[i] == VOTE_VALID && copy.generation > record->generation)
             *record = copy;
     }
@@ -154,5 +182,8 @@ enum ft_error vote_file_load(const struct disk *disk, const struct crypto *crypt
     *any = record->generation > 0;
     const struct vote_row *row = vote_decide(*any, other_pair(states, record->generation));
     record->distrusted |= !row->may_vote;
+    record->damaged = rest || len != VOTE_FILE_BYTES;
+    for (size_t i = 0; i < VOTE_COPIES; i++)
+        record->damaged |= states[i] == VOTE_BROKEN;
     return FT_OK;
 }

@@ -182,7 +182,7 @@ static void unknown_sections_and_keys(void **state)
     assert_mistake("[node.1]\nhost = h\n[]\n", 3, "[]: unknown section");
     assert_mistake("[node.1]\nhost = h\n[Raft]\n", 3, "[Raft]: unknown section");
     assert_mistake("[node.1]\nhost = h\n[log]\nsegment = 1\n", 4,
-                   "[log] segment: unknown key (expected segment_mb, retain_days, retain_gb)");
+                   "[log] segment: unknown key (expected scrub_days, segment_mb, retain_days, retain_gb)");
     assert_mistake("[node.1]\nhost = h\nhots = h\n", 3, "[node.1] hots: unknown key");
     assert_mistake("name = x\n[node.1]\nhost = h\n", 1, "name: before the first [section]");
 }

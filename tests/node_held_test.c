@@ -16,7 +16,7 @@ static void lose_the_leader(struct nodes *nodes)
     struct raft *raft = nodes->node->raft;
     raft->role = RAFT_FOLLOWER;
     raft->leader = 0;
-    raft->may_campaign = false;
+    raft->lost_last = 1; /* does not campaign */
 }
 
 /* Alice made #ops and bob is in it; then the leader is gone. */
@@ -66,7 +66,7 @@ static void held_begins_after_a_second_and_is_told_when_it_is_durable(void **sta
     assert_int_equal(nodes->client_sent[BOB][WIRE_HELD_RECORD], 2);
     assert_int_equal(node_held(nodes->node), 2);
 
-    nodes->node->raft->may_campaign = true;
+    nodes->node->raft->lost_last = 0;
     nodes_run(nodes, 3 * SECOND);
     assert_int_equal(nodes->answers[ALICE][2].code, CODE_OK);
     assert_int_equal(nodes->answers[ALICE][2].room_seq, 1);
@@ -325,7 +325,7 @@ static void enrolling_is_held_and_a_wrong_password_is_not_judged(void **state)
     assert_false(nodes->holding);
     assert_int_equal(nodes->client_sent[5][WIRE_ENROLLED], 1); /* unavailable */
     assert_int_equal(chat_find_device(nodes->node->chat, fresh), 0);
-    nodes->node->raft->may_campaign = true;
+    nodes->node->raft->lost_last = 0;
     nodes_run(nodes, 3 * SECOND);
     assert_true(chat_find_device(nodes->node->chat, fresh) != 0);
     assert_int_equal(nodes->client_sent[4][WIRE_ENROLLED], 1);

@@ -149,7 +149,7 @@ static void logs_that_part_meet_a_term_at_a_time(void **state)
     for (uint8_t slot = 1; slot <= 5; slot++)
         rafts_start(world, slot);
     for (uint8_t slot = 2; slot <= 5; slot++)
-        rafts_raft(world, slot)->may_campaign = false;
+        rafts_raft(world, slot)->lost_last = 1; /* does not campaign */
     rafts_link_all(world);
     for (int i = 0; i < 100 && rafts_leader(world) == 0; i++) {
         rafts_advance(world, 10000);

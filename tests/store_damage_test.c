@@ -85,7 +85,16 @@ static void check_not_wrong(struct test_store *test, const char *path, uint64_t 
         return;
     }
     if (test->recovery.term != 2 || test->recovery.vote[0] != 2)
-        assert_false(test->recovery.may_vote);
+        assert_true(test->recovery.vote_lost);
+    if (test->recovery.vote_lost)
+        assert_memory_not_equal(test->recovery.identity, test_identity, IDENTITY_BYTES);
+    if (test->recovery.lost.last) {
+        assert_true(test->recovery.leftover);
+        assert_false(test->recovery.may_campaign);
+        assert_true(test->recovery.last_index < test->log.last ||
+                    test->recovery.lost.last == UINT64_MAX);
+        test->log.last = test->recovery.last_index;
+    }
     if (test->recovery.last_index != test->log.last)
         print_error("%s byte %llu: the log ends at %llu\n", path, (unsigned long long)offset,
                     (unsigned long long)test->recovery.last_index);
@@ -197,6 +206,45 @@ static struct test_store *three_flushes(struct place places[3])
     return test;
 }
 
+/* The log ends before the damage; what is behind it stays on the disk until the first flush of
+ * entries, and what is owed for it is remembered until a flush says that nothing is. */
+static void check_held(struct test_store *test, const struct recover_row *row, uint64_t last)
+{
+    bool readable = row != NULL; /* the flush has more entries behind the one that is damaged */
+    uint64_t end = row && row->place == DAMAGE_BEGINS ? 60 : 180;
+    const struct hold_row *hold = hold_decide(readable);
+    for (int again = 0; again < 2; again++) {
+        assert_int_equal(test->recovery.last_index, last);
+        assert_true(test->recovery.leftover);
+        assert_int_equal(test->recovery.lost.last, readable ? end : UINT64_MAX);
+        assert_int_equal(test->recovery.lost.term, readable ? 1 : 0);
+        assert_int_equal(test->recovery.may_vote, hold->may_vote);
+        assert_int_equal(test->recovery.may_campaign, hold->may_campaign);
+        must(test_flush(test, &(struct test_flush) { .save_vote = true, .term = 2, .vote = 2 }));
+        test_store_close(test);
+        must(test_store_open(test));
+    }
+    struct store_lost lost = test->recovery.lost;
+    test->log.last = last;
+    must(test_flush(
+        test, &(struct test_flush) {
+                  .entries = 2, .count = 7, .term = 3, .truncate_from = last + 1, .lost = lost }));
+    test_store_close(test);
+    must(test_store_open(test));
+    assert_int_equal(test->recovery.last_index, last + 14);
+    assert_false(test->recovery.leftover);
+    assert_memory_equal(&test->recovery.lost, &lost, sizeof lost);
+    must(test_flush(test, &(struct test_flush) { .save_vote = true, .term = 4, .vote = 2 }));
+    test_store_close(test);
+    must(test_store_open(test));
+    assert_int_equal(test->recovery.lost.last, 0);
+    assert_true(test->recovery.may_campaign);
+    test_store_close(test);
+    assert_int_equal(verify_folder(test), 0);
+    must(test_store_open(test));
+    assert_int_equal(test_read_all(test, 0, last + 14, &test->log, NULL), last + 14);
+}
+
 static void each_row_decides_as_printed(void **state)
 {
     (void)state;
@@ -232,11 +280,12 @@ static void each_row_decides_as_printed(void **state)
             assert_true(sim_disk_flip(test->disk, path, offset + 20, 4));
         }
         enum ft_error error = test_store_open(test);
-        if (row->action == RECOVER_REFUSE) {
-            assert_int_equal(error, FT_ERROR_CORRUPT);
-            if (!strstr(test->why, row->why))
-                print_error("row %zu: %s\n", r, test->why);
-            assert_non_null(strstr(test->why, row->why));
+        if (row->action == RECOVER_HOLD) {
+            must(error);
+            if (!strstr(test->recovery.damage, row->why))
+                print_error("row %zu: %s\n", r, test->recovery.damage);
+            assert_non_null(strstr(test->recovery.damage, row->why));
+            check_held(test, row, 60 * (uint64_t)which);
         } else {
             if (error)
                 print_error("row %zu: %s\n", r, test->why);
@@ -253,6 +302,26 @@ static void each_row_decides_as_printed(void **state)
     }
     assert_int_equal(tried, RECOVER_ROWS);
     test_store_free(original);
+}
+
+/* The last header of all: how far the log went cannot be known. */
+static void an_end_that_cannot_be_read_gives_no_vote(void **state)
+{
+    (void)state;
+    struct place places[3];
+    struct test_store *test = three_flushes(places);
+    char path[DISK_PATH_BYTES];
+    segment_path(path, 1, "seg");
+    uint64_t offset = places[IN_C].offset;
+    uint8_t header[ENTRY_HEADER_BYTES];
+    for (int i = 0; i < 2; i++) {
+        assert_true(sim_disk_peek(test->disk, path, offset, header, sizeof header));
+        offset += bytes_get_u32(header + ENTRY_AT_SIZE);
+    }
+    assert_true(sim_disk_flip(test->disk, path, offset + 20, 4));
+    must(test_store_open(test));
+    check_held(test, NULL, 160);
+    test_store_free(test);
 }
 
 /* --- the vote
@@ -282,8 +351,11 @@ static void the_votes_rows_decide_as_printed(void **state)
             for (uint64_t copy = 2 * (1 - pair); copy < 2 * (1 - pair) + 2; copy++)
                 sim_disk_flip(test->disk, "vote", copy * VOTE_SECTOR_BYTES + 30, 1);
         must(test_store_open(test));
-        assert_int_equal(test->recovery.may_vote, row->may_vote);
-        assert_int_equal(test->recovery.may_campaign, row->may_vote);
+        /* It may vote, but as somebody who was never asked. */
+        uint8_t identity[IDENTITY_BYTES];
+        memcpy(identity, test->recovery.identity, IDENTITY_BYTES);
+        assert_int_equal(test->recovery.vote_lost, !row->may_vote);
+        assert_int_equal(memcmp(identity, test_identity, IDENTITY_BYTES) == 0, row->may_vote);
         if (row->found)
             assert_int_equal(test->recovery.term, term);
         /* It stays so when terms go on. */
@@ -292,7 +364,10 @@ static void the_votes_rows_decide_as_printed(void **state)
         test_store_close(test);
         must(test_store_open(test));
         assert_int_equal(test->recovery.term, 10);
-        assert_int_equal(test->recovery.may_vote, row->may_vote);
+        assert_memory_equal(test->recovery.identity, identity, IDENTITY_BYTES);
+        assert_false(test->recovery.vote_lost);
+        test_store_close(test);
+        assert_int_equal(verify_folder(test), 0);
         test_store_free(test);
     }
 }
@@ -311,9 +386,10 @@ static void one_lost_copy_of_the_vote_does_no_harm(void **state)
         must(test_store_open(test));
         assert_int_equal(test->recovery.term, 4);
         assert_int_equal(test->recovery.vote[3], 4);
-        assert_true(test->recovery.may_vote);
+        assert_false(test->recovery.vote_lost);
+        assert_int_equal(test->recovery.damages, 1);
         test_store_close(test);
-        assert_true(sim_disk_flip(test->disk, "vote", copy * VOTE_SECTOR_BYTES + 33, 2));
+        assert_int_equal(verify_folder(test), 0); /* written anew */
     }
     test_store_free(test);
 }
@@ -365,13 +441,13 @@ static void a_checkpoint_that_is_damaged_gives_way_to_the_older(void **state)
     segment_path(path, 1, "idx");
     assert_true(sim_disk_remove(test->disk, path));
     must(test_store_open(test));
-    assert_int_equal(test->recovery.checkpoint_index, 0);
+    assert_int_equal(test->recovery.checkpoint_index, older); /* an index is not needed to start */
     assert_int_equal(test->recovery.last_index, last);
     assert_int_equal(test_read_all(test, 0, last, &test->log, NULL), last);
     test_store_free(test);
 }
 
-static void what_is_missing_is_said(void **state)
+static void what_is_missing_is_said_and_held(void **state)
 {
     (void)state;
     static const char *const gone[] = { "identity", "vote", "first", "last" };
@@ -388,8 +464,16 @@ static void what_is_missing_is_said(void **state)
             segment_path(path, i == 2 ? 1 : last_segment, "seg");
         assert_true(sim_disk_remove(test->disk, path));
         enum ft_error error = test_store_open(test);
-        assert_true(error == FT_ERROR_CORRUPT || error == FT_ERROR_MISSING);
-        assert_true(strlen(test->why) > 20);
+        if (i == 0) {
+            assert_int_equal(error, FT_ERROR_CORRUPT);
+            assert_true(strlen(test->why) > 20);
+        } else {
+            must(error);
+            assert_true(test->recovery.damages > 0);
+            assert_int_equal(test->recovery.vote_lost, i == 1);
+            assert_int_equal(test->recovery.leftover, false); /* both segments are sealed */
+            assert_int_equal(test->recovery.last_index, test->log.last);
+        }
         test_store_free(test);
     }
     test_store_free(original);
@@ -421,7 +505,7 @@ static void newer_and_foreign_files_are_left_alone(void **state)
         enum ft_error error = test_store_open(test);
         if (i == 3) { /* a vote that is no vote is a lost vote */
             must(error);
-            assert_false(test->recovery.may_vote);
+            assert_true(test->recovery.vote_lost);
         } else {
             assert_int_equal(error, i % 2 ? FT_ERROR_FOREIGN : FT_ERROR_VERSION);
             /* Syncs before reading, nothing else. */
@@ -510,11 +594,12 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_flipped_bit_is_found),
         cmocka_unit_test(each_row_decides_as_printed),
+        cmocka_unit_test(an_end_that_cannot_be_read_gives_no_vote),
         cmocka_unit_test(the_votes_rows_decide_as_printed),
         cmocka_unit_test(one_lost_copy_of_the_vote_does_no_harm),
         cmocka_unit_test(torn_saves_of_the_vote_are_no_damage),
         cmocka_unit_test(a_checkpoint_that_is_damaged_gives_way_to_the_older),
-        cmocka_unit_test(what_is_missing_is_said),
+        cmocka_unit_test(what_is_missing_is_said_and_held),
         cmocka_unit_test(newer_and_foreign_files_are_left_alone),
         cmocka_unit_test(every_call_that_fails_is_told_and_loses_nothing),
         cmocka_unit_test(a_full_disk_refuses_writes_and_resumes),

@@ -28,7 +28,7 @@ static void blank_folder_is_set_up_and_comes_back(void **state)
     struct test_store *test = test_store_new(1, TEST_SEGMENT_BYTES);
     assert_int_equal(test_store_open(test), FT_OK);
     assert_memory_equal(test->recovery.identity, test_identity, IDENTITY_BYTES);
-    assert_true(test->recovery.may_vote);
+    assert_false(test->recovery.vote_lost);
     assert_int_equal(test->recovery.last_index, 0);
     assert_int_equal(test->recovery.segment_bytes, TEST_SEGMENT_BYTES);
     test->segment_bytes = 999; /* an existing folder keeps its own */
@@ -188,7 +188,7 @@ static void check_survivor(struct test_store *test, size_t at, uint64_t checkpoi
     bool old_vote = found->term == term && found->vote[0] == vote;
     bool new_vote = flush->save_vote && found->term == flush->term && found->vote[0] == flush->vote;
     assert_true(old_vote || new_vote);
-    assert_true(found->may_vote);
+    assert_false(found->vote_lost);
     assert_true(found->last_index >= promised);
     assert_true(found->last_index <= (begun.last > test->log.last ? begun.last : test->log.last));
     assert_true(checkpoint_found(test) >= checkpoint);

@@ -126,7 +126,7 @@ struct nodes *nodes_new_with_rooms(uint8_t peers, size_t cache_bytes, uint32_t r
     };
     nodes->memory = calloc(1, node_memory(&options));
     CHECK(nodes->memory != NULL);
-    struct node_recovery recovery = { .raft = { .may_vote = true, .may_campaign = true } };
+    struct node_recovery recovery = { 0 };
     nodes->node = node_init(nodes->memory, &options, &recovery);
     CHECK(nodes->node != NULL);
     nodes_event(nodes, EVENT_START);

@@ -283,8 +283,6 @@ void rafts_start(struct rafts *world, uint8_t slot)
     node->applied = disk->checkpoint_index;
     struct raft_recovery recovery = {
         .term = disk->term,
-        .may_vote = true,
-        .may_campaign = true,
         .flush = disk->flush,
         .commit = disk->commit,
         .checkpoint_index = disk->checkpoint_index,

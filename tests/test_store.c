@@ -35,6 +35,7 @@ enum ft_error test_store_open(struct test_store *test)
                                      .crypto = &crypto_sodium,
                                      .segment_bytes = test->segment_bytes };
     memcpy(options.fresh_identity, test_identity, IDENTITY_BYTES);
+    options.fresh_identity[0] = (uint8_t)(test_identity[0] + test->opens++);
     enum ft_error error =
         store_open(&test->store, &options, &test->recovery, test->why, sizeof test->why);
     if (!error && test->recovery.flush >= test->flush)
@@ -125,6 +126,7 @@ enum ft_error test_flush(struct test_store *test, const struct test_flush *flush
     struct store_flush job = { .number = test->flush,
                                .save_vote = flush->save_vote,
                                .term = flush->term,
+                               .lost = flush->lost,
                                .truncate_from = flush->truncate_from,
                                .save_cluster = flush->save_cluster };
     memset(job.vote, flush->vote, IDENTITY_BYTES);

@@ -32,6 +32,7 @@ struct test_store {
     char why[256];
     uint64_t segment_bytes;
     uint64_t flush; /* the next number */
+    unsigned opens; /* each would make another identity */
     struct test_log log;
 };
 
@@ -52,6 +53,7 @@ struct test_flush {
     bool save_vote;
     uint8_t vote;
     bool save_cluster;
+    struct store_lost lost;
 };
 enum ft_error test_flush(struct test_store *test, const struct test_flush *flush);
 /* The model as it will be when the flush succeeds. */

@@ -12,6 +12,7 @@ static void flush(struct server *server, const struct effect_flush *effect)
         .save_cluster = effect->save_cluster,
         .save_vote = effect->save_vote,
         .term = effect->term,
+        .lost = { effect->lost_term, effect->lost_last },
         .truncate_from = effect->truncate_from,
         .entries = { effect->entries[0], effect->entries[1] },
     };
@@ -99,6 +100,28 @@ static void retain(struct server *server, const struct effect *effect)
     (void)!store_threads_submit_retain(server->threads, &retention); /* the next one does it too */
 }
 
+static void check(struct server *server, const struct effect *effect)
+{
+    struct store_check what = { .how = (enum store_check_how)effect->check.how,
+                                .file = (enum store_file)effect->check.file,
+                                .id = effect->check.id,
+                                .upto = effect->check.upto };
+    bool taken = store_threads_submit_check(server->threads, &what);
+    CHECK(taken);
+}
+
+static void mend(struct server *server, const struct effect *effect)
+{
+    struct store_mend what = { .file = (enum store_file)effect->mend.file,
+                               .id = effect->mend.id,
+                               .offset = effect->mend.offset,
+                               .size = effect->mend.size,
+                               .committed = effect->mend.committed,
+                               .data = effect->mend.data };
+    bool taken = store_threads_submit_mend(server->threads, &what);
+    CHECK(taken);
+}
+
 static void wake_at(struct server *server, uint64_t at_us)
 {
     if (at_us >= server->wake_at_us)
@@ -154,6 +177,12 @@ void server_carry_out(void *ctx, const struct effect *effect)
         break;
     case EFFECT_RETAIN:
         retain(server, effect);
+        break;
+    case EFFECT_CHECK:
+        check(server, effect);
+        break;
+    case EFFECT_MEND:
+        mend(server, effect);
         break;
     case EFFECT_INDEX:
         store_index(server->store, effect->index.room, effect->index.seq, effect->index.index,

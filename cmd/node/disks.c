@@ -164,6 +164,33 @@ static void completed(struct server *server, const struct store_completion *done
     case STORE_DONE_READ_POSTS:
     case STORE_DONE_READ_PIECE:
         break;
+    case STORE_DONE_CHECK:
+        if (done->error == FT_ERROR_SYNC)
+            end_on_failure(server, "mending");
+        event = (struct node_event) { .kind = EVENT_CHECKED };
+        event.checked.file = (uint8_t)done->check.file;
+        event.checked.id = done->check.id;
+        event.checked.result = (uint8_t)done->check.result;
+        event.checked.failed = done->error != FT_OK;
+        event.checked.mended = done->check.mended;
+        event.checked.round = done->check.round;
+        event.checked.index = done->check.index;
+        event.checked.bytes = done->check.bytes;
+        event.checked.total = done->check.total;
+        break;
+    case STORE_DONE_MEND:
+        if (done->error == FT_ERROR_SYNC)
+            end_on_failure(server, "mending");
+        event = (struct node_event) { .kind = EVENT_MENDED };
+        event.mended.failed = done->error != FT_OK;
+        event.mended.done = done->mend.done;
+        event.mended.want_offset = done->mend.want_offset;
+        break;
+    case STORE_DONE_NOTICED:
+        event = (struct node_event) { .kind = EVENT_NOTICED };
+        event.noticed.file = (uint8_t)done->check.file;
+        event.noticed.id = done->check.id;
+        break;
     case STORE_DONE_CHECKPOINT:
         if (done->error == FT_ERROR_SYNC)
             end_on_failure(server, "checkpoint");

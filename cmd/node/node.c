@@ -148,6 +148,7 @@ static struct node_options options_of(const struct server *server,
         .retain_us = (uint64_t)config->log_retain_days * DAY_US,
         .copy_bytes = LIMIT_COPY_BYTES,
         .copy_bytes_per_s = LIMIT_COPY_BYTES_PER_S,
+        .scrub_us = (uint64_t)config->log_scrub_days * 86400 * 1000000,
         .message_bytes = config->limit_message_bytes,
         .posts_per_s = config->limit_posts_per_s,
         .catch_up = config->limit_catch_up,
@@ -173,8 +174,9 @@ static int make_node(struct server *server, const struct store_recovery *recover
     struct node_options options = options_of(server, recovery);
     struct node_recovery given = {
         .raft = { .term = recovery->term,
-                  .may_vote = recovery->may_vote,
-                  .may_campaign = recovery->may_campaign,
+                  .lost_term = recovery->lost.term,
+                  .lost_last = recovery->lost.last,
+                  .leftover = recovery->leftover,
                   .flush = recovery->flush,
                   .commit = recovery->commit,
                   .checkpoint_index = recovery->checkpoint_index },
@@ -253,6 +255,24 @@ static void told_recovery(const struct server *server, const struct store_recove
                  (unsigned long long)held->rotten, held->what);
         server_log(server, "alarm", line);
     }
+    if (recovery->damages) {
+        snprintf(line, sizeof line, "event=damage files=%u first=\"%s\"", recovery->damages,
+                 recovery->damage);
+        server_log(server, "alarm", line);
+    }
+    if (recovery->vote_lost)
+        server_log(
+            server, "alarm",
+            "event=vote_lost why=\"a vote may have been forgotten: this node goes on under a "
+            "new identity and joins as a learner\"");
+    if (recovery->lost.last)
+        server_log(
+            server, "alarm",
+            recovery->lost.last == UINT64_MAX
+                ? "event=log_held why=\"the end of the log cannot be read: no vote until a "
+                  "leader has made up for it\""
+                : "event=log_held why=\"a part of the log cannot be read: it is fetched from "
+                  "the others, or sent again by a leader\"");
     if (blank)
         server_log(server, "info",
                    "event=blank why=\"waiting for its cluster, or for: ftchat ctl form\"");
@@ -356,5 +376,5 @@ int cmd_node(int argc, char **argv)
         return status;
     status = run(&server, &keys);
     keys_wipe(&keys);
-    return server.again ? start_anew(argv) : status;
+    return server.again || status == NODE_STARTS_ANEW ? start_anew(argv) : status;
 }

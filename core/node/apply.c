@@ -209,6 +209,11 @@ static size_t apply_run(struct node *node, struct slice entries, const struct ef
 void apply_turn(struct node *node, const struct effects *out)
 {
     size_t share = NODE_APPLY_BYTES;
+    if (node->apply_retry_us && node->now.mono_us < node->apply_retry_us) {
+        node_wake_at(node->apply_retry_us, out);
+        return;
+    }
+    node->apply_retry_us = 0;
     while (!node->apply_reading && node->applied < raft_view(node->raft).commit) {
         struct slice entry = raft_cached_entry(node->raft, node->applied + 1);
         if (!entry.len) {
@@ -235,7 +240,12 @@ void apply_read_done(struct node *node, bool failed, struct slice entries,
 {
     CHECK(node->apply_reading);
     node->apply_reading = false;
-    if (failed || !entries.len) {
+    if (failed) { /* rotten: read again until the others' copy is in its place (mend.c) */
+        node->apply_retry_us = node->now.mono_us + NODE_RETRY_US;
+        node_wake_at(node->apply_retry_us, out);
+        return;
+    }
+    if (!entries.len) {
         struct effect effect = { .kind = EFFECT_HALT,
                                  .halt = { .exit_status = 5,
                                            .reason = "a committed entry cannot be read back" } };

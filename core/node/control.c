@@ -99,6 +99,9 @@ static void status(struct node *node, struct session *session, const struct effe
         .pid = gauges->pid,
         .feature_level = chat_genesis(node->chat)->level,
         .feature_max = node->options.feature_max,
+        .damaged = mend_open(node),
+        .mended = node->mending.mended,
+        .proved = node->mending.rounds ? node->mending.rounds - 1 : 0,
         .elections = node->elections,
         .accepted = gauges->accepted,
         .refused_cap = gauges->refused_cap,
@@ -184,6 +187,36 @@ static bool health(struct node *node, struct session *session, const struct effe
     return true;
 }
 
+static bool verify(struct node *node, struct session *session, const struct effects *out)
+{
+    if (raft_view(node->raft).blank) {
+        control_done(node, session, CODE_OK, 0, "blank: nothing to prove", out);
+        return true;
+    }
+    if (node->verify_waiter.used)
+        finish(node, &node->verify_waiter, CODE_BUSY, "another verify took over", out);
+    node->verify_waiter = wait_for(node, session);
+    mend_prove_all(node);
+    return true;
+}
+
+static void verify_turn(struct node *node, const struct effects *out)
+{
+    uint64_t found, open;
+    if (!node->verify_waiter.used || !mend_proved_all(node, &found, &open))
+        return;
+    struct line line = { .len = 0 };
+    line_add_number(&line, found);
+    line_add(&line, found == 1 ? " damage found, " : " damages found, ");
+    line_add_number(&line, open);
+    line_add(&line, open == 1 ? " file not mended yet" : " files not mended yet");
+    struct session *session =
+        session_if_same(node, node->verify_waiter.connection, node->verify_waiter.generation);
+    node->verify_waiter.used = false;
+    if (session)
+        control_done(node, session, CODE_OK, found + open, line.text, out);
+}
+
 static bool transfer(struct node *node, struct session *session, struct slice message,
                      const struct effects *out)
 {
@@ -218,6 +251,8 @@ bool control_message(struct node *node, struct session *session, struct slice me
         return invite(node, session, message, out);
     case WIRE_HEALTH:
         return message.len == 1 && health(node, session, out);
+    case WIRE_VERIFY:
+        return message.len == 1 && verify(node, session, out);
     case WIRE_TRANSFER:
         return transfer(node, session, message, out);
     case WIRE_MEMBER:
@@ -236,6 +271,7 @@ void control_turn(struct node *node, const struct effects *out)
 {
     if (node->form_waiter.used && chat_genesis(node->chat)->formed)
         finish(node, &node->form_waiter, CODE_OK, "", out);
+    verify_turn(node, out);
     if (!node->transfer_waiter.used || raft_transferring(node->raft))
         return;
     struct raft_view view = raft_view(node->raft);

@@ -126,6 +126,8 @@ struct node *node_init(void *memory, const struct node_options *options,
     recent_begin(node->recent, node->applied);
     held_restore(node, recovery);
     serve_start(node, recovery->first_index, recovery->sealed);
+    node->mending.held = recovery->raft.leftover;
+    node->mending.commit = recovery->raft.commit;
     return node;
 }
 
@@ -135,6 +137,7 @@ static void start(struct node *node, const struct effects *out)
     held_settle(node, out);
     peers_start(node, out);
     raft_start(node->raft, node->now, out);
+    mend_start(node);
     peers_tick(node, out);
 }
 
@@ -228,6 +231,7 @@ static void turn_end(struct node *node, const struct effects *out)
     else if (node->admitting && !node->forward_done && raft_can_propose(node->raft))
         node_wake_at(node->now.mono_us, out);
     control_turn(node, out);
+    mend_turn(node, out);
     if (node->stopping)
         stop_turn(node, out);
 }
@@ -331,6 +335,15 @@ void node_step(struct node *node, const struct node_event *event, const struct e
     case EVENT_COPIED:
         catchup_copied(node, event, out);
         break;
+    case EVENT_CHECKED:
+        mend_checked(node, event, out);
+        break;
+    case EVENT_MENDED:
+        mend_mended(node, event, out);
+        break;
+    case EVENT_NOTICED:
+        mend_noticed(node, event->noticed.file, event->noticed.id);
+        break;
     case EVENT_LATE:
         raft_restart_timers(node->raft, node->now);
         for (unsigned slot = 1; slot <= LIMIT_NODES; slot++)
@@ -367,6 +380,16 @@ uint64_t node_held(const struct node *node)
 uint8_t node_relay(const struct node *node)
 {
     return node->relay;
+}
+
+uint32_t node_damaged(const struct node *node)
+{
+    return mend_open(node);
+}
+
+uint64_t node_rounds(const struct node *node)
+{
+    return node->mending.rounds;
 }
 
 uint64_t node_applied(const struct node *node)

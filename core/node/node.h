@@ -43,6 +43,7 @@ struct node_options {
     uint64_t retain_us;     /* 0: for ever */
     uint32_t copy_bytes;    /* one piece of a copy; <= LIMIT_COPY_BYTES */
     uint32_t copy_bytes_per_s;
+    uint64_t scrub_us;      /* everything at rest is proved once in so long; 0: only when asked */
     uint32_t message_bytes; /* [limits] */
     uint32_t posts_per_s;
     uint32_t catch_up;
@@ -71,6 +72,9 @@ enum node_event_kind {
     EVENT_FLUSHED,
     EVENT_HELD,
     EVENT_READ_DONE,
+    EVENT_CHECKED,
+    EVENT_MENDED,
+    EVENT_NOTICED,      /* a read came upon damage */
     EVENT_DISK,         /* whether the store can make its next segment: told at each change */
     EVENT_CHECKPOINTED, /* answers CHECKPOINT, when it is durable */
     EVENT_RETAINED,     /* answers RETAIN */
@@ -133,6 +137,26 @@ struct node_event {
             uint64_t end;
             const uint8_t *chain; /* at the end; HASH_BYTES, when complete */
         } copied;
+        struct {
+            uint8_t file; /* enum store_file */
+            uint64_t id;
+            uint8_t result; /* enum store_checked, never STORE_MORE */
+            bool failed;    /* it could not be looked at */
+            bool mended;
+            bool round;
+            uint64_t index;
+            uint64_t bytes;
+            uint64_t total;
+        } checked;
+        struct {
+            bool failed; /* not what should be there */
+            bool done;
+            uint64_t want_offset;
+        } mended;
+        struct {
+            uint8_t file;
+            uint64_t id;
+        } noticed;
     };
 };
 
@@ -147,6 +171,9 @@ struct node_recovery {
     uint64_t first_index; /* where the log begins */
     uint64_t sealed[4];   /* ends of the newest sealed segments, rising; 0: none */
 };
+
+/* HALT with this status: the log on disk is whole again, start anew and read it. */
+enum { NODE_STARTS_ANEW = 75 };
 
 size_t node_memory(const struct node_options *options);
 /* NULL: the checkpoint cannot be read (another version, or a feature level beyond feature_max). */
@@ -178,5 +205,8 @@ uint64_t node_held(const struct node *node); /* durable here and not resolved */
 uint8_t node_relay(const struct node *node); /* the slot that it relays through; 0: none */
 /* The highest feature level that this node applied or, as a leader, asked for. */
 uint16_t node_level(const struct node *node);
+uint32_t node_damaged(const struct node *node); /* files that are known to be damaged */
+/* How often proving everything at rest was begun. */
+uint64_t node_rounds(const struct node *node);
 
 #endif

@@ -408,6 +408,8 @@ bool peers_heard(struct node *node, uint32_t connection, struct slice message,
     case WIRE_PEER_FETCH:
         return serve_fetch(node, session->slot, message, out);
     case WIRE_PEER_FETCHED:
+        if (mend_fetched(node, session->slot, message, out))
+            return true;
         return catchup_fetched(node, session->slot, message, out);
     case WIRE_PEER_NACK:
     case WIRE_PEER_REFUSE:

@@ -8,7 +8,9 @@ static void send_fetched(struct node *node, uint8_t slot, const struct wire_fetc
                          struct slice data, const struct effects *out)
 {
     uint8_t head[64];
-    size_t len = wire_encode_fetched(fetched, head, sizeof(head));
+    struct wire_fetched told = *fetched;
+    told.commit = raft_view(node->raft).commit;
+    size_t len = wire_encode_fetched(&told, head, sizeof(head));
     CHECK(len > 0);
     (void)peers_send(node, slot, (struct slice) { head, len }, data, out);
 }

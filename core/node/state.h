@@ -185,6 +185,43 @@ struct node_bucket {
     uint64_t counted_at_us;
 };
 
+/* What is known to be damaged here, and the one file that is looked at (mend.c). */
+enum mend_phase { MEND_IDLE, MEND_CHECKING, MEND_FETCHING, MEND_WRITING };
+enum { NODE_DAMAGED = 32 };
+struct damaged_file {
+    uint8_t file;
+    uint64_t id;
+    uint64_t retry_at_us; /* nobody had what is missing: asked again then */
+};
+struct mending {
+    enum mend_phase phase;
+    uint8_t file;
+    uint64_t id;
+    bool listed;     /* it was found damaged */
+    bool skipped;    /* and something of it could not be mended */
+    uint64_t index;  /* of the entry wanted */
+    uint64_t offset; /* of the part of a file wanted */
+    uint64_t fetch_id;
+    uint64_t fetches;
+    uint8_t asked;   /* slot */
+    uint8_t tried;   /* bit per slot */
+    uint8_t lacking; /* of these: who answered that it does not have it */
+    uint64_t until_us;
+    struct damaged_file damaged[NODE_DAMAGED];
+    uint32_t damaged_count;
+    bool held_told;
+    bool held; /* the log's tail is (store.h: leftover) */
+    uint64_t held_at_us;
+    uint64_t commit; /* known to be committed, beyond what raft could be given */
+    uint64_t mended; /* since the start */
+    uint64_t scrub_at_us;
+    uint64_t rounds; /* of everything, since the start */
+    uint64_t round_bytes;
+    uint64_t found; /* places damaged, since the start */
+    bool asked_for; /* ctl wants a round now: */
+    uint64_t asked_rounds;
+    uint64_t asked_found;
+};
 struct waiter {
     bool used;
     uint32_t connection;
@@ -224,6 +261,7 @@ struct node {
     uint64_t told_twins_until_us; /* another process runs under this node's identity; 0: no */
     uint8_t ini_differs;
     struct waiter transfer_waiter;
+    struct waiter verify_waiter;
     uint64_t elections;
 
     /* the feature level */
@@ -277,7 +315,9 @@ struct node {
     /* applying */
     uint64_t applied;
     bool apply_reading;
-    bool apply_stalled;       /* its disk is full, and it may not run ahead of that any more */
+    bool apply_stalled;      /* its disk is full, and it may not run ahead of that any more */
+    uint64_t apply_retry_us; /* a read failed: again then; 0: none */
+    struct mending mending;
     uint64_t applied_time_us; /* log time of the newest one */
     uint64_t segment_used;    /* bytes of entries applied since the last segment's end */
 
@@ -521,6 +561,18 @@ void history_query(struct node *node, struct session *session, const struct wire
 void history_read_done(struct node *node, uint32_t number, const struct node_event *event,
                        const struct effects *out);
 void history_closed(struct node *node, uint32_t connection);
+
+/* mend.c */
+void mend_start(struct node *node);
+void mend_turn(struct node *node, const struct effects *out);
+void mend_checked(struct node *node, const struct node_event *event, const struct effects *out);
+void mend_mended(struct node *node, const struct node_event *event, const struct effects *out);
+void mend_noticed(struct node *node, uint8_t file, uint64_t id);
+bool mend_fetched(struct node *node, uint8_t slot, struct slice message, const struct effects *out);
+uint32_t mend_open(const struct node *node);
+/* Reads all without a pause; true once it is done: places found damaged, files that still are. */
+void mend_prove_all(struct node *node);
+bool mend_proved_all(const struct node *node, uint64_t *found, uint64_t *open);
 
 /* control.c */
 bool control_message(struct node *node, struct session *session, struct slice message,

@@ -125,8 +125,8 @@ bool raft_restore(struct raft *raft, const struct raft_recovery *recovery)
     memcpy(raft->cluster, recovery->cluster, IDENTITY_BYTES);
     raft->term = recovery->term;
     memcpy(raft->vote, recovery->vote, IDENTITY_BYTES);
-    raft->may_vote = recovery->may_vote;
-    raft->may_campaign = recovery->may_campaign;
+    raft->lost_term = recovery->lost_term;
+    raft->lost_last = recovery->lost_last;
     raft->ticket = recovery->flush;
     raft->checkpoint_index = recovery->checkpoint_index;
     if (recovery->checkpoint_index &&
@@ -134,6 +134,7 @@ bool raft_restore(struct raft *raft, const struct raft_recovery *recovery)
         return false;
     raft->durable = raft->disk_last = raft->log.last;
     raft->applied = recovery->checkpoint_index;
+    raft->leftover_from = recovery->leftover; /* the index: raft_start */
     /* Until the entries are here; cut to the log's end by raft_start. */
     raft->commit = recovery->commit > recovery->checkpoint_index ? recovery->commit
                                                                  : recovery->checkpoint_index;
@@ -184,9 +185,11 @@ void raft_start(struct raft *raft, struct now now, const struct effects *out)
     if (raft->commit > raft->log.last)
         raft->commit = raft->log.last;
     raft->verified = raft->commit;
+    if (raft->leftover_from)
+        raft->leftover_from = raft->log.last + 1;
     /* A log without an entry belongs to no cluster: forming or joining died between the identity and its first
      * entry. Nothing was acknowledged; the term and the vote stay. */
-    if (raft->log.last == 0)
+    if (raft->log.last == 0 && raft->lost_last == 0)
         memset(raft->cluster, 0, IDENTITY_BYTES);
     if (raft->log.last_term > raft->term) {
         /* A vote is saved before any entry of its term: none was given in this one. */

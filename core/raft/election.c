@@ -58,8 +58,7 @@ static bool may_lead(const struct raft *raft)
 
 static bool may_campaign(const struct raft *raft)
 {
-    return raft->may_campaign && raft->may_vote && !raft->aside && may_lead(raft) &&
-           raft_cluster_durable(raft);
+    return !raft->lost_last && !raft->aside && may_lead(raft) && raft_cluster_durable(raft);
 }
 
 /* --- campaigning -------------------------------------------------------------------------------*/
@@ -182,6 +181,8 @@ void raft_election_tick(struct raft *raft, struct now now, const struct effects 
 
 static bool log_good_enough(const struct raft *raft, const struct raft_vote_request *request)
 {
+    if (!raft_lost_allows(raft, request))
+        return false;
     if (request->last_term != raft->log.last_term)
         return request->last_term > raft->log.last_term;
     return request->last_index >= raft->log.last;
@@ -233,7 +234,7 @@ void raft_on_vote_request(struct raft *raft, uint8_t slot, const struct raft_mes
      * older, name neither of the two, and decides nothing. */
     if (!raft->peers[slot].up || raft->config.index == 0)
         return;
-    if (!raft->may_vote || raft->aside || !raft_cluster_durable(raft))
+    if (raft->aside || !raft_cluster_durable(raft))
         return;
     if (request->flags & VOTE_PRE) {
         on_pre_vote(raft, slot, message, now, out);

@@ -80,7 +80,8 @@ void raft_flush_start(struct raft *raft, struct now now, const struct effects *o
     if (raft->flush_out || (waits && raft->save_cluster))
         return;
     bool entries = !waits && raft->durable < raft->log.last;
-    if (!raft->save_cluster && !raft->save_vote && !raft->truncate_from && !entries)
+    if (!raft->save_cluster && !raft->save_vote && !raft->truncate_from && !raft->leftover_goes &&
+        !entries)
         return;
     struct effect effect = { .kind = EFFECT_FLUSH };
     struct effect_flush *flush = &effect.flush;
@@ -90,7 +91,13 @@ void raft_flush_start(struct raft *raft, struct now now, const struct effects *o
     flush->save_vote = raft->flushing_vote = raft->save_vote;
     flush->term = raft->term;
     memcpy(flush->vote, raft->vote, IDENTITY_BYTES);
+    flush->lost_term = raft->lost_term;
+    flush->lost_last = raft->lost_last;
     flush->truncate_from = raft->flushing_truncate = raft->truncate_from;
+    raft->flushing_leftover = raft->leftover_goes;
+    if (raft->leftover_goes &&
+        (!flush->truncate_from || flush->truncate_from > raft->leftover_from))
+        flush->truncate_from = raft->leftover_from;
     raft->flushing_last = raft->flushing_end = raft->durable;
     raft->flushing_short = waits;
     if (entries)
@@ -161,6 +168,11 @@ void raft_flushed(struct raft *raft, uint64_t ticket, enum raft_flush_result res
     CHECK(raft->flushing_last >= raft->durable);
     raft->durable = raft->flushing_last;
     raft->disk_last = raft->flushing_end;
+    if (raft->flushing_leftover) {
+        raft->leftover_from = 0;
+        raft->leftover_goes = false;
+    }
+    raft_lost_flushed(raft);
     if (raft->flushing_cluster && raft_is_voter(raft) && raft_majority(raft) == 1)
         raft->election_at_us = now.mono_us; /* bootstrapped: nobody else could lead */
     if (raft->flushing_vote && !raft->save_vote)

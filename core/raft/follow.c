@@ -14,14 +14,15 @@ void raft_acknowledge(struct raft *raft, bool at_once, struct now now, const str
     CHECK(raft->leader != raft->options.slot);
     CHECK(raft->log.bytes_capacity <= UINT32_MAX);
     uint64_t match = raft->durable < raft->verified ? raft->durable : raft->verified;
-    uint64_t room = raft_log_free(&raft->log, raft_forgettable(raft));
+    uint64_t room = raft_lost_waits(raft) ? 0 : raft_log_free(&raft->log, raft_forgettable(raft));
     struct raft_message message = {
         .kind = RAFT_APPEND_REPLY,
         .term = raft->term,
         .append_reply = {
             .flags = (uint8_t)((at_once ? REPLY_AT_ONCE : 0) |
                                (raft_disk_short(raft) ? REPLY_DISK_FULL : 0) |
-                               (raft->copying ? REPLY_COPYING : 0)),
+                               (raft->copying ? REPLY_COPYING : 0) |
+                               (raft->lost_last ? REPLY_LOST : 0)),
             .session = raft->append_session,
             .round = raft->append_round,
             .sent_us = raft->append_sent_us,
@@ -58,7 +59,8 @@ static void reject(struct raft *raft, uint8_t slot, const struct raft_append *ap
         .append_reply = {
             .flags = (uint8_t)(REPLY_REJECTED | REPLY_AT_ONCE |
                                (raft_disk_short(raft) ? REPLY_DISK_FULL : 0) |
-                               (raft->copying ? REPLY_COPYING : 0)),
+                               (raft->copying ? REPLY_COPYING : 0) |
+                               (raft->lost_last ? REPLY_LOST : 0)),
             .session = append->session,
             .round = append->round,
             .sent_us = append->sent_us,
@@ -107,11 +109,12 @@ static enum appended append_entry(struct raft *raft, const uint8_t *data, const 
 
 /* The entries of an append whose prev_index is the same here. */
 static enum appended append_entries(struct raft *raft, const struct raft_message *message,
-                                    const struct effects *out)
+                                    uint64_t *end, const struct effects *out)
 {
     const uint8_t *data = message->append.entries.data;
     size_t left = message->append.entries.len;
     uint64_t at = message->append.prev_index;
+    *end = at;
     while (left) {
         struct entry entry;
         if (entry_parse(&entry, raft->options.crypto, NULL, data, left) != ENTRY_WHOLE)
@@ -133,7 +136,7 @@ static enum appended append_entries(struct raft *raft, const struct raft_message
             if (done != APPENDED)
                 return done;
         }
-        at = last;
+        at = *end = last;
         if (raft->verified < at)
             raft->verified = at < raft->log.last ? at : raft->log.last;
         data += entry.size;
@@ -198,9 +201,18 @@ bool raft_on_append(struct raft *raft, uint8_t slot, const struct raft_message *
     }
     if (raft->verified < append->prev_index)
         raft->verified = append->prev_index;
-    enum appended done = append_entries(raft, message, out);
+    if (raft_lost_waits(raft)) {
+        raft->append_session = append->session;
+        raft->append_round = append->round;
+        raft->append_sent_us = append->sent_us;
+        raft_acknowledge(raft, true, now, out);
+        return true;
+    }
+    uint64_t end;
+    enum appended done = append_entries(raft, message, &end, out);
     if (raft->halted)
         return true;
+    raft_lost_heard(raft, end, done == APPENDED && append->flags & APPEND_IS_ALL);
     uint64_t commit = append->commit < raft->verified ? append->commit : raft->verified;
     if (commit > raft->commit)
         raft->commit = commit;

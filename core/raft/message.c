@@ -81,7 +81,8 @@ static bool decode_append(struct reader *reader, struct raft_append *append)
     append->timeout_us = read_u32(reader);
     append->chain = append->flags & APPEND_HAS_CHAIN ? read_bytes(reader, HASH_BYTES) : NULL;
     append->entries = read_slice(reader, reader_left(reader));
-    if (append->flags & ~(APPEND_WANTS_REPLY | APPEND_HAS_CHAIN | APPEND_DISK_FULL | APPEND_COPY))
+    if (append->flags &
+        ~(APPEND_WANTS_REPLY | APPEND_HAS_CHAIN | APPEND_DISK_FULL | APPEND_COPY | APPEND_IS_ALL))
         return false;
     return (append->prev_index == 0) == (append->prev_term == 0);
 }
@@ -100,7 +101,8 @@ static bool decode_append_reply(struct reader *reader, struct raft_append_reply 
     reply->wall_us = read_u64(reader);
     reply->room = read_u32(reader);
     reply->flush_us = read_u32(reader);
-    if (reply->flags & ~(REPLY_REJECTED | REPLY_AT_ONCE | REPLY_DISK_FULL | REPLY_COPYING))
+    if (reply->flags &
+        ~(REPLY_REJECTED | REPLY_AT_ONCE | REPLY_DISK_FULL | REPLY_COPYING | REPLY_LOST))
         return false;
     if (reply->flags & REPLY_REJECTED && reply->conflict_index > reply->rejected)
         return false;

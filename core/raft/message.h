@@ -30,7 +30,8 @@ enum {
     APPEND_WANTS_REPLY = 1,
     APPEND_HAS_CHAIN = 2,
     APPEND_DISK_FULL = 4, /* the leader takes no commands: its disk is full */
-    APPEND_COPY = 8, /* far behind, or what is wanted next is gone here: copy segments instead */
+    APPEND_COPY = 8,    /* far behind, or what is wanted next is gone here: copy segments instead */
+    APPEND_IS_ALL = 16, /* the leader had nothing beyond prev_index and these entries */
 };
 struct raft_append {
     uint8_t flags;
@@ -51,6 +52,7 @@ enum {
     REPLY_AT_ONCE = 2, /* no flush lies between append and reply: a round trip */
     REPLY_DISK_FULL = 4,
     REPLY_COPYING = 8, /* segments are being copied: no entries until that is over */
+    REPLY_LOST = 16, /* it once had more, and lost it: what it acknowledged before does not count */
 };
 struct raft_append_reply {
     uint8_t flags;

@@ -46,7 +46,6 @@ struct raft *raft_init(void *memory, const struct raft_options *options)
     raft->session_counter = random_u64(&raft->random) >> 16;
     raft->role = RAFT_FOLLOWER;
     raft->kept_from = 1;
-    raft->may_vote = raft->may_campaign = true;
     return raft;
 }
 
@@ -82,6 +81,11 @@ void raft_halt(struct raft *raft, const char *reason, const struct effects *out)
     effect.halt.exit_status = 1;
     effect.halt.reason = reason;
     effect_emit(out, &effect);
+}
+
+void raft_save_vote(struct raft *raft)
+{
+    raft->save_vote = true;
 }
 
 void raft_set_leader(struct raft *raft, uint8_t slot, struct now now)
@@ -395,6 +399,7 @@ struct raft_view raft_view(const struct raft *raft)
         .disk_full = raft_disk_short(raft),
         .refused = raft->disk_full,
         .leader_full = raft->role == RAFT_LEADER ? raft->disk_full : raft->leader_full,
+        .lost = raft->lost_last != 0,
         .blank = raft_identity_equal(raft->cluster, blank),
         .election_timeout_us = timeout,
         .heartbeat_us = raft->options.heartbeat_us,

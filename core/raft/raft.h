@@ -87,8 +87,12 @@ struct raft_recovery {
     uint8_t cluster[IDENTITY_BYTES]; /* zeros: blank */
     uint64_t term;
     uint8_t vote[IDENTITY_BYTES];
-    bool may_vote;
-    bool may_campaign;
+    /* Entries were acknowledged beyond what was recovered (store.h, struct store_lost): until a
+     * leader has sent them again, a vote goes only to a log as good as (lost_term, lost_last), and
+     * this node does not campaign. lost_last 0: nothing; UINT64_MAX: no vote at all. */
+    uint64_t lost_term;
+    uint64_t lost_last;
+    bool leftover;             /* they are still on disk: the first entries after them truncate */
     uint64_t flush;            /* number of the last flush on disk */
     uint64_t commit;           /* known to be committed by what is on disk */
     uint64_t checkpoint_index; /* 0: none */
@@ -98,6 +102,10 @@ struct raft_recovery {
 bool raft_restore(struct raft *raft, const struct raft_recovery *recovery) FT_MUST_USE;
 /* Whole recovered entries, consecutive. false: they do not follow each other. */
 bool raft_restore_entries(struct raft *raft, struct slice entries) FT_MUST_USE;
+/* Until then a leader is not let truncate what is lost: it is being mended. */
+void raft_lost_wait(struct raft *raft, uint64_t until_us);
+/* Term and vote are written once more. */
+void raft_save_vote(struct raft *raft);
 void raft_start(struct raft *raft, struct now now, const struct effects *out);
 /* What such a checkpoint says of the configuration, the newest term and the log time at its index.
  * false: it cannot be read. */
@@ -201,6 +209,7 @@ struct raft_view {
     bool disk_full; /* its own: refuses what is flushed, or will soon */
     bool refused;   /* its own refused a flush, and none with entries went through since */
     bool leader_full; /* the leader takes no commands, for its disk is full */
+    bool lost;        /* a part of its log, and no leader has made up for it yet */
     bool blank;
     bool copy_advised;    /* follower: its leader says that it should copy segments */
     bool cluster_durable; /* which cluster it belongs to is on disk */

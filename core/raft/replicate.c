@@ -159,7 +159,7 @@ static bool should_copy(const struct raft *raft, const struct raft_peer *peer)
 /* false: entries that follow one whose term is remembered no more. An append without entries then
  * follows nothing, which the peer has: it is heard, and told to copy. */
 static bool send_append(struct raft *raft, uint8_t slot, uint64_t prev, struct slice entries,
-                        bool wants_reply, const struct effects *out)
+                        uint64_t last, bool wants_reply, const struct effects *out)
 {
     struct raft_peer *peer = &raft->peers[slot];
     uint64_t prev_term = raft_log_term(&raft->log, prev);
@@ -176,7 +176,8 @@ static bool send_append(struct raft *raft, uint8_t slot, uint64_t prev, struct s
             .flags = (uint8_t)((wants_reply ? APPEND_WANTS_REPLY : 0) |
                                (chain ? APPEND_HAS_CHAIN : 0) |
                                (raft->disk_full ? APPEND_DISK_FULL : 0) |
-                               (should_copy(raft, peer) ? APPEND_COPY : 0)),
+                               (should_copy(raft, peer) ? APPEND_COPY : 0) |
+                               (last == raft->log.last ? APPEND_IS_ALL : 0)),
             .session = peer->session,
             .round = raft->round,
             .sent_us = raft->now_us,
@@ -250,7 +251,7 @@ static void send_entries(struct raft *raft, uint8_t slot, const struct effects *
             most = LIMIT_APPEND_BYTES;
         struct slice run = raft_log_run(&raft->log, prev, (size_t)most, &last);
         CHECK(run.len > 0);
-        if (!send_append(raft, slot, prev, run, false, out))
+        if (!send_append(raft, slot, prev, run, last, false, out))
             return;
         note_inflight(peer, last, run.len);
     }
@@ -267,8 +268,8 @@ static void send_to(struct raft *raft, uint8_t slot, struct now now, const struc
     bool news = peer->progress == RAFT_PIPELINE && peer->commit_sent < raft->commit;
     if (!beat && !probe && !news)
         return;
-    bool sent =
-        send_append(raft, slot, peer->next - 1, (struct slice) { NULL, 0 }, beat || probe, out);
+    bool sent = send_append(raft, slot, peer->next - 1, (struct slice) { NULL, 0 }, peer->next - 1,
+                            beat || probe, out);
     CHECK(sent);
     if (peer->progress == RAFT_PROBE)
         peer->probed = peer->next;
@@ -366,6 +367,9 @@ void raft_on_append_reply(struct raft *raft, uint8_t slot, const struct raft_mes
     peer->disk_full = reply->flags & REPLY_DISK_FULL;
     peer->copying = reply->flags & REPLY_COPYING;
     log_clock_report(&raft->clock, slot, reply->wall_us, now.mono_us);
+    if (reply->flags & REPLY_LOST && reply->match < peer->match)
+        peer->match =
+            reply->match; /* what was committed with it stays so; nothing more counts it */
     if (reply->flags & REPLY_REJECTED)
         on_reject(raft, peer, reply);
     else
@@ -426,6 +430,6 @@ void raft_read_done(struct raft *raft, uint64_t id, bool ok, struct slice entrie
     }
     peer->progress = RAFT_PIPELINE;
     struct slice run = { entries.data, len };
-    if (send_append(raft, slot, peer->next - 1, run, false, out))
+    if (send_append(raft, slot, peer->next - 1, run, last, false, out))
         note_inflight(peer, last, len);
 }

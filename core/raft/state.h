@@ -89,10 +89,15 @@ struct raft {
     struct raft_log log;
     bool started;
     bool halted;
-    bool may_vote;
-    bool may_campaign;
-    bool aside;      /* see raft_stand_aside */
-    uint64_t now_us; /* of the last call */
+    bool aside; /* see raft_stand_aside */
+    /* What cannot be read is neither present nor absent (lost.c). */
+    uint64_t lost_term;
+    uint64_t lost_last;     /* 0: nothing is lost */
+    uint64_t lost_until;    /* all that its leader had is durable here when this is; 0: not known */
+    uint64_t leftover_from; /* the disk holds unreadable entries from here; 0: none */
+    uint64_t lost_wait_us;  /* not before this */
+    bool leftover_goes;     /* a leader is there: the next flush truncates them */
+    uint64_t now_us;        /* of the last call */
 
     uint8_t cluster[IDENTITY_BYTES];
     uint64_t term;
@@ -165,6 +170,7 @@ struct raft {
     bool flushing_vote;
     bool flushing_cluster;
     uint64_t flushing_truncate;
+    bool flushing_leftover;
     uint64_t durable;   /* what is in the log and on disk */
     uint64_t disk_last; /* what is on disk, truncated in memory or not */
     bool save_vote;
@@ -257,6 +263,16 @@ uint32_t raft_flush_time(const struct raft *raft);
 uint32_t raft_flush_report(const struct raft *raft);
 /* The disk is full or about to be. */
 bool raft_disk_short(const struct raft *raft);
+
+/* lost.c */
+/* Is a candidate's log as good as this node's was before a part of it was lost? */
+bool raft_lost_allows(const struct raft *raft, const struct raft_vote_request *request);
+/* What is lost may still be mended: nothing is taken from a leader yet. */
+bool raft_lost_waits(const struct raft *raft);
+/* A leader's append fits; `end` is where its entries end here, `all` that it has no more. */
+void raft_lost_heard(struct raft *raft, uint64_t end, bool all);
+/* Something became durable. */
+void raft_lost_flushed(struct raft *raft);
 
 /* transfer.c */
 void raft_transfer_tick(struct raft *raft, struct now now);

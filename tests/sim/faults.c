@@ -258,7 +258,8 @@ static bool on_node(struct world *world, enum report_fault kind, struct sim_node
 
 static bool wipe(struct world *world, struct sim_node *node)
 {
-    if (!world->workload.formed || !sim_node_up(node) || !members_can_spare(node))
+    if (!world->workload.formed || !sim_node_up(node) || !members_can_spare(node) ||
+        !rot_may_lose(world, node->slot))
         return false;
     sim_node_wipe(node);
     faults_restart_later(world, node->slot);
@@ -326,6 +327,10 @@ static bool strike(struct world *world, enum report_fault kind)
         return members_twin(world);
     case FAULT_LONG_ABSENCE:
         return long_absence(world, any_up(world));
+    case FAULT_ROT:
+    case FAULT_UNREADABLE:
+    case FAULT_MISDIRECTED:
+        return rot_strike(world, kind);
     case FAULT_TRANSFER:
         world->workload.ctl_slot =
             world->workload.formed ? any_node(world)->slot : world->workload.ctl_slot;

@@ -77,13 +77,14 @@ void invariants_boot(struct sim_node *node, const struct store_recovery *recover
     node->seen_config = 0;
     node->seen_leader_term = node->seen_level = node->seen_term = node->seen_applied = 0;
     node->recovered_last = recovery->checkpoint_index;
-    if (recovery->term < node->durable_term)
+    if (recovery->term < node->durable_term && !recovery->vote_lost)
         sim_fail(world, "node %u: forgot term %" PRIu64 ", it knows %" PRIu64, node->slot,
                  node->durable_term, recovery->term);
-    if (recovery->term == node->durable_term && memcmp(node->durable_vote, none, sizeof none) &&
+    if (recovery->term == node->durable_term && !recovery->vote_lost &&
+        memcmp(node->durable_vote, none, sizeof none) &&
         memcmp(node->durable_vote, recovery->vote, IDENTITY_BYTES))
         sim_fail(world, "node %u: forgot its vote in term %" PRIu64, node->slot, recovery->term);
-    if (!recovery->may_vote || !recovery->may_campaign)
+    if ((recovery->lost.last || recovery->vote_lost) && !node->rotten)
         sim_fail(world, "node %u: a crash alone took its vote", node->slot);
     node->durable_term = recovery->term;
     memcpy(node->durable_vote, recovery->vote, IDENTITY_BYTES);
@@ -118,7 +119,9 @@ void invariants_recovered(struct sim_node *node, struct slice entries)
 void invariants_recovered_all(struct sim_node *node, const struct store_recovery *recovery)
 {
     uint64_t last = node->recovered_last;
-    (void)recovery;
+    /* What rot has taken was promised: it still counts for what was committed with it. */
+    if (recovery->lost.last && node->rotten)
+        node->durable_last = last;
     if (last < node->durable_last &&
         !(node->interrupted && node->interrupted_from && node->interrupted_from <= last + 1))
         sim_fail(node->world,
@@ -426,5 +429,8 @@ void invariants_turn(struct sim_node *node)
     if (applied < node->seen_applied)
         sim_fail(world, "node %u: what it applied goes back", node->slot);
     node->seen_applied = applied;
+    if (node->seen_lost && !raft->lost_last)
+        world->report->branches[BRANCH_MADE_UP]++;
+    node->seen_lost = raft->lost_last != 0;
     node->led_term = raft->role == RAFT_LEADER ? raft->term : 0;
 }

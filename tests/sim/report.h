@@ -44,7 +44,10 @@
     X(REPLACE, "host lost for ever, and another one in its place")                                 \
     X(TWIN, "copy of a node's folder started beside it")                                           \
     X(MEMBER, "membership changed by ctl")                                                         \
-    X(LONG_ABSENCE, "node away for a long time")
+    X(LONG_ABSENCE, "node away for a long time")                                                   \
+    X(ROT, "bit flipped at rest")                                                                  \
+    X(UNREADABLE, "page unreadable")                                                               \
+    X(MISDIRECTED, "sector overwritten by a misdirected write")
 
 #define REPORT_BRANCHES(X)                                                                         \
     X(FLUSH_UNDONE, "died before a flush")                                                         \
@@ -113,7 +116,21 @@
     X(UPGRADE, "node came back as a newer version")                                                \
     X(DOWNGRADE, "node came back as an older version")                                             \
     X(LEVEL_ROSE, "feature level rose")                                                            \
-    X(TOO_OLD, "node found itself too old, and ended")
+    X(TOO_OLD, "node found itself too old, and ended") \
+    X(HELD_TAIL, "log held at a damage")                                                           \
+    X(HELD_VOTES, "held log whose headers say what it votes for")                                  \
+    X(HELD_SILENT, "held log whose end is unknown")                                                \
+    X(MADE_UP, "leader made up for a lost tail")                                                   \
+    X(DAMAGE_FOUND, "damage found in a running node")                                              \
+    X(NOTICED, "damage noticed by a read")                                                         \
+    X(MENDED_HERE, "damage made good from what is here")                                           \
+    X(MENDED_ENTRIES, "entries fetched and mended")                                                \
+    X(MENDED_TAIL, "entries of a held log fetched and mended")                                     \
+    X(MENDED_INDEX, "index fetched and mended")                                                    \
+    X(MENDED_CHECKPOINT, "checkpoint fetched and mended")                                          \
+    X(STARTED_ANEW, "started anew with a whole log")                                               \
+    X(PUT_ASIDE, "folder put aside, for nothing says whose it is")                                 \
+    X(VOTE_LOST, "vote lost, a new identity taken")
 
 enum report_fault {
 #define X(name, text) FAULT_##name,

@@ -170,6 +170,9 @@ enum item_kind {
     ITEM_CHECKPOINTED,
     ITEM_RETAINED,
     ITEM_COPIED,
+    ITEM_CHECKED,
+    ITEM_MENDED,
+    ITEM_NOTICED,
     ITEM_PEER_UP,
     ITEM_PEER_DOWN,
     ITEM_PEER_MESSAGE,
@@ -195,6 +198,9 @@ struct item {
     uint8_t step;
     enum ft_error error;
     struct store_copy_state copy;
+    struct store_check check;
+    bool mended;
+    uint64_t want_offset;
     uint32_t len;
     uint8_t data[];
 };
@@ -203,6 +209,8 @@ enum job_kind {
     JOB_ENTRIES,
     JOB_POSTS,
     JOB_PIECE,
+    JOB_CHECK,
+    JOB_MEND,
     JOB_CHECKPOINT, /* from here on: chores, which change the disk */
     JOB_RETAIN,
     JOB_COPY,
@@ -217,6 +225,8 @@ struct job {
     uint32_t capacity;
     struct store_query query;
     struct store_room_range *ranges;
+    struct store_check check;
+    struct store_mend mend;
     uint8_t *state; /* of a checkpoint; a piece's data */
     size_t state_len;
     struct store_piece piece;
@@ -304,6 +314,8 @@ struct sim_node {
     bool fail_flush; /* the next sync fails: the log thread's, the reading thread's */
     bool fail_job;
     enum ft_error prepare_error; /* told last */
+    uint64_t calm_rounds;        /* of proving everything, when the faults ended */
+    bool rotten;                 /* its disk was damaged in this seed (rot.c) */
 
     /* For invariants.c. */
     uint64_t handed_over;      /* when its process last did so for its disk's sake; 0: never */
@@ -312,6 +324,7 @@ struct sim_node {
     uint64_t seen_commit;
     uint64_t seen_term;
     uint64_t seen_applied;
+    bool seen_lost;
     uint64_t led_term; /* it led this term at the end of its last turn; 0: none */
     uint64_t recovered_last;
     uint64_t seen_last;
@@ -566,6 +579,9 @@ void faults_open(struct world *world, enum report_fault kind, uint8_t a, uint8_t
 /* faults_network.c */
 bool faults_on_network(struct world *world, enum report_fault kind);
 void faults_network_ends(struct world *world, const struct open_fault *open);
+/* rot.c */
+bool rot_may_lose(const struct world *world, uint8_t slot);
+bool rot_strike(struct world *world, enum report_fault kind);
 void faults_stop(struct world *world); /* everything is healed and started again */
 
 /* --- invariants.c ------------------------------------------------------------------------------*/

@@ -163,6 +163,7 @@ static void page_own(struct page *page)
 
 void sim_page_write(struct page *page, size_t from, const uint8_t *data, size_t len)
 {
+    page->bad = 0;
     if (!page->now && !page->synced && is_zero(data, len))
         return;
     page_own(page);
@@ -340,6 +341,20 @@ static void sim_close(void *ctx, struct disk_file *file)
     CHECK(false && "a handle is closed once");
 }
 
+/* Does a read touch a bad page, or does a write touch a part of one (the kernel reads it first)? */
+static bool is_bad(const struct inode *inode, uint64_t offset, size_t len, bool partly)
+{
+    for (uint64_t page = offset / PAGE_BYTES; len && page <= (offset + len - 1) / PAGE_BYTES;
+         page++) {
+        uint64_t end =
+            (page + 1) * PAGE_BYTES < inode->size ? (page + 1) * PAGE_BYTES : inode->size;
+        bool whole = page * PAGE_BYTES >= offset && end <= offset + len;
+        if (page < inode->pages_count && inode->pages[page].bad && !(partly && whole))
+            return true;
+    }
+    return false;
+}
+
 static enum ft_error sim_read(void *ctx, struct disk_file *file, uint64_t offset, void *data,
                               size_t len, size_t *got)
 {
@@ -353,6 +368,8 @@ static enum ft_error sim_read(void *ctx, struct disk_file *file, uint64_t offset
         return FT_ERROR_IO;
     }
     struct inode *inode = file->inode;
+    if (is_bad(inode, offset, len, false))
+        return FT_ERROR_IO;
     while (*got < len && offset < inode->size) {
         size_t from = offset % PAGE_BYTES;
         size_t part = PAGE_BYTES - from;
@@ -406,6 +423,8 @@ static enum ft_error sim_write(void *ctx, struct disk_file *file, uint64_t offse
     }
     if (way == GATE_FAIL)
         return error;
+    if (is_bad(file->inode, offset, len, true))
+        return FT_ERROR_IO;
     uint64_t end = offset + len;
     if (disk->capacity && end > file->inode->size &&
         sim_disk_used(disk) + (end - file->inode->size) > disk->capacity)

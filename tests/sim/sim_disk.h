@@ -51,6 +51,8 @@ uint64_t sim_disk_latency_take(struct sim_disk *disk);
 
 /* Damage at rest, seen by handles and device alike. False: no such byte. */
 bool sim_disk_flip(struct sim_disk *disk, const char *path, uint64_t offset, uint8_t mask);
+/* The page at `offset` cannot be read any more, until all of it is written. */
+bool sim_disk_unreadable(struct sim_disk *disk, const char *path, uint64_t offset);
 bool sim_disk_poke(struct sim_disk *disk, const char *path, uint64_t offset, const void *data,
                    size_t len);
 bool sim_disk_peek(struct sim_disk *disk, const char *path, uint64_t offset, void *data,

@@ -13,6 +13,7 @@ struct page {
     uint8_t *now;
     uint8_t *synced;
     uint8_t dirty;
+    uint8_t bad; /* sectors that cannot be read until they are written */
 };
 
 struct inode {

@@ -103,6 +103,18 @@ bool sim_disk_flip(struct sim_disk *disk, const char *path, uint64_t offset, uin
     return sim_disk_poke(disk, path, offset, &byte, 1);
 }
 
+bool sim_disk_unreadable(struct sim_disk *disk, const char *path, uint64_t offset)
+{
+    struct inode *inode = sim_names_get(&disk->now, path);
+    if (!inode || inode->folder || offset >= inode->size)
+        return false;
+    struct page *page = sim_page_at(inode, offset / PAGE_BYTES);
+    if (page->dirty)
+        return false; /* memory has it */
+    page->bad = UINT8_MAX;
+    return true;
+}
+
 uint64_t sim_disk_size(struct sim_disk *disk, const char *path)
 {
     const struct inode *inode = sim_names_get(&disk->now, path);

@@ -56,6 +56,7 @@ enum ft_error sim_node_flush(struct sim_node *node)
         .save_cluster = from->save_cluster,
         .save_vote = from->save_vote,
         .term = from->term,
+        .lost = { from->lost_term, from->lost_last },
         .truncate_from = from->truncate_from,
         .entries = { from->entries[0], from->entries[1] },
     };
@@ -210,6 +211,31 @@ static void retain_begin(struct sim_node *node, const struct effect *effect)
     job_plan(node);
 }
 
+static void check_begin(struct sim_node *node, const struct effect *effect)
+{
+    struct job *job = job_add(node, JOB_CHECK);
+    job->check = (struct store_check) { .how = (enum store_check_how)effect->check.how,
+                                        .file = (enum store_file)effect->check.file,
+                                        .id = effect->check.id,
+                                        .upto = effect->check.upto };
+    job_plan(node);
+}
+
+static void mend_begin(struct sim_node *node, const struct effect *effect)
+{
+    struct job *job = job_add(node, JOB_MEND);
+    job->state_len = effect->mend.data.len;
+    job->state = sim_must(malloc(job->state_len + 1));
+    memcpy(job->state, effect->mend.data.data, job->state_len);
+    job->mend = (struct store_mend) { .file = (enum store_file)effect->mend.file,
+                                      .id = effect->mend.id,
+                                      .offset = effect->mend.offset,
+                                      .size = effect->mend.size,
+                                      .committed = effect->mend.committed,
+                                      .data = { job->state, job->state_len } };
+    job_plan(node);
+}
+
 static void checkpoint_begin(struct sim_node *node, const struct effect *effect)
 {
     struct job *job = job_add(node, JOB_CHECKPOINT);
@@ -312,6 +338,66 @@ static enum ft_error job_prepare(struct sim_node *node, struct item **done)
     return error;
 }
 
+static enum ft_error job_check(struct sim_node *node, const struct job *job, struct item **done)
+{
+    struct item *item = *done = sim_item(ITEM_CHECKED, 0);
+    struct store_check check = job->check;
+    enum ft_error error;
+    bool round = false;
+    bool mended = false;
+    do {
+        error = store_check(node->store, &check, 8192);
+        round |= check.round;
+        mended |= check.mended;
+        check.how = STORE_CHECK_AGAIN;
+    } while (!error && check.result == STORE_MORE);
+    check.round = round;
+    check.mended = mended;
+    item->check = check;
+    item->failed = error != FT_OK;
+    if (!error && check.result == STORE_DAMAGED && !node->rotten)
+        sim_fail(node->world,
+                 "node %u: damage found where there is none: file %d, %" PRIu64 " at %" PRIu64,
+                 node->slot, (int)check.file, check.id, check.offset);
+    node->world->report->branches[BRANCH_MENDED_HERE] += mended;
+    node->world->report->branches[BRANCH_DAMAGE_FOUND] += !error && check.result == STORE_DAMAGED;
+    return error;
+}
+
+static enum ft_error job_mend(struct sim_node *node, const struct job *job, struct item **done)
+{
+    struct report *report = node->world->report;
+    struct item *item = *done = sim_item(ITEM_MENDED, 0);
+    struct store_mend mend = job->mend;
+    enum ft_error error = store_mend(node->store, &mend);
+    item->failed = error != FT_OK;
+    item->mended = mend.done;
+    item->want_offset = mend.want_offset;
+    SAY(node->world, "node %u: mends file %d, %" PRIu64 ": %d%s", node->slot, (int)mend.file,
+        mend.id, (int)error, mend.done ? ", done" : "");
+    if (error || !mend.done)
+        return error;
+    report->branches[mend.file == STORE_FILE_TAIL         ? BRANCH_MENDED_TAIL
+                     : mend.file == STORE_FILE_INDEX      ? BRANCH_MENDED_INDEX
+                     : mend.file == STORE_FILE_CHECKPOINT ? BRANCH_MENDED_CHECKPOINT
+                                                          : BRANCH_MENDED_ENTRIES]++;
+    return error;
+}
+
+/* Damage that reads came upon. */
+static void put_noticed(struct sim_node *node)
+{
+    uint64_t id;
+    enum store_file file;
+    while ((file = store_noticed(node->store, &id)) != STORE_FILE_NONE) {
+        struct item *item = sim_item(ITEM_NOTICED, 0);
+        item->check.file = file;
+        item->check.id = id;
+        node->world->report->branches[BRANCH_NOTICED]++;
+        sim_node_put(node, item);
+    }
+}
+
 /* Does the first job; *done is what to tell the core, or NULL. Only SYNC is an error that counts. */
 enum ft_error sim_node_job_run(struct sim_node *node, struct item **done)
 {
@@ -321,6 +407,10 @@ enum ft_error sim_node_job_run(struct sim_node *node, struct item **done)
         return job_prepare(node, done);
     if (job->kind == JOB_CHECKPOINT)
         return job_checkpoint(node, job, done);
+    if (job->kind == JOB_CHECK)
+        return job_check(node, job, done);
+    if (job->kind == JOB_MEND)
+        return job_mend(node, job, done);
     if (job->kind == JOB_RETAIN)
         return job_retain(node, job, done);
     if (job->kind == JOB_COPY)
@@ -376,6 +466,7 @@ void sim_node_job_done(struct sim_node *node)
     }
     if (item)
         sim_node_put(node, item);
+    put_noticed(node);
     job_plan(node);
 }
 
@@ -535,6 +626,12 @@ void sim_node_emit(void *ctx, const struct effect *effect)
         break;
     case EFFECT_RETAIN:
         retain_begin(node, effect);
+        break;
+    case EFFECT_CHECK:
+        check_begin(node, effect);
+        break;
+    case EFFECT_MEND:
+        mend_begin(node, effect);
         break;
     case EFFECT_INDEX:
         invariants_index(node, effect);

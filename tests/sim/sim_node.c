@@ -156,6 +156,7 @@ static struct node_options options_of(const struct sim_node *node)
         .retain_us = world->retain_us,
         .copy_bytes = COPY_BYTES,
         .copy_bytes_per_s = 2 << 20,
+        .scrub_us = 5 * SIM_S,
         .message_bytes = 8192,
         .posts_per_s = 1000,
         .catch_up = world->catch_up,
@@ -234,8 +235,9 @@ static void start(struct sim_node *node, const struct store_recovery *recovery)
     memcpy(from.raft.cluster, recovery->cluster, IDENTITY_BYTES);
     memcpy(from.raft.vote, recovery->vote, IDENTITY_BYTES);
     from.raft.term = recovery->term;
-    from.raft.may_vote = recovery->may_vote;
-    from.raft.may_campaign = recovery->may_campaign;
+    from.raft.lost_term = recovery->lost.term;
+    from.raft.lost_last = recovery->lost.last;
+    from.raft.leftover = recovery->leftover;
     from.raft.flush = recovery->flush;
     from.raft.commit = recovery->commit;
     from.raft.checkpoint_index = recovery->checkpoint_index;
@@ -312,6 +314,14 @@ void sim_node_boot(struct sim_node *node)
                 name, sim_disk_size(node->disk, name), bytes_get_u64(head),
                 bytes_get_u64(head + 8));
         }
+    if (error == FT_ERROR_CORRUPT && node->rotten && strncmp(why, "identity", 8) == 0) {
+        /* Who it is and whose is lost in every place: its operator puts the folder aside. */
+        world->report->branches[BRANCH_PUT_ASIDE]++;
+        forget_process(node);
+        sim_node_wipe(node);
+        world_plan(world, HAPPEN_BOOT, world->now + BOOT_AGAIN_US, node->slot, 0, node->epoch);
+        return;
+    }
     if (error)
         sim_fail(world, "node %u: store_open: %d %s", node->slot, (int)error, why);
     sim_disk_die_at(node->disk, 0);
@@ -319,6 +329,12 @@ void sim_node_boot(struct sim_node *node)
     node->epoch++;
     if (recovery.cut_bytes)
         world->report->branches[BRANCH_TAIL_CUT]++;
+    world->report->branches[BRANCH_VOTE_LOST] += recovery.vote_lost;
+    if (recovery.lost.last) {
+        world->report->branches[BRANCH_HELD_TAIL] += recovery.leftover;
+        world->report
+            ->branches[recovery.lost.last == UINT64_MAX ? BRANCH_HELD_SILENT : BRANCH_HELD_VOTES]++;
+    }
     if (recovery.checkpoint_index)
         world->report->branches[BRANCH_RESTORED]++;
     SAY(world,
@@ -326,6 +342,9 @@ void sim_node_boot(struct sim_node *node)
         ", commit %" PRIu64 ", cut %" PRIu64 "%s",
         node->slot, recovery.term, recovery.last_index, recovery.checkpoint_index, recovery.commit,
         recovery.cut_bytes, recovery.may_vote ? "" : ", may not vote");
+    if (recovery.damages)
+        SAY(world, "node %u: %u damages, the first: %s; lost to %" PRIu64 ", term %" PRIu64,
+            node->slot, recovery.damages, recovery.damage, recovery.lost.last, recovery.lost.term);
     start(node, &recovery);
 }
 
@@ -339,6 +358,7 @@ void sim_node_die(struct sim_node *node, enum death death)
         node->power = false;
     if (node->state != PROCESS_UP)
         return;
+    node->calm_rounds = 0;
     SAY(world, "node %u: %s", node->slot, names[death]);
     node->interrupted = node->flush_out;
     node->interrupted_from = node->flush_out ? node->flush.truncate_from : 0;

@@ -168,6 +168,32 @@ static void take(struct sim_node *node, struct item *item)
     case ITEM_COPIED:
         give_copied(node, item, &event);
         break;
+    case ITEM_CHECKED:
+        event.kind = EVENT_CHECKED;
+        event.checked.file = (uint8_t)item->check.file;
+        event.checked.id = item->check.id;
+        event.checked.result = (uint8_t)item->check.result;
+        event.checked.failed = item->failed;
+        event.checked.mended = item->check.mended;
+        event.checked.round = item->check.round;
+        event.checked.index = item->check.index;
+        event.checked.bytes = item->check.bytes;
+        event.checked.total = item->check.total;
+        sim_node_step(node, &event);
+        break;
+    case ITEM_MENDED:
+        event.kind = EVENT_MENDED;
+        event.mended.failed = item->failed;
+        event.mended.done = item->mended;
+        event.mended.want_offset = item->want_offset;
+        sim_node_step(node, &event);
+        break;
+    case ITEM_NOTICED:
+        event.kind = EVENT_NOTICED;
+        event.noticed.file = (uint8_t)item->check.file;
+        event.noticed.id = item->check.id;
+        sim_node_step(node, &event);
+        break;
     case ITEM_PEER_UP:
     case ITEM_PEER_DOWN:
     case ITEM_PEER_MESSAGE:
@@ -192,7 +218,7 @@ static void take(struct sim_node *node, struct item *item)
 static bool is_first(const struct sim_node *node, const struct item *item)
 {
     if (item->kind <= ITEM_PEER_MESSAGE)
-        return item->kind < ITEM_READ_DONE || item->kind > ITEM_COPIED;
+        return item->kind < ITEM_READ_DONE || item->kind > ITEM_NOTICED;
     if (item->kind == ITEM_STOP)
         return false;
     const struct link *link = &node->world->network.links[item->link.link - 1];
@@ -256,6 +282,12 @@ static void end_of_step(struct sim_node *node)
         return;
     }
     CHECK(node->halted);
+    if (node->halt_status == NODE_STARTS_ANEW) {
+        world->report->branches[BRANCH_STARTED_ANEW]++;
+        sim_node_die(node, DEATH_EXIT);
+        faults_restart_later(world, node->slot);
+        return;
+    }
     if (node->feature_max < world->level) { /* who may be too old: invariants.c */
         world->report->branches[BRANCH_TOO_OLD] += node->halt_status != 0;
     } else if (node->halt_status != 0)

@@ -248,6 +248,12 @@ static const char *what_is_missing(const struct world *world)
             return "a node has not applied all of its log";
         if (applied && applied != view.commit)
             return "a node is behind";
+        if (view.lost)
+            return "a node has lost a part of its log";
+        if (node_damaged(node->node))
+            return "a node knows of damage";
+        if (node_rounds(node->node) < node->calm_rounds + 2)
+            return "a node has not proved all that it has";
         applied = view.commit;
         const struct raft_config *config = raft_latest_config(node_raft(node->node));
         if (raft_config_voters(config) != (unsigned)__builtin_popcount(world->members.last))
@@ -316,6 +322,10 @@ static void calm(struct world *world)
     const char *missing = "";
     faults_stop(world);
     members_twin_told(world);
+    for (uint8_t slot = 1; slot <= world->nodes_count; slot++) {
+        struct sim_node *node = &world->nodes[slot];
+        node->calm_rounds = sim_node_up(node) ? node_rounds(node->node) : 0;
+    }
     world->workload.stopped = true;
     while (world->now < limit) {
         world_run_until(world, world->now + LOOK_US);
