@@ -259,8 +259,9 @@ static bool on_node(struct world *world, enum report_fault kind, struct sim_node
 static bool wipe(struct world *world, struct sim_node *node)
 {
     if (!world->workload.formed || !sim_node_up(node) || !members_can_spare(node) ||
-        !rot_may_lose(world, node->slot))
+        !rot_may_wipe(world, node->slot))
         return false;
+    rot_wiped(world, node->slot);
     sim_node_wipe(node);
     faults_restart_later(world, node->slot);
     return true;

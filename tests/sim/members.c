@@ -176,8 +176,10 @@ bool members_fault(struct world *world)
 bool members_replace_dead(struct world *world)
 {
     struct sim_node *node = &world->nodes[1 + below(world, world->nodes_count)];
-    if (!world->workload.formed || world->nodes_count < 3 || !members_can_spare(node))
+    if (!world->workload.formed || world->nodes_count < 3 || !members_can_spare(node) ||
+        !rot_may_wipe(world, node->slot))
         return false;
+    rot_wiped(world, node->slot);
     sim_node_wipe(node);
     ask(world, WIRE_MEMBER_REPLACE, node->slot);
     faults_restart_later(world, node->slot);

@@ -2,8 +2,10 @@
  *
  * The atlas says which nodes may have damage where, so that a good copy of everything survives
  * somewhere and full recovery can be demanded (TigerBeetle's idea). What a node votes by (vote,
- * identity, the log's end) may rot on one fixed minority of a seed; each sealed file on a minority
- * of its own, so that over all files every node may be hit. */
+ * identity, the log's end) may rot on one fixed minority of a seed. Each file may rot on a minority
+ * of its own, the first ones that are hit, so that over all files every node may be. A node that was
+ * wiped has lost every file: what is committed may be on a bare majority, and a node that lags makes
+ * up for nobody. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,20 +16,57 @@
 
 static uint64_t below(struct world *world, uint64_t bound)
 {
-    return random_below(&world->random, bound);
+    return random_below(&world->faults.random, bound);
 }
 
-/* May `slot` have damage in what `region` names? Of each region a minority may. */
-static bool atlas_allows(const struct world *world, uint8_t slot, uint64_t region)
+/* May `slot` lose what it votes by? */
+static bool may_lose(const struct world *world, uint8_t slot)
 {
     unsigned minority = (world->nodes_count - 1) / 2;
-    uint64_t from = sim_mix(world->seed, region) % world->nodes_count;
+    uint64_t from = sim_mix(world->seed, 0) % world->nodes_count;
     return (slot - 1u + world->nodes_count - from) % world->nodes_count < minority;
 }
 
-bool rot_may_lose(const struct world *world, uint8_t slot)
+/* Would `slot` and those that `hit` names be no more than a minority? */
+static bool minority_with(const struct world *world, uint32_t hit, uint8_t slot)
 {
-    return atlas_allows(world, slot, 0);
+    hit |= 1u << slot;
+    return (unsigned)__builtin_popcount(hit) <= (world->nodes_count - 1u) / 2;
+}
+
+/* The entry of a file's name; a new one when there is room. NULL: none. */
+static struct rot_file *atlas_file(struct atlas *atlas, const char *path)
+{
+    uint64_t name = sim_hash(path, strlen(path), 1);
+    for (uint32_t i = 0; i < atlas->files_count; i++)
+        if (atlas->files[i].name == name)
+            return &atlas->files[i];
+    if (atlas->files_count == sizeof atlas->files / sizeof atlas->files[0])
+        return NULL;
+    struct rot_file *file = &atlas->files[atlas->files_count++];
+    *file = (struct rot_file) { .name = name };
+    return file;
+}
+
+static bool atlas_allows(struct world *world, uint8_t slot, const char *path)
+{
+    struct atlas *atlas = &world->faults.atlas;
+    const struct rot_file *file = atlas_file(atlas, path);
+    return file && minority_with(world, file->hit | atlas->wiped, slot);
+}
+
+bool rot_may_wipe(const struct world *world, uint8_t slot)
+{
+    const struct atlas *atlas = &world->faults.atlas;
+    bool may = may_lose(world, slot) && minority_with(world, atlas->wiped, slot);
+    for (uint32_t i = 0; i < atlas->files_count && may; i++)
+        may = minority_with(world, atlas->files[i].hit | atlas->wiped, slot);
+    return may;
+}
+
+void rot_wiped(struct world *world, uint8_t slot)
+{
+    world->faults.atlas.wiped |= 1u << slot;
 }
 
 static bool damage(struct sim_node *node, enum report_fault kind, const char *path, uint64_t offset)
@@ -61,6 +100,11 @@ static bool damage(struct sim_node *node, enum report_fault kind, const char *pa
         SAY(world, "node %u: %s: %s at %" PRIu64, node->slot, report_fault_text(kind), path,
             offset);
         node->rotten = true;
+        struct rot_file *file = atlas_file(&world->faults.atlas, path);
+        CHECK(file != NULL);
+        file->hit |= 1u << node->slot;
+        if (strcmp(path, "identity") == 0)
+            rot_wiped(world, node->slot);
     }
     return done;
 }
@@ -107,14 +151,16 @@ static uint64_t newest_checkpoint(struct sim_node *node)
 /* May this file rot here, by the atlas? Spares and what is being written are nobody's yet. */
 static bool may_rot(struct sim_node *node, const char *path, uint64_t checkpoint)
 {
-    const struct world *world = node->world;
-    if (strcmp(path, "vote") == 0 || strcmp(path, "identity") == 0)
-        return rot_may_lose(world, node->slot);
-    if (strncmp(path, "log/0", 5) != 0 && strncmp(path, "checkpoint/0", 12) != 0)
+    struct world *world = node->world;
+    bool voting = strcmp(path, "vote") == 0 || strcmp(path, "identity") == 0 ||
+                  (is_segment(path) && number_in(path) > checkpoint);
+    if (voting && !may_lose(world, node->slot))
         return false;
-    if (is_segment(path) && number_in(path) > checkpoint)
-        return rot_may_lose(world, node->slot);
-    return atlas_allows(world, node->slot, sim_hash(path, strlen(path), 1));
+    if (strcmp(path, "identity") == 0) /* with the vote's, its folder is put aside */
+        return rot_may_wipe(world, node->slot);
+    if (!voting && strncmp(path, "log/0", 5) != 0 && strncmp(path, "checkpoint/0", 12) != 0)
+        return false;
+    return atlas_allows(world, node->slot, path);
 }
 
 /* Most damage to the log's end, where it is hardest. */

@@ -556,6 +556,17 @@ struct open_fault {
     uint64_t value;
 };
 
+/* Which nodes were damaged where (rot.c); bit per slot. */
+struct rot_file {
+    uint64_t name; /* hash of its path */
+    uint32_t hit;
+};
+struct atlas {
+    uint32_t wiped;
+    struct rot_file files[4096];
+    uint32_t files_count;
+};
+
 struct faults {
     bool over;
     struct random random;
@@ -564,6 +575,7 @@ struct faults {
     uint32_t counted;              /* in this seed */
     uint64_t mean_us[FAULT_KINDS]; /* 0: not in this seed */
     struct open_fault open[FAULTS_OPEN];
+    struct atlas atlas;
 };
 
 void faults_start(struct world *world);
@@ -580,7 +592,8 @@ void faults_open(struct world *world, enum report_fault kind, uint8_t a, uint8_t
 bool faults_on_network(struct world *world, enum report_fault kind);
 void faults_network_ends(struct world *world, const struct open_fault *open);
 /* rot.c */
-bool rot_may_lose(const struct world *world, uint8_t slot);
+bool rot_may_wipe(const struct world *world, uint8_t slot);
+void rot_wiped(struct world *world, uint8_t slot);
 bool rot_strike(struct world *world, enum report_fault kind);
 void faults_stop(struct world *world); /* everything is healed and started again */
 
