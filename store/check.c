@@ -7,6 +7,8 @@
 #include "core/check.h"
 #include "store/scan.h"
 
+enum { LOOKS = 3 }; /* at what another thread writes */
+
 static bool is_damage(enum ft_error error)
 {
     return error == FT_ERROR_CORRUPT || error == FT_ERROR_FOREIGN || error == FT_ERROR_MISSING ||
@@ -140,13 +142,19 @@ static enum ft_error check_identity(struct store *store, struct store_check *che
     return identity_file_save(store->disk, store->crypto, &own);
 }
 
-/* The log side writes votes: whoever asked has it save the present one again. */
+/* The log side writes votes: whoever asked has it save the present one again. What is read while it
+ * is being written may be half of it; what stays damaged is. */
 static enum ft_error check_vote(struct store *store, struct store_check *check)
 {
     struct vote_record record;
     bool any;
-    enum ft_error error = vote_file_load(store->disk, store->crypto, &record, &any);
-    if (error ? is_damage(error) : record.damaged)
+    enum ft_error error = FT_OK;
+    bool bad = true;
+    for (int look = 0; look < LOOKS && bad; look++) {
+        error = vote_file_load(store->disk, store->crypto, &record, &any);
+        bad = error ? is_damage(error) : record.damaged;
+    }
+    if (bad)
         check->result = STORE_DAMAGED;
     return is_damage(error) ? FT_OK : error;
 }
@@ -416,10 +424,7 @@ static enum ft_error at_end(struct store *store, struct store_check *check)
         return last ? FT_OK : open_tail(store, check, next, chain);
     }
     bool all = scan->next > known.last;
-    side->end_missing = scan->next < scan->stop_before ||
-                        (all && chain_known(known.chain) && !scan->unproven &&
-                         memcmp(known.chain, side->segment.chain, HASH_BYTES) != 0);
-    if (side->end_missing && scan->next < scan->stop_before) {
+    if (scan->next < scan->stop_before) {
         scan->damage = (struct scan_damage) { .part = DAMAGE_HEADER,
                                               .place = DAMAGE_EARLIER,
                                               .offset = scan->offset,

@@ -92,7 +92,8 @@ struct vote_record {
     uint64_t truncate_from; /* not 0: a truncation was begun and is to be done again */
     uint64_t newest;        /* a segment that begins here must be there; 0: none */
     bool distrusted;        /* a vote was lost under this identity: never votes again */
-    bool damaged;           /* a copy cannot be read: not on disk, told by vote_file_load */
+    bool damaged;           /* a copy cannot be read: not on disk, told by vote_file_load, as is: */
+    bool single;            /* the newest save died half-way: it stands in one copy only */
     struct store_lost lost; /* of a held tail that a truncation has removed */
 };
 
@@ -474,7 +475,6 @@ struct check_side {
     struct segment segment; /* what the scan finds */
     struct segment known;   /* what the table says */
     uint64_t told;          /* bytes of it already counted */
-    bool end_missing;       /* nothing but the end is wrong: what should be there is not */
     uint64_t gathered;      /* bytes of the file that is to take its place */
 };
 

@@ -187,10 +187,10 @@ static enum ft_error load_vote(struct recovering *run, const struct store_option
         error = become_another(store, options, run->names);
         return error ? refuse(run->why, run->why_len, error, "vote") : FT_OK;
     }
-    if (vote->damaged) {
+    if (vote->damaged)
         recover_note(run, "vote", 0, "a copy of the vote was damaged and is written anew");
+    if (vote->damaged || vote->single)
         error = vote_file_renew(store->disk, store->crypto, vote);
-    }
     return error ? refuse(run->why, run->why_len, error, "vote") : FT_OK;
 }
 

@@ -79,7 +79,7 @@ enum vote_state vote_file_parse(const uint8_t *data, const struct crypto *crypto
     memcpy(record->identity, data + AT_IDENTITY, IDENTITY_BYTES);
     record->truncate_from = bytes_get_u64(data + AT_TRUNCATE);
     record->distrusted = data[AT_DISTRUSTED] != 0;
-    record->damaged = false;
+    record->damaged = record->single = false;
     record->newest = bytes_get_u64(data + AT_NEWEST);
     record->lost.term = bytes_get_u64(data + AT_LOST_TERM);
     record->lost.last = bytes_get_u64(data + AT_LOST_LAST);
@@ -134,7 +134,7 @@ enum ft_error vote_file_renew(const struct disk *disk, const struct crypto *cryp
     }
     if (file)
         disk->close(disk->ctx, file);
-    record->damaged = false;
+    record->damaged = record->single = false;
     return error;
 }
 
@@ -158,6 +158,7 @@ enum ft_error vote_file_load(const struct disk *disk, const struct crypto *crypt
     if (error)
         return error;
     bool rest = false;
+    uint64_t generations[VOTE_COPIES] = { 0 };
     enum vote_state states[VOTE_COPIES] = { VOTE_BROKEN, VOTE_BROKEN, VOTE_BROKEN, VOTE_BROKEN };
     for (size_t i = 0; i < VOTE_COPIES; i++) {
         if (len < i * VOTE_SECTOR_BYTES + VOTE_RECORD_BYTES)
@@ -173,6 +174,8 @@ enum ft_error vote_file_load(const struct disk *disk, const struct crypto *crypt
             states[i] = VOTE_BROKEN;
         for (size_t k = VOTE_RECORD_BYTES; k < VOTE_SECTOR_BYTES; k++)
             rest |= i * VOTE_SECTOR_BYTES + k < len && at[k] != 0;
+        if (states[i] == VOTE_VALID)
+            generations[i] = copy.generation;
         if (states[i] == VOTE_VALID && copy.generation > record->generation)
             *record = copy;
     }
@@ -185,5 +188,9 @@ enum ft_error vote_file_load(const struct disk *disk, const struct crypto *crypt
     record->damaged = rest || len != VOTE_FILE_BYTES;
     for (size_t i = 0; i < VOTE_COPIES; i++)
         record->damaged |= states[i] == VOTE_BROKEN;
+    /* The newest stands in one copy only: its save died half-way. Whoever goes on with it promises
+     * it, so it must not be lost with that copy. */
+    size_t newest = 2 * (record->generation % 2);
+    record->single = *any && generations[newest] != generations[newest + 1];
     return FT_OK;
 }

@@ -418,6 +418,36 @@ static void torn_saves_of_the_vote_are_no_damage(void **state)
     }
 }
 
+/* A save that died half-way stands in one copy. Once a process went on with it, it is a promise, and
+ * no single copy may be all that keeps it. */
+static void what_was_recovered_survives_the_loss_of_any_copy(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 40; seed++) {
+        struct test_store *test = test_store_new(seed, TEST_SEGMENT_BYTES);
+        must(test_store_open(test));
+        const struct test_flush first = { .save_vote = true, .term = 1, .vote = 1 };
+        must(test_flush(test, &first));
+        const struct test_flush save = { .save_vote = true, .term = 2, .vote = 2 };
+        sim_disk_die_at(test->disk, sim_disk_operations(test->disk) + 3); /* its sync */
+        assert_int_not_equal(test_flush(test, &save), FT_OK);
+        test_store_close(test);
+        sim_disk_crash(test->disk, seed);
+        must(test_store_open(test));
+        uint64_t term = test->recovery.term;
+        test_store_close(test);
+        for (uint64_t copy = 0; copy < VOTE_COPIES; copy++) {
+            struct test_store *damaged = on_copy(test);
+            assert_true(sim_disk_flip(damaged->disk, "vote", copy * VOTE_SECTOR_BYTES + 33, 2));
+            must(test_store_open(damaged));
+            assert_int_equal(damaged->recovery.term, term);
+            assert_false(damaged->recovery.vote_lost);
+            test_store_free(damaged);
+        }
+        test_store_free(test);
+    }
+}
+
 /* --- files that are gone, newer or somebody else's
  * ------------------------------------------------ */
 
@@ -598,6 +628,7 @@ int main(void)
         cmocka_unit_test(the_votes_rows_decide_as_printed),
         cmocka_unit_test(one_lost_copy_of_the_vote_does_no_harm),
         cmocka_unit_test(torn_saves_of_the_vote_are_no_damage),
+        cmocka_unit_test(what_was_recovered_survives_the_loss_of_any_copy),
         cmocka_unit_test(a_checkpoint_that_is_damaged_gives_way_to_the_older),
         cmocka_unit_test(what_is_missing_is_said_and_held),
         cmocka_unit_test(newer_and_foreign_files_are_left_alone),
