@@ -1,5 +1,5 @@
 /* Short random schedules: messages in any order or lost, flushes that take their time or find no
- * space, crashes, cut links, transfers. The world checks safety after every step; at the end the
+ * space, crashes, cut links, transfers, logs that rot on a minority. The world checks safety after every step; at the end the
  * faults stop and everything must converge. A failing seed is printed: RAFT_SEED=n runs it alone.
  */
 #include "tests/test_raft.h"
@@ -23,6 +23,8 @@ static struct {
     uint64_t reads;
     uint64_t no_space;
     uint64_t transfers;
+    uint64_t rotten;
+    uint64_t made_up;
 } reached;
 
 static uint64_t pick(struct rafts *world, uint64_t bound)
@@ -79,6 +81,21 @@ static void disturb(struct rafts *world, uint8_t slot)
     }
 }
 
+/* Of five nodes two may lose a part of their logs, of three one. */
+static void rot(struct rafts *world, uint8_t slot)
+{
+    const struct rafts_disk *disk = world->nodes[slot].disk;
+    if (slot > (world->count - 1) / 2 || disk->last == disk->checkpoint_index || disk->last < 2)
+        return;
+    uint64_t least = disk->checkpoint_index ? disk->checkpoint_index + 1 : 2;
+    if (pick(world, 2) && least + 3 < disk->last)
+        least = disk->last - 3;
+    if (least > disk->last)
+        return;
+    rafts_rot(world, slot, random_between(&world->random, least, disk->last), pick(world, 4) != 0);
+    reached.rotten++;
+}
+
 static void step(struct rafts *world, bool orderly)
 {
     uint8_t slot = (uint8_t)(1 + pick(world, world->count));
@@ -86,6 +103,8 @@ static void step(struct rafts *world, bool orderly)
     uint64_t what = pick(world, 100);
     if (!node->up) {
         if (what < 30) {
+            if (what < 25)
+                rot(world, slot);
             rafts_start(world, slot);
             reached.restarts++;
             for (uint8_t other = 1; other <= world->count; other++)
@@ -93,6 +112,7 @@ static void step(struct rafts *world, bool orderly)
         }
         return;
     }
+    bool lost = node->raft->lost_last != 0;
     if (what < 45) {
         for (uint64_t i = pick(world, 4) + 1; i; i--)
             deliver_some(world, orderly);
@@ -120,6 +140,7 @@ static void step(struct rafts *world, bool orderly)
     } else {
         disturb(world, slot);
     }
+    reached.made_up += lost && node->up && !node->raft->lost_last;
 }
 
 static void converge(struct rafts *world)
@@ -193,15 +214,17 @@ static void random_schedules_are_safe_and_converge(void **state)
         run_seed(seed);
     }
     printf("truncations %lu, terms %lu, commits %lu, restarts %lu, reads %lu, no space %lu, "
-           "transfers %lu\n",
+           "transfers %lu, rotten %lu, made up %lu\n",
            reached.truncations, reached.terms, reached.commits, reached.restarts, reached.reads,
-           reached.no_space, reached.transfers);
+           reached.no_space, reached.transfers, reached.rotten, reached.made_up);
     assert_true(reached.truncations > 0);
     assert_true(reached.commits > SEEDS);
     assert_true(reached.restarts > 0);
     assert_true(reached.reads > 0);
     assert_true(reached.no_space > 0);
     assert_true(reached.transfers > 0);
+    assert_true(reached.rotten > 300);
+    assert_true(reached.made_up > 100);
 }
 
 int main(void)

@@ -283,6 +283,9 @@ void rafts_start(struct rafts *world, uint8_t slot)
     node->applied = disk->checkpoint_index;
     struct raft_recovery recovery = {
         .term = disk->term,
+        .lost_term = disk->lost_term,
+        .lost_last = disk->lost_last,
+        .leftover = disk->leftover,
         .flush = disk->flush,
         .commit = disk->commit,
         .checkpoint_index = disk->checkpoint_index,
@@ -298,6 +301,30 @@ void rafts_start(struct rafts *world, uint8_t slot)
     }
     raft_start(node->raft, world->now, WITH(world, slot));
     rafts_end_turn(world, slot);
+}
+
+void rafts_rot(struct rafts *world, uint8_t slot, uint64_t index, bool end_known)
+{
+    struct rafts_disk *disk = world->nodes[slot].disk;
+    size_t at;
+    assert_false(world->nodes[slot].up);
+    assert_true(index > disk->checkpoint_index && index <= disk->last);
+    uint64_t last = disk->last;
+    uint64_t term = 0;
+    for (size_t end = 0; end < disk->len; end += disk_entry(disk, end).size)
+        term = disk_entry(disk, end).term;
+    assert_true(disk_find(disk, index, &at));
+    disk->last = disk_entry(disk, at).first - 1;
+    disk->len = at;
+    disk->leftover = true;
+    if (!end_known)
+        disk->lost_last = UINT64_MAX;
+    if (disk->lost_last == UINT64_MAX)
+        return;
+    if (term > disk->lost_term || (term == disk->lost_term && last > disk->lost_last)) {
+        disk->lost_term = term;
+        disk->lost_last = last;
+    }
 }
 
 void rafts_crash(struct rafts *world, uint8_t slot)
@@ -448,8 +475,15 @@ void rafts_flush(struct rafts *world, uint8_t slot, enum raft_flush_result resul
             memcpy(disk->vote, node->flush.vote, IDENTITY_BYTES);
         }
         world->truncations += node->flush.truncate_from != 0;
-        if (node->flush.truncate_from)
+        if (node->flush.save_vote || node->flush.truncate_from) {
+            disk->lost_term = node->flush.lost_term;
+            disk->lost_last = node->flush.lost_last;
+        }
+        if (node->flush.truncate_from) {
             disk_truncate(disk, node->flush.truncate_from);
+            disk->leftover = false;
+        }
+        assert_true(!disk->leftover || !node->flush.entries[0].len);
         disk_append(disk, node->flush.entries[0], node->flush.ticket, &flush_at);
         disk_append(disk, node->flush.entries[1], node->flush.ticket, &flush_at);
         disk->flush = node->flush.ticket;
@@ -570,7 +604,9 @@ static void check_commit(struct rafts *world, uint8_t slot)
     for (unsigned i = 0; i < config->count; i++) {
         const struct raft_member *member = &config->members[i];
         const uint8_t *there = disk_chain(world->nodes[member->slot].disk, commit);
-        durable += member->voter && there && memcmp(there, chain, 8) == 0;
+        /* What has rotted since it was acknowledged counts: it is made up for, or no vote is given. */
+        bool lost = world->nodes[member->slot].disk->lost_last >= commit;
+        durable += member->voter && (lost || (there && memcmp(there, chain, 8) == 0));
     }
     assert_true(durable >= raft_config_voters(config) / 2 + 1);
 }

@@ -25,6 +25,9 @@ struct rafts_disk {
     uint64_t flush;
     uint64_t commit;
     uint64_t last;
+    uint64_t lost_term; /* what is owed for entries that rotted */
+    uint64_t lost_last;
+    bool leftover; /* they still lie behind the log's end */
     size_t len;
     uint8_t bytes[RAFTS_DISK_BYTES];
     uint64_t checkpoint_index;
@@ -95,6 +98,9 @@ void rafts_form_with(struct rafts *world, unsigned voters, unsigned learners);
 void rafts_start(struct rafts *world, uint8_t slot);
 /* Loses what was not flushed. */
 void rafts_crash(struct rafts *world, uint8_t slot);
+/* What a stopped node has from the entry that holds `index` on cannot be read any more; `end_known`:
+ * but its last header. What a checkpoint covers stays. */
+void rafts_rot(struct rafts *world, uint8_t slot, uint64_t index, bool end_known);
 void rafts_link(struct rafts *world, uint8_t a, uint8_t b);
 void rafts_link_all(struct rafts *world);
 /* Messages between them are lost; `end` is told to both. */
