@@ -245,6 +245,14 @@ static void check_held(struct test_store *test, const struct recover_row *row, u
     assert_int_equal(test_read_all(test, 0, last + 14, &test->log, NULL), last + 14);
 }
 
+/* The actions once more, so that a row that changes is seen here, whatever else it does. */
+static const enum recover_action actions[RECOVER_ROWS] = {
+    RECOVER_OPEN,                                           /* no damage */
+    RECOVER_HOLD, RECOVER_HOLD, RECOVER_HOLD, RECOVER_HOLD, /* earlier */
+    RECOVER_HOLD, RECOVER_HOLD, RECOVER_HOLD, RECOVER_HOLD, /* begins */
+    RECOVER_HOLD, RECOVER_CUT,  RECOVER_HOLD, RECOVER_CUT,  /* last: header, body; zeros: torn */
+};
+
 static void each_row_decides_as_printed(void **state)
 {
     (void)state;
@@ -256,6 +264,7 @@ static void each_row_decides_as_printed(void **state)
     for (size_t r = 0; r < RECOVER_ROWS; r++) {
         const struct recover_row *row = &recover_rows[r];
         assert_ptr_equal(recover_decide(row->place, row->part, row->zeros), row);
+        assert_int_equal(row->action, actions[r]);
         struct test_store *test = on_copy(original);
         int which = row->place == DAMAGE_EARLIER ? IN_B : row->place == DAMAGE_BEGINS ? IN_A : IN_C;
         const struct place *at = &places[which];
