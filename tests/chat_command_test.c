@@ -51,6 +51,12 @@ static const struct command samples[] = {
     { .kind = COMMAND_PART, DEVICE, .room = TEXT("#ops") },
     { .kind = COMMAND_TOPIC, DEVICE, .room = TEXT("#ops"), .text = TEXT("") },
     { .kind = COMMAND_READ, DEVICE, .room = TEXT("#ops"), .read_seq = 17 },
+    { .kind = COMMAND_DELETE, DEVICE, .room = TEXT("#ops"), .read_seq = 17 },
+    { .kind = COMMAND_DELETE,
+      DEVICE,
+      .room = TEXT("#ops"),
+      .read_seq = 18,
+      .target = { .state = TARGET_THERE, .index = 4, .author = 3, .check = 2 } },
     { .kind = COMMAND_CLOSE, DEVICE },
     { .kind = COMMAND_VOID, DEVICE },
     { .kind = COMMAND_RESTORED, .cluster = bytes32, .shared_index = 99 },
@@ -92,6 +98,10 @@ static void there_and_back(void **state)
         assert_int_equal(got.reply_to, sample->reply_to);
         assert_int_equal(got.reply_tag, sample->reply_tag);
         assert_int_equal(got.read_seq, sample->read_seq);
+        assert_int_equal(got.target.state, sample->target.state);
+        assert_int_equal(got.target.index, sample->target.index);
+        assert_int_equal(got.target.author, sample->target.author);
+        assert_int_equal(got.target.check, sample->target.check);
         assert_int_equal(got.nonce, sample->nonce);
         assert_int_equal(got.uses, sample->uses);
         assert_int_equal(got.expires_us, sample->expires_us);
@@ -114,7 +124,7 @@ static void there_and_back(void **state)
 }
 
 /* Each in a block of its own size: a read beyond it would be seen. Only a post's text may end
- * anywhere. */
+ * anywhere, and what a device sends of a DELETE has no target. */
 static void every_truncation(void **state)
 {
     (void)state;
@@ -125,6 +135,7 @@ static void every_truncation(void **state)
             body[len] = 'x';
             memcpy(part, body, cut);
             bool text = samples[i].kind == COMMAND_POST && cut >= len - samples[i].text.len;
+            text |= samples[i].target.state && cut == len - COMMAND_TARGET_BYTES;
             struct command got;
             assert_int_equal(command_decode(&got, (struct slice) { part, cut }),
                              cut == len || text);
@@ -153,7 +164,7 @@ static void every_kind_and_flag(void **state)
             assert_int_equal(command_encode(&unknown, body, sizeof body), 0);
     }
     struct command post = samples[5];
-    post.flags = 32;
+    post.flags = 64;
     assert_int_equal(command_encode(&post, body, sizeof body), 0);
     post.flags = POST_REPLY | POST_REPLY_UID;
     assert_int_equal(command_encode(&post, body, sizeof body), 0);
@@ -162,7 +173,8 @@ static void every_kind_and_flag(void **state)
     struct command got;
     for (unsigned flags = 0; flags < 256; flags++) {
         body[COMMAND_HEAD_BYTES + 5 + 8] = (uint8_t)flags;
-        assert_int_equal(command_decode(&got, (struct slice) { body, len }), flags <= POST_ME);
+        assert_int_equal(command_decode(&got, (struct slice) { body, len }),
+                         (flags & ~(unsigned)POST_ERASED) <= POST_ME);
     }
 }
 
@@ -226,7 +238,8 @@ static void digest_covers_kind_and_content_only(void **state)
             body[at] ^= 1;
             if (at != 13 && command_decode(&got, (struct slice) { body, len }))
                 assert_int_equal(command_digest(&got, &crypto_sodium) == digest,
-                                 at < COMMAND_HEAD_BYTES);
+                                 at < COMMAND_HEAD_BYTES ||
+                                     at >= COMMAND_HEAD_BYTES + got.content.len);
             body[at] ^= 1;
         }
     }

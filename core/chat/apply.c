@@ -65,6 +65,8 @@ static enum chat_code apply_device_kind(struct step *step)
         return room_topic(step);
     case COMMAND_READ:
         return post_read(step);
+    case COMMAND_DELETE:
+        return post_delete(step);
     case COMMAND_CLOSE:
         /* Only with nothing else outstanding: all answers before are final for the client. */
         return step->command->beyond == 1 ? CODE_OK : CODE_BAD_REQUEST;

@@ -12,7 +12,7 @@ enum {
     TOKEN_BYTES = HASH_BYTES,
     SECRET_BYTES = 32,
     REPLIES = POST_REPLY | POST_REPLY_UID,
-    POST_FLAGS = POST_ME | POST_SENT | POST_CLOCK | REPLIES,
+    POST_FLAGS = POST_ME | POST_SENT | POST_CLOCK | REPLIES | POST_ERASED,
     ENROL_FLAGS = ENROL_REGISTER | ENROL_NEEDS_TOKEN,
 };
 
@@ -26,7 +26,7 @@ static bool lengths_hold(const struct command *command)
 {
     size_t text = command->kind == COMMAND_POST ? LIMIT_TEXT_BYTES : LIMIT_TOPIC_BYTES;
     return command->room.len <= LIMIT_ROOM_NAME && command->name.len <= LIMIT_USER_NAME &&
-           command->text.len <= text;
+           command->text.len <= text && command->target.state <= TARGET_GONE;
 }
 
 static bool flags_hold(const struct command *command)
@@ -53,6 +53,22 @@ static void decode_post(struct command *command, struct reader *reader)
     if (command->flags & (POST_REPLY | POST_REPLY_UID))
         command->reply_to = read_u64(reader);
     command->text = read_slice(reader, reader->bad ? 0 : reader_left(reader));
+    if (command->flags & POST_ERASED)
+        command->text.len = 0;
+}
+
+static void decode_delete(struct command *command, struct reader *reader)
+{
+    struct command_target *target = &command->target;
+    command->room = read_slice8(reader);
+    command->read_seq = read_u64(reader);
+    if (reader->bad || !reader_left(reader))
+        return;
+    command->content.len -= reader_left(reader);
+    target->state = read_u8(reader);
+    target->index = read_u64(reader);
+    target->author = read_u32(reader);
+    target->check = read_u32(reader);
 }
 
 static void decode_enrol(struct command *command, struct reader *reader)
@@ -107,6 +123,9 @@ static bool decode_fields(struct command *command, struct reader *reader)
     case COMMAND_READ:
         command->room = read_slice8(reader);
         command->read_seq = read_u64(reader);
+        return true;
+    case COMMAND_DELETE:
+        decode_delete(command, reader);
         return true;
     case COMMAND_FORMED:
     case COMMAND_HEALTH:
@@ -189,6 +208,14 @@ static void encode_enrol(const struct command *command, struct writer *writer)
         memset(token, 0, TOKEN_BYTES);
 }
 
+static void write_target(const struct command_target *target, struct writer *writer)
+{
+    write_u8(writer, target->state);
+    write_u64(writer, target->index);
+    write_u32(writer, target->author);
+    write_u32(writer, target->check);
+}
+
 static void encode_room_fields(const struct command *command, struct writer *writer)
 {
     write_slice8(writer, command->room.data, command->room.len);
@@ -196,8 +223,10 @@ static void encode_room_fields(const struct command *command, struct writer *wri
         write_u8(writer, command->flags);
     if (command->kind == COMMAND_CREATE || command->kind == COMMAND_TOPIC)
         write_slice16(writer, command->text.data, command->text.len);
-    if (command->kind == COMMAND_READ)
+    if (command->kind == COMMAND_READ || command->kind == COMMAND_DELETE)
         write_u64(writer, command->read_seq);
+    if (command->kind == COMMAND_DELETE && command->target.state != TARGET_UNKNOWN)
+        write_target(&command->target, writer);
 }
 
 static void encode_fields(const struct command *command, struct writer *writer)
@@ -234,6 +263,7 @@ static void encode_fields(const struct command *command, struct writer *writer)
     case COMMAND_PART:
     case COMMAND_TOPIC:
     case COMMAND_READ:
+    case COMMAND_DELETE:
         encode_room_fields(command, writer);
         return;
     case COMMAND_FORMED:
@@ -272,8 +302,36 @@ size_t command_encode(const struct command *command, uint8_t *out, size_t capaci
 uint64_t command_digest(const struct command *command, const struct crypto *crypto)
 {
     CHECK(command->kind >= COMMAND_DEVICE_KINDS);
+    if (command->kind == COMMAND_POST && command->flags & POST_ERASED)
+        return bytes_get_u64(command->salt);
     uint8_t key[DIGEST_KEY_BYTES];
     memcpy(key, digest_key, sizeof key);
     key[DIGEST_KEY_BYTES - 1] = command->kind;
     return crypto->digest(key, command->content.data, command->content.len);
+}
+
+size_t command_set_target(uint8_t *body, size_t len, const struct command_target *target)
+{
+    struct command command;
+    bool decoded = command_decode(&command, (struct slice) { body, len });
+    CHECK(decoded && command.kind == COMMAND_DELETE);
+    struct writer writer =
+        writer_of(body + COMMAND_HEAD_BYTES + command.content.len, COMMAND_TARGET_BYTES);
+    write_target(target, &writer);
+    CHECK(!writer.full);
+    return COMMAND_HEAD_BYTES + command.content.len + COMMAND_TARGET_BYTES;
+}
+
+bool command_erase(const struct crypto *crypto, uint8_t *body, size_t len)
+{
+    struct command command;
+    if (!command_decode(&command, (struct slice) { body, len }) || command.kind != COMMAND_POST)
+        return false;
+    if (command.flags & POST_ERASED)
+        return true;
+    uint8_t *salt = body + (command.salt - body);
+    bytes_put_u64(salt, command_digest(&command, crypto));
+    salt[SALT_BYTES] |= POST_ERASED;
+    memset(body + len - command.text.len, 0, command.text.len);
+    return true;
 }

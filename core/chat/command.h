@@ -34,11 +34,17 @@
  *     JOIN, PART     room string8
  *     TOPIC          room string8, text string16
  *     READ           room string8, seq u64
+ *     DELETE         room string8, seq u64; then, no part of what the device sent, what the node that
+ *                    took the command found the post to be: struct command_target
  *     CLOSE          -            (the device ends, nothing outstanding)
  *     VOID           -            (gives its seq up)
  *
  * A direct message's room is "@name". The content of a device command, for its digest, is kind and
- * the content: resent under another `done` it is still the same command. */
+ * the content: resent under another `done` it is still the same command.
+ *
+ * A deleted post is erased once it can be (command_erase): what stays of it is everything but its
+ * words. Its salt gives way to the digest of what it was, so that applying it again comes to the
+ * same, and what is left confirms no guess of the words: they went into that digest with the salt. */
 #ifndef FTCHAT_CORE_CHAT_COMMAND_H
 #define FTCHAT_CORE_CHAT_COMMAND_H
 
@@ -70,6 +76,7 @@ enum command_kind {
     COMMAND_READ = 21,
     COMMAND_CLOSE = 22,
     COMMAND_VOID = 23,
+    COMMAND_DELETE = 24,
 };
 
 enum enrol_flag {
@@ -83,6 +90,24 @@ enum post_flag {
     POST_REPLY = 4,      /* carries the seq it replies to */
     POST_CLOCK = 8,      /* carries that time, to be shown if it took long to be committed */
     POST_REPLY_UID = 16, /* carries the uid it replies to: a device's tag and seq */
+    POST_ERASED = 32,    /* deleted, and its words are gone; never from a device */
+};
+
+/* The post that a DELETE names, which stands in the log and not in the state: found by the node that
+ * takes the command, true for ever, and the same for all who apply it. state u8, index u64, author
+ * u32, check u32. */
+enum target_state {
+    TARGET_UNKNOWN = 0, /* no such post is applied there: others may know it */
+    TARGET_THERE = 1,
+    TARGET_DELETED = 2, /* already */
+    TARGET_GONE = 3,    /* it is not kept any more */
+};
+enum { COMMAND_TARGET_BYTES = 17 };
+struct command_target {
+    uint8_t state;
+    uint64_t index;  /* of the post's command */
+    uint32_t author; /* account */
+    uint32_t check;  /* erased_check of what erasing leaves of it (core/erased.h) */
 };
 
 /* A decoded command; slices are borrowed from its bytes. Fields beside the kind's own are zero. */
@@ -101,7 +126,8 @@ struct command {
     uint64_t sent_us;
     uint64_t reply_to; /* a seq of the room; with reply_tag: of that device */
     uint64_t reply_tag;
-    uint64_t read_seq;
+    uint64_t read_seq; /* READ, DELETE: of a post */
+    struct command_target target;
     uint64_t nonce;
     uint32_t uses;
     uint64_t expires_us;
@@ -111,7 +137,7 @@ struct command {
     uint64_t shared_index;
     const uint8_t *cluster; /* RESTORED: 16 bytes */
     struct slice name;
-    const uint8_t *salt;   /* POST: 8 bytes */
+    const uint8_t *salt;   /* POST: 8 bytes; erased: the digest of what it was */
     const uint8_t *secret; /* GENESIS */
     const uint8_t *token_hash;
     const uint8_t *account_key;
@@ -128,6 +154,12 @@ struct slice command_post_text(struct slice content);
 /* The feature level that a node must be able to do to apply it: of LEVEL, the one that it brings. Anything else, also what
  * cannot be decoded, is FEATURE_LEVEL_FIRST. */
 uint16_t command_level(struct slice body);
+/* The target that a DELETE's body ends with, in place of the one that it may have: `body` has room for
+ * COMMAND_TARGET_BYTES more. Returns its length then. */
+size_t command_set_target(uint8_t *body, size_t len, const struct command_target *target);
+/* Takes the words out of a POST's body, in place; its length stays. Done again it changes nothing.
+ * false: it is no post. */
+bool command_erase(const struct crypto *crypto, uint8_t *body, size_t len);
 /* A device command's 8-byte digest of kind and content (unkeyed: equal everywhere). `content` is
  * set by decoding: whoever has only encoded decodes first. */
 uint64_t command_digest(const struct command *command, const struct crypto *crypto);

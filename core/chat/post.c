@@ -1,4 +1,4 @@
-/* Posts and read positions. */
+/* Posts, deleting them, and read positions. */
 #include "core/chat/state.h"
 
 #include "core/check.h"
@@ -27,7 +27,8 @@ enum chat_code post_apply(struct step *step)
     const struct command *command = step->command;
     if (!chat->genesis.formed)
         return CODE_FORMING;
-    enum chat_code code = text_check(command->text, LIMIT_TEXT_BYTES);
+    bool erased = command->flags & POST_ERASED; /* applied again: its words were good */
+    enum chat_code code = erased ? CODE_OK : text_check(command->text, LIMIT_TEXT_BYTES);
     if (code == CODE_OK && command->over_long)
         code = CODE_TOO_LONG;
     if (code != CODE_OK)
@@ -71,5 +72,40 @@ enum chat_code post_read(struct step *step)
     if (seq > membership->read_seq)
         membership->read_seq = seq;
     step->applied->answer.room = room;
+    return CODE_OK;
+}
+
+/* Who wrote the post is not in the state: the command says what the node that took it found in the
+ * log. A node that was behind found nothing; that is no answer, and it looks again. */
+enum chat_code post_delete(struct step *step)
+{
+    const struct command *command = step->command;
+    const struct command_target *target = &command->target;
+    uint32_t peer = 0;
+    enum chat_code code = CODE_OK;
+    uint32_t room = room_resolve(step->chat, step->account, command->room, &peer, &code);
+    if (!room)
+        return code;
+    const struct chat_membership *membership = member_find_now(step->chat, step->account, room);
+    if (!membership)
+        return CODE_NOT_A_MEMBER;
+    struct chat_room *shown = &room_at(step->chat, room)->shown;
+    if (command->read_seq == 0 || command->read_seq > shown->last_seq ||
+        target->state == TARGET_GONE)
+        return CODE_BAD_REQUEST;
+    if (target->state == TARGET_UNKNOWN)
+        return CODE_BUSY;
+    bool said = target->index > 0 && target->index < step->index && target->author > 0 &&
+                target->author <= step->chat->account_count;
+    if (!said)
+        return CODE_BAD_REQUEST; /* by no node that works */
+    if (target->author != step->account && !membership->is_operator)
+        return CODE_FORBIDDEN;
+    step->applied->answer.room = room;
+    if (target->state == TARGET_DELETED)
+        return CODE_OK;
+    shown->last_index = step->index;
+    step->applied->indexed = true;
+    step->applied->event = true;
     return CODE_OK;
 }

@@ -157,5 +157,6 @@ bool member_fits(const struct chat *chat, uint32_t more);
 /* post.c */
 enum chat_code post_apply(struct step *step);
 enum chat_code post_read(struct step *step);
+enum chat_code post_delete(struct step *step);
 
 #endif
