@@ -152,6 +152,7 @@ static void mark_indexed(struct store *store, uint64_t index)
     }
     store->indexed_last = index;
     postings_drop(&store->postings, index);
+    deletions_drop(&store->deletions, index);
     store_unlock(store);
 }
 

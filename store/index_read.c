@@ -21,6 +21,7 @@ static enum ft_error header_parse(const uint8_t *block, const struct crypto *cry
     header->marks = bytes_get_u32(block + INDEX_AT_MARKS);
     header->rooms = bytes_get_u32(block + INDEX_AT_ROOMS);
     header->postings = bytes_get_u32(block + INDEX_AT_POSTINGS);
+    header->deletions = bytes_get_u32(block + INDEX_AT_DELETIONS);
     return header->first == first && header->last >= first ? FT_OK : FT_ERROR_CORRUPT;
 }
 
@@ -70,6 +71,42 @@ enum ft_error index_file_prove(const struct disk *disk, const struct crypto *cry
         error = disk->read(disk->ctx, file, i * INDEX_BLOCK_BYTES, block, INDEX_BLOCK_BYTES, &got);
         if (!error && (got < INDEX_BLOCK_BYTES || !index_block_good(block, i, crypto, key)))
             error = FT_ERROR_CORRUPT;
+    }
+    free(block);
+    disk->close(disk->ctx, file);
+    return error;
+}
+
+enum ft_error index_file_deletions(const struct disk *disk, const struct crypto *crypto,
+                                   const uint8_t key[DIGEST_KEY_BYTES], const char *path,
+                                   const struct index_header *header, index_deletion_fn *each,
+                                   void *ctx)
+{
+    struct disk_file *file;
+    uint32_t left = header->deletions;
+    if (left == 0)
+        return FT_OK;
+    enum ft_error error = disk->open(disk->ctx, path, DISK_READ, &file);
+    if (error)
+        return error;
+    uint8_t *block = malloc(INDEX_BLOCK_BYTES);
+    if (!block)
+        error = FT_ERROR_LIMIT;
+    for (uint64_t i = index_deletions_block(header); left && !error; i++) {
+        size_t got;
+        error = disk->read(disk->ctx, file, i * INDEX_BLOCK_BYTES, block, INDEX_BLOCK_BYTES, &got);
+        if (!error && (got < INDEX_BLOCK_BYTES || !index_block_good(block, i, crypto, key)))
+            error = FT_ERROR_CORRUPT;
+        for (uint32_t at = 0; at < INDEX_DELETIONS_PER_BLOCK && left && !error; at++, left--) {
+            const uint8_t *item = block + at * INDEX_DELETION_BYTES;
+            struct deletion deletion = { .index = header->first + bytes_get_u32(item),
+                                         .check = bytes_get_u32(item + 4),
+                                         .target = bytes_get_u64(item + 8) };
+            if (deletion.target == 0 || deletion.target >= deletion.index)
+                error = FT_ERROR_CORRUPT;
+            else if (!each(ctx, &deletion))
+                error = FT_ERROR_LIMIT;
+        }
     }
     free(block);
     disk->close(disk->ctx, file);

@@ -108,6 +108,19 @@ static void put_header(struct image *image)
     bytes_put_u32(at + INDEX_AT_MARKS, header->marks);
     bytes_put_u32(at + INDEX_AT_ROOMS, header->rooms);
     bytes_put_u32(at + INDEX_AT_POSTINGS, header->postings);
+    bytes_put_u32(at + INDEX_AT_DELETIONS, header->deletions);
+}
+
+static void put_deletions(struct image *image, const struct deletion *deletions)
+{
+    for (uint32_t i = 0; i < image->header.deletions; i++) {
+        uint8_t item[INDEX_DELETION_BYTES];
+        bytes_put_u32(item, (uint32_t)(deletions[i].index - image->header.first));
+        bytes_put_u32(item + 4, deletions[i].check);
+        bytes_put_u64(item + 8, deletions[i].target);
+        put(image, index_deletions_block(&image->header), i, INDEX_DELETIONS_PER_BLOCK, item,
+            sizeof item);
+    }
 }
 
 static void seal_blocks(struct image *image)
@@ -122,7 +135,7 @@ static void seal_blocks(struct image *image)
 }
 
 static enum ft_error fill(struct image *image, const struct segment *segment,
-                          const struct part *parts)
+                          const struct part *parts, const struct deletion *deletions)
 {
     size_t size = (size_t)index_blocks_all(&image->header) * INDEX_BLOCK_BYTES;
     image->data = calloc(1, size);
@@ -140,26 +153,48 @@ static enum ft_error fill(struct image *image, const struct segment *segment,
         put_room(image, segment, &parts[i], i, start);
         start += parts[i].count;
     }
+    put_deletions(image, deletions);
     seal_blocks(image);
     return FT_OK;
+}
+
+/* NULL without an error: nothing was deleted in the segment. */
+static enum ft_error copy_deletions(struct store *store, const struct segment *segment,
+                                    struct deletion **copy, uint32_t *copy_count)
+{
+    store_lock(store);
+    size_t count;
+    const struct deletion *all =
+        deletions_of(&store->deletions, segment->first, segment->last, &count);
+    *copy = count ? malloc(count * sizeof **copy) : NULL;
+    if (*copy)
+        memcpy(*copy, all, count * sizeof **copy);
+    store_unlock(store);
+    *copy_count = (uint32_t)count;
+    return count && !*copy ? FT_ERROR_LIMIT : FT_OK;
 }
 
 enum ft_error index_file_write(struct store *store, const struct segment *segment)
 {
     struct part *parts;
+    struct deletion *deletions = NULL;
     uint32_t rooms;
+    uint32_t deletions_count = 0;
     enum ft_error error = collect(store, segment, &parts, &rooms);
+    if (!error)
+        error = copy_deletions(store, segment, &deletions, &deletions_count);
     struct image image = { .store = store };
     image.header = (struct index_header) { .first = segment->first,
                                            .last = segment->last,
                                            .end = segment->end,
                                            .marks = segment->marks_count,
-                                           .rooms = rooms };
+                                           .rooms = rooms,
+                                           .deletions = deletions_count };
     memcpy(image.header.chain, segment->chain, HASH_BYTES);
     for (uint32_t i = 0; i < rooms; i++)
         image.header.postings += parts[i].count;
     if (!error)
-        error = fill(&image, segment, parts);
+        error = fill(&image, segment, parts, deletions);
     if (!error) {
         char path[DISK_PATH_BYTES];
         segment_path(path, segment->first, "idx");
@@ -168,6 +203,7 @@ enum ft_error index_file_write(struct store *store, const struct segment *segmen
         error = file_replace(store->disk, "log", "log/new.tmp", path, &all, 1);
     }
     free(image.data);
+    free(deletions);
     free(parts);
     return error;
 }

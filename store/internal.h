@@ -141,6 +141,7 @@ struct segment {
     uint32_t marks_capacity;
     bool indexed;       /* its index file is complete and a checkpoint covers it */
     bool header_rotten; /* to be written anew by recovery */
+    bool deletions_lost; /* its index file cannot be read: what it deleted is not known */
 };
 
 struct segment_header {
@@ -221,12 +222,47 @@ struct posting postings_get(const struct room_postings *room, uint32_t ordinal);
 void postings_drop(struct postings *postings, uint64_t index);
 void postings_free(struct postings *postings);
 
+/* --- deletions.c -------------------------------------------------------------------------------
+ *
+ * What was deleted of the log: from the index files of the segments that hold the deleting commands, and
+ * from memory for what no index file covers yet. All of it is in one table in memory, some twenty bytes
+ * each, so that a page of old history needs no look at newer segments. */
+
+struct deletion {
+    uint64_t index;  /* of the deleting command */
+    uint64_t target; /* of the post's */
+    uint32_t check;
+};
+
+struct deletions {
+    uint64_t *targets; /* open addressing, a power of two; 0: free */
+    uint32_t *checks;
+    uint64_t count;
+    uint64_t capacity;
+    struct deletion *fresh; /* of no index file yet, by index */
+    size_t fresh_count;
+    size_t fresh_capacity;
+};
+
+/* Under the mutex, all. false: no memory. */
+bool deletions_add(struct deletions *deletions, uint64_t begin, uint64_t target, uint32_t check);
+bool deletions_find(const struct deletions *deletions, uint64_t target, uint32_t *check);
+/* What is in index files now. */
+void deletions_drop(struct deletions *deletions, uint64_t index);
+/* Those of [first, last], copied by the caller under the mutex. */
+struct deletion *deletions_of(const struct deletions *deletions, uint64_t first, uint64_t last,
+                              size_t *count);
+void deletions_free(struct deletions *deletions);
+/* The same with the mutex. */
+bool store_deleted(struct store *store, uint64_t target, uint32_t *check);
+
 enum {
     INDEX_BLOCK_BYTES = 4096,
     INDEX_PAYLOAD_BYTES = INDEX_BLOCK_BYTES - 16, /* then block number u64, SipHash u64 */
     INDEX_MARK_BYTES = 8,
     INDEX_ROOM_BYTES = 24,
     INDEX_POSTING_BYTES = 8,
+    INDEX_DELETION_BYTES = 16,
     INDEX_CACHED_BLOCKS = 8,
 };
 
@@ -239,6 +275,7 @@ struct index_header {
     uint32_t marks;
     uint32_t rooms;
     uint32_t postings;
+    uint32_t deletions;
 };
 
 /* A room's line in a segment's directory. */
@@ -275,6 +312,17 @@ enum ft_error index_file_room(struct store *store, struct index_file *index, uin
 enum ft_error index_file_posting(struct store *store, struct index_file *index,
                                  const struct index_room *room, uint32_t ordinal,
                                  struct posting *posting);
+
+/* Hands out each deletion of an index file, by index. */
+typedef bool index_deletion_fn(void *ctx, const struct deletion *deletion);
+enum ft_error index_file_deletions(const struct disk *disk, const struct crypto *crypto,
+                                   const uint8_t key[DIGEST_KEY_BYTES], const char *path,
+                                   const struct index_header *header, index_deletion_fn *each,
+                                   void *ctx);
+/* Those of a segment's index file go into the table. Recovery; and when a lost file is there again. */
+enum ft_error deletions_load(struct store *store, const char *path,
+                             const struct index_header *header);
+enum ft_error deletions_reload(struct store *store, uint64_t first);
 
 struct index_block {
     uint64_t id; /* of the segment; 0: none */
@@ -507,6 +555,9 @@ struct store {
     uint64_t next_spare;
     struct postings postings;
     bool postings_lost; /* no memory for a posting: no checkpoint may be made any more */
+    struct deletions deletions;
+    bool deletions_lost; /* no memory for one: no post is given any more */
+    uint64_t unsure;     /* posts up to here may be deleted without that being known: likewise */
 
     struct log_side log;
     struct held_side held; /* the log side's, too */

@@ -281,6 +281,8 @@ static enum ft_error mend_file(struct store *store, struct store_mend *mend)
         error = disk->sync_dir(disk->ctx, index ? "log" : "checkpoint");
     if (index)
         reading_renew(store, mend->id);
+    if (index && !error)
+        error = deletions_reload(store, mend->id);
     mend->done = !error;
     return error;
 }

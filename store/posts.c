@@ -63,6 +63,23 @@ static void put_head(uint8_t *at, enum store_record_kind kind, uint32_t room, ui
     bytes_put_u32(at + 29, size);
 }
 
+/* An index file is lost that may tell that this post is deleted. */
+static bool unsure(struct store *store, uint64_t index)
+{
+    store_lock(store);
+    bool is = index <= store->unsure || store->deletions_lost;
+    store_unlock(store);
+    return is;
+}
+
+static enum store_record_kind kind_of(struct store *store, const struct posting *posting)
+{
+    uint32_t check;
+    if (posting->event)
+        return STORE_EVENT;
+    return store_deleted(store, posting->index, &check) ? STORE_DELETED : STORE_POST;
+}
+
 static enum ft_error put_posting(struct query *query, uint32_t room, const struct posting *posting)
 {
     if (!has_room(query, STORE_RECORD_BYTES))
@@ -71,14 +88,15 @@ static enum ft_error put_posting(struct query *query, uint32_t room, const struc
     size_t left = query->capacity - query->answer->len - STORE_RECORD_BYTES;
     uint32_t size;
     uint64_t time_us;
+    if (!posting->event && unsure(query->store, posting->index))
+        return FT_ERROR_CORRUPT;
     enum ft_error error =
         reading_body(query->store, posting->index, at + STORE_RECORD_BYTES, left, &size, &time_us);
     if (error)
         return error == FT_ERROR_MISSING ? FT_ERROR_CORRUPT : error;
     if (!has_room(query, STORE_RECORD_BYTES + size))
         return FT_OK;
-    put_head(at, posting->event ? STORE_EVENT : STORE_POST, room, posting->seq, posting->index,
-             time_us, size);
+    put_head(at, kind_of(query->store, posting), room, posting->seq, posting->index, time_us, size);
     query->answer->len += STORE_RECORD_BYTES + size;
     query->answer->records++;
     query->answer->last_index = posting->index;

@@ -99,6 +99,7 @@ static void forget_segments(struct store *store)
 {
     while (store->segments_count)
         free(store->segments[--store->segments_count].marks);
+    store->unsure = 0;
 }
 
 /* Where a sealed segment ends whose index file cannot be read: by its entries. */
@@ -156,6 +157,9 @@ static enum ft_error push_sealed(struct recovering *run, uint64_t first, uint64_
     segment->first = first;
     segment->last = last;
     segment->indexed = true;
+    segment_path(path, first, "idx");
+    if (!error)
+        error = deletions_load(store, path, &header);
     if (!error && header.last == last) {
         segment->end = header.end;
         memcpy(segment->chain, header.chain, HASH_BYTES);
@@ -163,7 +167,8 @@ static enum ft_error push_sealed(struct recovering *run, uint64_t first, uint64_
     }
     if (error && !is_rot(error))
         return error;
-    segment_path(path, first, "idx");
+    segment->deletions_lost = true;
+    store->unsure = last;
     recover_note(run, path, 0, "the index file is damaged or missing");
     return measure_sealed(run, segment);
 }

@@ -365,6 +365,7 @@ void store_close(struct store *store)
         free(store->segments[i].marks);
     free(store->segments);
     postings_free(&store->postings);
+    deletions_free(&store->deletions);
     free(store->checkpoint_file);
     held_release(store);
     pthread_mutex_destroy(&store->mutex);

@@ -161,6 +161,11 @@ enum ft_error store_read_entries(struct store *store, uint64_t index, uint8_t *o
  */
 void store_index(struct store *store, uint32_t room, uint64_t seq, uint64_t index, bool event);
 
+/* The command at `index` deletes the post whose command is at `target`: from now on it is given as
+ * STORE_DELETED. `check` is that of what erasing leaves of the post (core/erased.h). As store_index: kept
+ * in memory until the segment of `index` is sealed, and then in its index file. */
+void store_delete(struct store *store, uint64_t index, uint64_t target, uint32_t check);
+
 /* Posts of one room by seq, both ends included, events left out; or everything of several rooms,
  * merged by index. */
 struct store_room_range {
@@ -191,6 +196,7 @@ enum store_record_kind {
     STORE_EVENT = 2,
     STORE_SKIPPED = 3,
     STORE_TRUNCATED = 4, /* index = last seq that is not kept any more; first of the page */
+    STORE_DELETED = 5,   /* a post; its body is what it was, or erased */
 };
 enum { STORE_RECORD_BYTES = 33 };
 
