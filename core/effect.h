@@ -139,6 +139,9 @@ struct effect {
             uint64_t seq;
             uint64_t index;
             bool event;
+            uint64_t
+                deletes; /* the post at this index, of which `check` proves the rest; 0: none */
+            uint32_t check;
         } index;
         struct {
             uint64_t index;

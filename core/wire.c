@@ -257,6 +257,7 @@ size_t wire_encode_record(const struct wire_record *in, uint8_t *out, size_t cap
 {
     struct writer writer = message_of(WIRE_RECORD, out, capacity);
     write_u8(&writer, in->kind);
+    write_u8(&writer, in->flags);
     write_u64(&writer, in->seq);
     write_u64(&writer, in->index);
     write_u64(&writer, in->time_us);
@@ -275,6 +276,7 @@ static bool decode_record(struct wire_record *out, enum wire_type type, struct s
 {
     struct reader reader = fields_of(type, message);
     out->kind = read_u8(&reader);
+    out->flags = read_u8(&reader);
     out->seq = read_u64(&reader);
     out->index = read_u64(&reader);
     out->time_us = read_u64(&reader);

@@ -134,9 +134,14 @@ enum wire_record_kind {
     RECORD_JOIN = 16, /* room events */
     RECORD_PART = 17,
     RECORD_TOPIC = 18,
+    RECORD_DELETE = 19, /* seq: of the post that was deleted; text: who wrote it */
+};
+enum wire_record_flag {
+    RECORD_DELETED = 1, /* of a post: it has no text any more */
 };
 struct wire_record {
     uint8_t kind;
+    uint8_t flags;
     uint64_t seq; /* of the post; events: of the newest post before */
     uint64_t index;
     uint64_t time_us;

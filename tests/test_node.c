@@ -13,7 +13,7 @@ static void note_page(struct nodes *nodes, uint32_t connection, const struct wir
 {
     uint64_t *seqs = nodes->result_seqs[connection];
     struct reader reader = reader_of(result->rows.data, result->rows.len);
-    nodes->result_rows[connection] = 0;
+    nodes->result_rows[connection] = nodes->result_deleted[connection] = 0;
     seqs[0] = seqs[1] = 0;
     while (result->kind == QUERY_HISTORY && reader_left(&reader)) {
         struct wire_record record;
@@ -23,6 +23,8 @@ static void note_page(struct nodes *nodes, uint32_t connection, const struct wir
             seqs[0] = record.seq;
         seqs[1] = record.seq;
         nodes->result_rows[connection]++;
+        nodes->result_deleted[connection] += record.flags & RECORD_DELETED;
+        CHECK(!(record.flags & RECORD_DELETED) == (record.text.len > 0));
     }
     CHECK(!reader.bad);
 }
@@ -41,6 +43,8 @@ static void client_send(struct nodes *nodes, const struct effect *effect)
         nodes->result_flags[connection] = result.flags;
         note_page(nodes, connection, &result);
     }
+    if (message.data[0] == WIRE_NACK)
+        nodes->nacked[connection] = bytes_get_u64(message.data + 1);
     if (message.data[0] != WIRE_ANSWER)
         return;
     CHECK(wire_decode_answer(&answer, message));
@@ -72,6 +76,10 @@ static void emit(void *ctx, const struct effect *effect)
         nodes->read_id = effect->read.id;
         nodes->read_from = effect->read.posts.seq_from;
         nodes->read_to = effect->read.posts.seq_to;
+        break;
+    case EFFECT_INDEX:
+        nodes->deletes = effect->index.deletes;
+        nodes->check = effect->index.check;
         break;
     case EFFECT_CLIENT_CLOSE:
         nodes->closed[effect->close.connection] = true;

@@ -29,6 +29,10 @@ struct nodes {
     uint8_t result_flags[NODES_CONNECTIONS];    /* of the latest RESULT */
     uint64_t result_seqs[NODES_CONNECTIONS][2]; /* a page of history's first and last; 0: empty */
     uint32_t result_rows[NODES_CONNECTIONS];
+    uint32_t result_deleted[NODES_CONNECTIONS]; /* of them */
+    uint64_t nacked[NODES_CONNECTIONS];         /* the latest NACK's seq */
+    uint64_t deletes;                           /* of the latest INDEX */
+    uint32_t check;
     uint64_t read_id; /* of the latest READ_POSTS */
     uint64_t read_from;
     uint64_t read_to;

@@ -20,6 +20,7 @@ static const struct op_name ops[] = {
     { "part", ANSWER_ACK, CLIENT_PART },
     { "topic", ANSWER_ACK, CLIENT_TOPIC },
     { "read", ANSWER_ACK, CLIENT_READ },
+    { "delete", ANSWER_ACK, CLIENT_DELETE },
     { "history", ANSWER_RESULT, CLIENT_HISTORY },
     { "rooms", ANSWER_RESULT, CLIENT_ROOMS },
     { "who", ANSWER_RESULT, CLIENT_WHO },
@@ -27,7 +28,6 @@ static const struct op_name ops[] = {
     { "devices", ANSWER_RESULT, CLIENT_DEVICES },
     { "status", ANSWER_RESULT, CLIENT_STATUS },
     { "edit", ANSWER_ACK, 0 },
-    { "delete", ANSWER_ACK, 0 },
     { "react", ANSWER_ACK, 0 },
     { "invite", ANSWER_ACK, 0 },
     { "kick", ANSWER_ACK, 0 },
@@ -156,7 +156,7 @@ static enum chat_code read_fields(const struct json_field fields[FIELDS], uint8_
     }
     if (!read_reply(&fields[FIELD_REPLY_TO], op) || !read_seq(&fields[FIELD_SEQ], &op->seq))
         return CODE_BAD_REQUEST;
-    if (op->kind == CLIENT_READ && !has(&fields[FIELD_SEQ]))
+    if ((op->kind == CLIENT_READ || op->kind == CLIENT_DELETE) && !has(&fields[FIELD_SEQ]))
         return CODE_BAD_REQUEST;
     if (op->kind != CLIENT_HISTORY)
         return CODE_OK;

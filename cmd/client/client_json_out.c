@@ -82,6 +82,8 @@ static const char *event_kind(uint8_t kind)
         return "part";
     case RECORD_TOPIC:
         return "topic";
+    case RECORD_DELETE:
+        return "delete";
     default:
         return "other";
     }
@@ -91,10 +93,13 @@ static void write_room_event(struct text_out *out, const struct wire_record *rec
 {
     text_word(out, "{\"event\":\"room\"");
     add_words(out, "kind", event_kind(record->kind));
+    bool deletes = record->kind == RECORD_DELETE;
     add_text(out, "room", record->room);
-    add_text(out, "user", record->from);
+    add_text(out, "user", deletes ? record->text : record->from);
     add_text(out, "by", record->from);
-    add_text(out, "text", record->text);
+    add_text(out, "text", deletes ? (struct slice) { NULL, 0 } : record->text);
+    if (deletes)
+        add_count(out, "seq", record->seq);
     add_count(out, "index", record->index);
     add_time(out, "ts", record->time_us);
     text_word(out, "}");
@@ -127,6 +132,8 @@ void json_write_record(struct text_out *out, const struct wire_record *record)
         add_count(out, "reply_to", record->reply_to);
     if (held)
         add_bool(out, "held", true);
+    if (record->flags & RECORD_DELETED)
+        add_bool(out, "deleted", true);
     text_word(out, "}");
 }
 

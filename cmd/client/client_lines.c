@@ -91,6 +91,13 @@ static void write_record(struct text_out *out, const struct wire_record *record)
         text_word(out, " left");
     if (record->kind == RECORD_TOPIC)
         text_word(out, " set the topic: ");
+    if (record->kind == RECORD_DELETE) {
+        text_word(out, " deleted message ");
+        text_number(out, record->seq);
+        text_word(out, " of ");
+    }
+    if (record->flags & RECORD_DELETED)
+        text_word(out, "[deleted]");
     text_visible(out, record->text, true);
     if (held) {
         text_word(out, " [held by this node only, ");
@@ -193,6 +200,8 @@ static void show_result(struct app *app, const struct wire_result *result)
         if (!wire_decode_record(&record, read_slice32(&rows)))
             break;
         begin_line(app);
+        text_number(&app->out, record.seq); /* what /delete takes */
+        text_word(&app->out, " ");
         write_record(&app->out, &record);
     }
     if (result->flags & RESULT_STALE)
@@ -432,6 +441,23 @@ static void show_history(struct app *app, struct slice rest)
     ask(app, (struct client_op) { .kind = CLIENT_HISTORY, .room = room, .limit = (uint16_t)limit });
 }
 
+/* By the number that /history shows. */
+static void delete (struct app *app, struct slice rest)
+{
+    struct slice word = first_word(&rest);
+    uint64_t seq = 0;
+    bool number = word.len > 0 && word.len < 19 && !rest.len;
+    for (size_t i = 0; i < word.len && number; i++) {
+        number = word.data[i] >= '0' && word.data[i] <= '9';
+        seq = seq * 10 + word.data[i] - '0';
+    }
+    if (!number || !seq)
+        show_words(app, "/delete NUMBER, as /history shows it, in the room you write to");
+    else
+        ask(app, (struct client_op) {
+                     .kind = CLIENT_DELETE, .room = words(app->setup->room), .seq = seq });
+}
+
 /* Makes the room, unless there is one, and enters it. */
 static void join(struct app *app, struct slice room)
 {
@@ -477,11 +503,13 @@ static void slash(struct app *app, struct slice rest)
         ask_room(app, CLIENT_ROOMS, here, words(""));
     } else if (is_word(word, "/history")) {
         show_history(app, rest);
+    } else if (is_word(word, "/delete")) {
+        delete (app, rest);
     } else if (is_word(word, "/quit")) {
         app_stop(app, app->setup->wait_us);
     } else {
         show_words(app, "/join #room  /part  /msg user text  /me text  /topic text  "
-                        "/names  /who  /list  /history [#room] [number]  /quit");
+                        "/names  /who  /list  /history [#room] [number]  /delete number  /quit");
     }
 }
 

@@ -187,6 +187,9 @@ void server_carry_out(void *ctx, const struct effect *effect)
     case EFFECT_INDEX:
         store_index(server->store, effect->index.room, effect->index.seq, effect->index.index,
                     effect->index.event);
+        if (effect->index.deletes)
+            store_delete(server->store, effect->index.index, effect->index.deletes,
+                         effect->index.check);
         break;
     case EFFECT_CHECKPOINT:
         if (!store_threads_submit_checkpoint(server->threads, effect->checkpoint.index,

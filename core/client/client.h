@@ -55,6 +55,7 @@ enum client_op_kind {
     CLIENT_PART,     /* room */
     CLIENT_TOPIC,    /* room, text */
     CLIENT_READ,     /* room, seq */
+    CLIENT_DELETE,   /* room, seq */
     CLIENT_REFUSED,  /* `code`: refused by whoever read it; answered in its turn */
     /* Answered by one result or one error. */
     CLIENT_HISTORY, /* room, [before] or has_after and after, limit */

@@ -66,6 +66,8 @@ static uint8_t command_kind(enum client_op_kind kind)
         return COMMAND_TOPIC;
     case CLIENT_READ:
         return COMMAND_READ;
+    case CLIENT_DELETE:
+        return COMMAND_DELETE;
     default:
         return 0;
     }
@@ -77,7 +79,8 @@ enum chat_code op_encode(struct client *client, const struct client_op *op, stru
         return op->code == CODE_OK ? CODE_BAD_REQUEST : op->code;
     uint8_t kind = command_kind(op->kind);
     CHECK(kind != 0);
-    bool direct_too = op->kind == CLIENT_SEND || op->kind == CLIENT_ME || op->kind == CLIENT_READ;
+    bool direct_too = op->kind == CLIENT_SEND || op->kind == CLIENT_ME || op->kind == CLIENT_READ ||
+                      op->kind == CLIENT_DELETE;
     uint8_t name[LIMIT_ROOM_NAME];
     size_t name_len = op_room(op->room, direct_too, name);
     if (op->room.len == 0)

@@ -76,27 +76,22 @@ static void tell_members(struct node *node, const struct chat_applied *applied,
                          const struct effects *out)
 {
     const struct chat_room *room = chat_room(node->chat, applied->answer.room);
+    const struct command *command = &applied->command;
     uint64_t seq = applied->event ? room->last_seq : applied->answer.room_seq;
     struct effect effect = { .kind = EFFECT_INDEX,
-                             .index = { applied->answer.room, seq, applied->answer.index,
-                                        applied->event } };
+                             .index = { .room = applied->answer.room,
+                                        .seq = seq,
+                                        .index = applied->answer.index,
+                                        .event = applied->event,
+                                        .deletes = command->target.index,
+                                        .check = command->target.check } };
     effect_emit(out, &effect);
-    const struct command *command = &applied->command;
-    const struct chat_account *account = chat_account(node->chat, applied->account);
-    struct wire_record record = {
-        .kind = stream_kind_of(command),
-        .seq = seq,
-        .index = applied->answer.index,
-        .time_us = applied->answer.time_us,
-        .sent_us = stream_sent_us(command, applied->answer.time_us),
-        .reply_to = command->reply_to,
-        .reply_tag = command->reply_tag,
-        .device_tag = command->tag,
-        .device_seq = command->seq,
-        .from = { account->name, account->name_len },
-        .text = command->text,
-    };
-    stream_record(node, applied->answer.room, record.index, seq, &record, out);
+    struct wire_record record = { .seq = seq,
+                                  .index = applied->answer.index,
+                                  .time_us = applied->answer.time_us };
+    bool shown = stream_record_from(node, command, false, &record);
+    CHECK(shown);
+    stream_record(node, applied->answer.room, seq, command->target.index, &record, out);
 }
 
 static void apply_command(struct node *node, uint64_t index, uint64_t time_us, struct slice body,

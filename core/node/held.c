@@ -50,6 +50,9 @@ static bool holdable(struct node *node, uint32_t position, struct slice body)
         return false;
     if (!item->device)
         return enrol_is_sure(node, &command);
+    /* A post that is not known here may be known to others: what is held goes to them as it is. */
+    if (command.kind == COMMAND_DELETE && command.target.state == TARGET_UNKNOWN)
+        return false;
     return command.kind != COMMAND_CLOSE && plain(&command) && follows(node, position, item);
 }
 

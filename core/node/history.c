@@ -122,18 +122,12 @@ static uint64_t write_rows(struct node *node, const struct session *session, str
     uint64_t last = 0;
     struct reader reader = reader_of(data.data, data.len);
     while (reader_left(&reader)) {
-        uint8_t kind = read_u8(&reader);
-        uint32_t room = read_u32(&reader);
-        uint64_t seq = read_u64(&reader);
-        uint64_t index = read_u64(&reader);
-        uint64_t time_us = read_u64(&reader);
-        struct slice body = read_slice32(&reader);
+        struct stored_record stored = stored_next(&reader);
         struct wire_record record;
-        CHECK(!reader.bad);
-        last = seq;
-        if (kind == NODE_STORE_POST &&
-            stream_record_of(node, room, index, seq, time_us, body, &record))
-            write_row(node, session, room, &record, writer);
+        last = stored.seq;
+        if ((stored.kind == NODE_STORE_POST || stored.kind == NODE_STORE_DELETED) &&
+            stream_record_of(node, &stored, &record))
+            write_row(node, session, stored.room, &record, writer);
     }
     return last;
 }

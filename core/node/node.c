@@ -258,6 +258,9 @@ static void read_done(struct node *node, const struct node_event *event, const s
     case READ_FOR_PEER:
         serve_read_done(node, number, event, out);
         break;
+    case READ_FOR_TARGET:
+        target_read_done(node, number, event, out);
+        break;
     case READ_FOR_COPY:
         copy_read_done(node, number, generation, event, out);
         break;

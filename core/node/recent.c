@@ -8,7 +8,9 @@ struct head {
     uint64_t index;
     uint64_t seq;
     uint32_t room;
-    uint32_t len; /* of the message; 0: skip to the ring's start */
+    uint32_t len;  /* of the message; 0: skip to the ring's start */
+    uint32_t size; /* of its place: what was put there at first */
+    uint32_t zero;
 };
 
 struct recent {
@@ -56,7 +58,7 @@ static uint64_t skip_end(const struct recent *recent, uint64_t position)
 
 static uint64_t record_after(const struct recent *recent, uint64_t position)
 {
-    return position + sizeof(struct head) + align8(head_at(recent, position).len);
+    return position + sizeof(struct head) + align8(head_at(recent, position).size);
 }
 
 /* Where a record of `need` bytes would begin. */
@@ -95,7 +97,11 @@ struct slice recent_push(struct recent *recent, uint32_t room, uint64_t index, u
         memset(recent->bytes + recent->end % recent->size, 0, sizeof(struct head));
     if (recent->oldest == recent->end)
         recent->oldest = place;
-    struct head head = { .index = index, .seq = seq, .room = room, .len = (uint32_t)message.len };
+    struct head head = { .index = index,
+                         .seq = seq,
+                         .room = room,
+                         .len = (uint32_t)message.len,
+                         .size = (uint32_t)message.len };
     uint8_t *at = recent->bytes + place % recent->size;
     memcpy(at, &head, sizeof(head));
     memcpy(at + sizeof(head), message.data, message.len);
@@ -118,6 +124,45 @@ uint64_t recent_next(const struct recent *recent, uint64_t position, uint64_t af
         position = skip_end(recent, next);
     }
     return 0;
+}
+
+/* 0: there is none. */
+static uint64_t position_of(const struct recent *recent, uint64_t index)
+{
+    uint64_t position = skip_end(recent, recent->oldest);
+    while (position < recent->end) {
+        uint64_t at = head_at(recent, position).index;
+        if (at >= index)
+            return at == index ? position : 0;
+        position = skip_end(recent, record_after(recent, position));
+    }
+    return 0;
+}
+
+bool recent_find(const struct recent *recent, uint64_t index, struct recent_record *record)
+{
+    uint64_t position = position_of(recent, index);
+    if (!position)
+        return false;
+    struct head head = head_at(recent, position);
+    const uint8_t *at = recent->bytes + position % recent->size + sizeof(head);
+    *record = (struct recent_record) { head.room, head.index, head.seq, { at, head.len } };
+    return true;
+}
+
+bool recent_replace(struct recent *recent, uint64_t index, struct slice message)
+{
+    uint64_t position = position_of(recent, index);
+    if (!position)
+        return false;
+    struct head head = head_at(recent, position);
+    uint8_t *at = recent->bytes + position % recent->size;
+    CHECK(message.len > 0 && message.len <= head.len);
+    memset(at + sizeof(head), 0, head.len);
+    memcpy(at + sizeof(head), message.data, message.len);
+    head.len = (uint32_t)message.len;
+    memcpy(at, &head, sizeof(head));
+    return true;
 }
 
 uint64_t recent_floor(const struct recent *recent)

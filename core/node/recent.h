@@ -31,6 +31,11 @@ struct recent_record {
 };
 uint64_t recent_next(const struct recent *recent, uint64_t position, uint64_t after_index,
                      struct recent_record *record);
+/* Puts a message that is no longer in the place of that of the record at `index`; false: it is not
+ * here. */
+bool recent_replace(struct recent *recent, uint64_t index, struct slice message);
+/* The record at `index`; false: it is not here. */
+bool recent_find(const struct recent *recent, uint64_t index, struct recent_record *record);
 /* Every record with an index above this one is in the ring. */
 uint64_t recent_floor(const struct recent *recent);
 /* Everything up to `index` was applied before the ring began. */

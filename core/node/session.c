@@ -154,7 +154,7 @@ static bool may_post(struct node *node, uint32_t account)
 
 /* CODE_OK: into the queue with it. Only codes that are never final are given without the log. */
 static enum chat_code may_take(struct node *node, const struct session *session,
-                               const struct command *command)
+                               const struct command *command, bool counted)
 {
     if (!chat_genesis(node->chat)->formed)
         return CODE_FORMING;
@@ -163,7 +163,7 @@ static enum chat_code may_take(struct node *node, const struct session *session,
     if (node->stopping)
         return CODE_UNAVAILABLE;
     bool gives_up = command->kind == COMMAND_CLOSE || command->kind == COMMAND_VOID;
-    if (!gives_up && !may_post(node, session->account))
+    if (!gives_up && !counted && !may_post(node, session->account))
         return CODE_RATE_LIMITED;
     return CODE_OK;
 }
@@ -185,11 +185,23 @@ static void stamp(struct node *node, const struct session *session, const struct
 static void take_command(struct node *node, struct session *session, const struct command *command,
                          struct slice body, uint64_t digest, const struct effects *out)
 {
-    struct chat_answer refusal = { .code = may_take(node, session, command) };
+    struct command_target target = { .state = TARGET_UNKNOWN };
+    bool deletes = command->kind == COMMAND_DELETE;
+    bool found = deletes && target_found(node, session, command, &target);
+    struct chat_answer refusal = { .code = may_take(node, session, command, found) };
+    if (refusal.code == CODE_OK && deletes && !found) {
+        enum target_begun begun = target_begin(node, session, command, body, &target, out);
+        if (begun == TARGET_LATER)
+            return;
+        if (begun == TARGET_BUSY)
+            refusal.code = CODE_BUSY;
+    }
     if (refusal.code == CODE_OK) {
         uint8_t *copy = node->scratch;
         memcpy(copy, body.data, body.len);
         stamp(node, session, command, copy);
+        if (deletes)
+            body.len = command_set_target(copy, body.len, &target);
         struct queue_item item = { .device = command->device,
                                    .account = session->account,
                                    .seq = command->seq,
@@ -213,14 +225,18 @@ static bool command_received(struct node *node, struct session *session, struct 
     struct command command;
     if (!command_decode(&command, body) || command.device != session->device)
         return false;
+    if (command.kind == COMMAND_POST && command.flags & POST_ERASED)
+        return false;
     /* Sent before the refusal of an earlier one arrived: it comes again. Unless that one is answered by now, which
      * its client may not have said yet: a leader that was deposed and did not know it asked for what others had
      * committed. */
     uint64_t done = command.seq - command.beyond;
     const struct chat_device *device = chat_device(node->chat, command.device);
     uint64_t known = device && device->last > done ? device->last : done;
-    if (command.seq > session->refused_seq && session->refused_seq > known)
+    if (command.seq > session->refused_seq && session->refused_seq > known) {
+        session->passed_over = true;
         return true;
+    }
     session->refused_seq = 0;
     uint64_t digest = command_digest(&command, node->options.crypto);
     forward_drop_done(node, command.device, done);

@@ -7,8 +7,8 @@
  *   queue.c      the queue itself;  held.c: made durable while there is no leader;  forward.c: from the queue to the leader, and the leader's
  * admission apply.c      committed entries into the chat, answers, checkpoints recent.c     the
  * ring of newest records;  stream.c: live and catch-up delivery session.c    clients: salt,
- * enrolling, login, commands;  query.c: lists;  history.c control.c    ctl: status, form, invite,
- * health, transfer
+ * enrolling, login, commands;  target.c: the posts that they delete;  query.c: lists;  history.c
+ * control.c    ctl: status, form, invite, health, transfer
  *   level.c      the feature level rises;  copy.c: the committed log, piece by piece, for a backup
  *   catchup.c    copying segments from others;  serve.c: what others fetch here, and retention */
 #ifndef FTCHAT_CORE_NODE_STATE_H
@@ -37,6 +37,7 @@ enum {
     NODE_QUERIES = 1024,
     NODE_COPIES = 7, /* pieces of the log being read for ctl; store/threads.h counts on it */
     NODE_QUERY_READS = 128,   /* pages being read at once */
+    NODE_TARGETS = 64,        /* posts to be deleted that are being looked for at once */
     NODE_CLIENT_QUERIES = 64, /* pages that one client waits for */
     NODE_NONCES = 4096,       /* commands of no device waiting at once */
     NODE_RANGES = 16384,      /* rooms of one catch-up read */
@@ -98,6 +99,7 @@ struct session {
     uint8_t attempts;         /* messages before the login */
     uint16_t pages;           /* history that it waits for */
     uint64_t refused_seq;     /* not taken: the client goes on from there; 0: none */
+    bool passed_over;         /* something beyond refused_seq came and was not taken */
     uint64_t unsent;          /* bytes since the last DRAINED */
     uint64_t cursor;
     uint64_t target;    /* where the read under way ends */
@@ -177,6 +179,28 @@ struct pending_query {
     uint64_t ring_seq;   /* from here on the page comes from the ring */
     bool more;
     bool stale; /* the node was behind the client when the page was chosen */
+};
+
+/* A DELETE that waits until its post is found (target.c). */
+struct target_lookup {
+    bool used;
+    bool found;
+    uint32_t connection;
+    uint32_t generation;
+    uint64_t seq; /* the device's */
+    struct command_target target;
+    uint32_t len;
+    uint8_t message[1 + COMMAND_HEAD_BYTES + 1 + LIMIT_ROOM_NAME + 8 + COMMAND_TARGET_BYTES];
+};
+
+/* A record of a READ_POSTS answer. */
+struct stored_record {
+    uint8_t kind; /* NODE_STORE_POST ... */
+    uint32_t room;
+    uint64_t seq;
+    uint64_t index;
+    uint64_t time_us;
+    struct slice body;
 };
 
 /* A token bucket (login.c). */
@@ -331,6 +355,7 @@ struct node {
     uint32_t behind_turn; /* whose turn it is among them */
     uint32_t queries_used;
     uint32_t query_reads;
+    struct target_lookup targets[NODE_TARGETS];
     struct node_bucket registrations;
     struct node_bucket unknown_invites;
 
@@ -477,7 +502,8 @@ void serve_checkpointed(struct node *node, uint64_t index, const struct effects 
 void serve_retained(struct node *node, uint64_t first, const struct effects *out);
 
 /* stream.c */
-void stream_record(struct node *node, uint32_t room, uint64_t index, uint64_t seq,
+/* `seq`: the room's newest post's. `deletes`: the index of the post that this deletes; 0: none. */
+void stream_record(struct node *node, uint32_t room, uint64_t seq, uint64_t deletes,
                    const struct wire_record *record, const struct effects *out);
 void stream_begin(struct node *node, struct session *session, uint64_t resume,
                   const struct effects *out);
@@ -487,9 +513,12 @@ void stream_read_done(struct node *node, uint32_t connection, uint32_t generatio
 /* Starts reads for those who are behind, in turn. */
 void stream_turn(struct node *node, const struct effects *out);
 void stream_closed(struct node *node, struct session *session);
-/* Turns a command body into a record as `account` sees it; false: it is none. */
-bool stream_record_of(struct node *node, uint32_t room, uint64_t index, uint64_t seq,
-                      uint64_t time_us, struct slice body, struct wire_record *record);
+/* Fills in, beside seq, index and time, what the command becomes; false: it is no record. */
+bool stream_record_from(struct node *node, const struct command *command, bool deleted,
+                        struct wire_record *record);
+/* The same of what the store gave. */
+bool stream_record_of(struct node *node, const struct stored_record *stored,
+                      struct wire_record *record);
 /* The time that the author's side claims, as far as it is shown: for what was held or queued, or came late. */
 uint64_t stream_sent_us(const struct command *command, uint64_t time_us);
 /* The kind of record that a command becomes; 0: none. */
@@ -555,6 +584,19 @@ void query_refuse(struct node *node, struct session *session, const struct wire_
 /* Where a result's flags stand, after its type and id and code. */
 enum { RESULT_FLAGS_AT = 1 + 8 + 1 };
 
+/* target.c */
+/* What was found of the post that this command names, once; false: it is to be looked for. */
+bool target_found(struct node *node, const struct session *session, const struct command *command,
+                  struct command_target *target);
+/* NOW: `target` says what there is to say. LATER: it is being looked for, and the command is taken
+ * then, as if it came again. */
+enum target_begun { TARGET_NOW, TARGET_LATER, TARGET_BUSY };
+enum target_begun target_begin(struct node *node, struct session *session,
+                               const struct command *command, struct slice body,
+                               struct command_target *target, const struct effects *out);
+void target_read_done(struct node *node, uint32_t number, const struct node_event *event,
+                      const struct effects *out);
+
 /* history.c */
 void history_query(struct node *node, struct session *session, const struct wire_query *query,
                    uint32_t room, const struct effects *out);
@@ -586,9 +628,23 @@ enum {
     NODE_STORE_POST = 1,
     NODE_STORE_EVENT = 2,
     NODE_STORE_SKIPPED = 3,
-    NODE_STORE_TRUNCATED = 4
+    NODE_STORE_TRUNCATED = 4,
+    NODE_STORE_DELETED = 5
 };
 enum { NODE_STORE_HEAD_BYTES = 33 };
+
+static inline struct stored_record stored_next(struct reader *reader)
+{
+    struct stored_record stored;
+    stored.kind = read_u8(reader);
+    stored.room = read_u32(reader);
+    stored.seq = read_u64(reader);
+    stored.index = read_u64(reader);
+    stored.time_us = read_u64(reader);
+    stored.body = read_slice32(reader);
+    CHECK(!reader->bad);
+    return stored;
+}
 
 /* Reads of the node's own are told apart by the byte above bit 56; the rest names who asked. */
 enum read_kind {
@@ -596,6 +652,7 @@ enum read_kind {
     READ_FOR_STREAM = 2,
     READ_FOR_QUERY = 3,
     READ_FOR_PEER = 4,
+    READ_FOR_TARGET = 5,
     READ_FOR_COPY = 6
 };
 

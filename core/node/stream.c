@@ -16,6 +16,8 @@ uint8_t stream_kind_of(const struct command *command)
         return RECORD_PART;
     case COMMAND_TOPIC:
         return RECORD_TOPIC;
+    case COMMAND_DELETE:
+        return RECORD_DELETE;
     default:
         return 0;
     }
@@ -27,30 +29,65 @@ uint64_t stream_sent_us(const struct command *command, uint64_t time_us)
     return command->flags & POST_SENT || late ? command->sent_us : 0;
 }
 
-bool stream_record_of(struct node *node, uint32_t room, uint64_t index, uint64_t seq,
-                      uint64_t time_us, struct slice body, struct wire_record *record)
+static bool is_account(const struct node *node, uint32_t account)
+{
+    return account >= 1 && account <= chat_accounts(node->chat);
+}
+
+bool stream_record_from(struct node *node, const struct command *command, bool deleted,
+                        struct wire_record *record)
+{
+    bool deletes = command->kind == COMMAND_DELETE;
+    if (!stream_kind_of(command) || !is_account(node, command->account) ||
+        (deletes && !is_account(node, command->target.author)))
+        return false;
+    const struct chat_account *account = chat_account(node->chat, command->account);
+    record->kind = stream_kind_of(command);
+    record->sent_us = stream_sent_us(command, record->time_us);
+    record->reply_to = command->reply_to;
+    record->reply_tag = command->reply_tag;
+    record->device_tag = command->tag;
+    record->device_seq = command->seq;
+    record->from = (struct slice) { account->name, account->name_len };
+    record->text = command->text;
+    if (deletes) {
+        const struct chat_account *author = chat_account(node->chat, command->target.author);
+        record->seq = command->read_seq;
+        record->text = (struct slice) { author->name, author->name_len };
+    }
+    if (deleted || command->flags & POST_ERASED) {
+        record->flags |= RECORD_DELETED;
+        record->text = (struct slice) { NULL, 0 };
+    }
+    return true;
+}
+
+bool stream_record_of(struct node *node, const struct stored_record *stored,
+                      struct wire_record *record)
 {
     struct command command;
-    CHECK(room >= 1);
-    if (!command_decode(&command, body) || !stream_kind_of(&command))
-        return false;
-    if (command.account < 1 || command.account > chat_accounts(node->chat))
-        return false;
-    const struct chat_account *account = chat_account(node->chat, command.account);
-    *record = (struct wire_record) {
-        .kind = stream_kind_of(&command),
-        .seq = seq,
-        .index = index,
-        .time_us = time_us,
-        .sent_us = stream_sent_us(&command, time_us),
-        .reply_to = command.reply_to,
-        .reply_tag = command.reply_tag,
-        .device_tag = command.tag,
-        .device_seq = command.seq,
-        .from = { account->name, account->name_len },
-        .text = command.text,
-    };
-    return true;
+    CHECK(stored->room >= 1);
+    *record = (struct wire_record) { .seq = stored->seq,
+                                     .index = stored->index,
+                                     .time_us = stored->time_us };
+    return command_decode(&command, stored->body) &&
+           stream_record_from(node, &command, stored->kind == NODE_STORE_DELETED, record);
+}
+
+/* What is shown from memory of a post that is deleted now. */
+static void erase_recent(struct node *node, uint64_t index)
+{
+    struct recent_record recent;
+    struct wire_record record;
+    if (!recent_find(node->recent, index, &recent))
+        return;
+    bool decoded = wire_decode_record(&record, recent.message);
+    CHECK(decoded && (record.kind == RECORD_POST || record.kind == RECORD_ME));
+    record.flags |= RECORD_DELETED;
+    record.text = (struct slice) { NULL, 0 };
+    size_t len = wire_encode_record(&record, node->scratch, NODE_PAGE_BYTES);
+    CHECK(len > 0);
+    (void)recent_replace(node->recent, index, (struct slice) { node->scratch, len });
 }
 
 size_t stream_encode_for(struct node *node, uint32_t room, uint32_t account,
@@ -93,10 +130,13 @@ static void send_live(struct node *node, uint32_t account, uint64_t index, struc
     }
 }
 
-void stream_record(struct node *node, uint32_t room, uint64_t index, uint64_t seq,
+void stream_record(struct node *node, uint32_t room, uint64_t seq, uint64_t deletes,
                    const struct wire_record *record, const struct effects *out)
 {
     const struct chat_room *shown = chat_room(node->chat, room);
+    uint64_t index = record->index;
+    if (deletes)
+        erase_recent(node, deletes);
     struct wire_record copy = *record;
     size_t capacity = NODE_PAGE_BYTES + LIMIT_COMMAND_BYTES;
     uint32_t first = shown->direct ? shown->pair[0] : 0;
@@ -306,20 +346,16 @@ static void send_records(struct node *node, struct session *session, struct slic
 {
     struct reader reader = reader_of(data.data, data.len);
     while (reader_left(&reader)) {
-        uint8_t kind = read_u8(&reader);
-        uint32_t room = read_u32(&reader);
-        uint64_t seq = read_u64(&reader);
-        uint64_t index = read_u64(&reader);
-        uint64_t time_us = read_u64(&reader);
-        struct slice body = read_slice32(&reader);
+        struct stored_record stored = stored_next(&reader);
         struct wire_record record;
-        CHECK(!reader.bad);
-        if (kind == NODE_STORE_SKIPPED) {
-            send_skipped(node, session, room, seq, index, out);
-        } else if (kind == NODE_STORE_TRUNCATED) {
-            send_left_out(node, session, WIRE_TRUNCATED, room, seq, index, out);
-        } else if (chat_was_member(chat_membership(node->chat, session->account, room), index) &&
-                   stream_record_of(node, room, index, seq, time_us, body, &record)) {
+        uint32_t room = stored.room;
+        if (stored.kind == NODE_STORE_SKIPPED) {
+            send_skipped(node, session, room, stored.seq, stored.index, out);
+        } else if (stored.kind == NODE_STORE_TRUNCATED) {
+            send_left_out(node, session, WIRE_TRUNCATED, room, stored.seq, stored.index, out);
+        } else if (chat_was_member(chat_membership(node->chat, session->account, room),
+                                   stored.index) &&
+                   stream_record_of(node, &stored, &record)) {
             size_t len = stream_encode_for(node, room, session->account, &record, node->scratch,
                                            NODE_PAGE_BYTES + LIMIT_COMMAND_BYTES);
             session_send(node, session, (struct slice) { node->scratch, len }, out);

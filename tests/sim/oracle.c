@@ -13,6 +13,8 @@ void oracle_start(struct world *world)
     memset(oracle, 0, sizeof *oracle);
     oracle->ops = sim_must(calloc(ORACLE_OPS, sizeof *oracle->ops));
     oracle->seen = sim_must(calloc(SIM_INDEXES, sizeof *oracle->seen));
+    oracle->seen_text = sim_must(calloc(SIM_INDEXES, sizeof *oracle->seen_text));
+    oracle->seen_deleted = sim_must(calloc(SIM_INDEXES, sizeof *oracle->seen_deleted));
 }
 
 void oracle_free(struct world *world)
@@ -20,6 +22,8 @@ void oracle_free(struct world *world)
     struct oracle *oracle = &world->oracle;
     free(oracle->ops);
     free(oracle->seen);
+    free(oracle->seen_text);
+    free(oracle->seen_deleted);
     for (unsigned i = 0; i < SIM_CLIENTS; i++) {
         free(oracle->clients[i].shown);
         free(oracle->clients[i].skips);
@@ -95,6 +99,8 @@ void oracle_restarted(struct sim_client *client)
     while (me->count && me->shown[me->count - 1].index > client->saved.cursor)
         me->count--;
     memset(me->queries, 0, sizeof me->queries);
+    me->gone_count = 0;
+    me->life_from = me->count;
     held_oracle_restarted(client, true);
     me->acked_op = 0;
 }
@@ -110,6 +116,18 @@ void oracle_went_back(struct sim_client *client)
         oracle_put(client, (struct slice) { entry->data, entry->id_len });
     memset(mine(client)->acked_seq, 0, sizeof mine(client)->acked_seq);
     held_oracle_restarted(client, false);
+    mine(client)->gone_count = 0;
+}
+
+/* Its own newest, mostly; or anybody's, or none's. */
+uint64_t oracle_target(struct sim_client *client, uint8_t room)
+{
+    struct random *random = &client->world->random;
+    const struct oracle_client *me = mine(client);
+    uint64_t newest = room < ORACLE_ROOMS ? me->acked_seq[room] : 0;
+    if (newest && random_below(random, 3))
+        return newest;
+    return random_below(random, newest + 4);
 }
 
 /* --- records -----------------------------------------------------------------------------------*/
@@ -121,8 +139,30 @@ static uint64_t content_of(const struct wire_record *record, uint64_t room)
     hash = sim_mix(hash, record->sent_us ^ record->reply_to ^ record->reply_tag);
     hash = sim_mix(hash, record->device_tag);
     hash = sim_mix(hash, record->device_seq);
-    hash = sim_hash(record->from.data, record->from.len, hash);
-    return sim_hash(record->text.data, record->text.len, hash);
+    return sim_hash(record->from.data, record->from.len, hash);
+}
+
+/* A post keeps its text until it is deleted, and has none after. */
+static void seen_text(struct sim_client *client, const struct wire_record *record)
+{
+    struct world *world = client->world;
+    struct oracle *oracle = &world->oracle;
+    if (record->flags & RECORD_DELETED) {
+        if (record->kind >= RECORD_JOIN || record->text.len)
+            sim_fail(world, "client %u: index %" PRIu64 " is shown as deleted, with its text",
+                     client->number, record->index);
+        oracle->seen_deleted[record->index] = true;
+        world->report->branches[BRANCH_SHOWN_DELETED]++;
+        return;
+    }
+    uint64_t text = sim_hash(record->text.data, record->text.len, 5) | 1;
+    uint64_t *known = &oracle->seen_text[record->index];
+    if (*known == 0)
+        *known = text;
+    if (*known != text)
+        sim_fail(world, "client %u is shown another text at index %" PRIu64 " ('%.*s')",
+                 client->number, record->index, (int)record->text.len,
+                 (const char *)record->text.data);
 }
 
 static void seen(struct sim_client *client, const struct wire_record *record, uint64_t room)
@@ -141,6 +181,7 @@ static void seen(struct sim_client *client, const struct wire_record *record, ui
                  client->number, record->index, (int)record->room.len,
                  (const char *)record->room.data, record->seq, (int)record->text.len,
                  (const char *)record->text.data);
+    seen_text(client, record);
 }
 
 static void record(struct sim_client *client, const struct wire_record *record)
@@ -166,7 +207,9 @@ static void record(struct sim_client *client, const struct wire_record *record)
         .index = record->index,
         .seq = record->seq,
         .room = room,
-        .op = record->kind < RECORD_JOIN ? oracle_op_of(record->text) : 0,
+        .op = record->flags & RECORD_DELETED ? ORACLE_DELETED
+              : record->kind < RECORD_JOIN   ? oracle_op_of(record->text)
+                                             : 0,
     };
 }
 
@@ -191,6 +234,24 @@ static void skipped(struct sim_client *client, const struct client_output *outpu
 }
 
 /* --- acks --------------------------------------------------------------------------------------*/
+
+/* Whatever this client asks from now on knows it. */
+static void deleted(struct sim_client *client, const struct oracle_op *op)
+{
+    struct oracle_client *me = mine(client);
+    client->world->report->branches[BRANCH_DELETED]++;
+    if (me->gone_count < ORACLE_GONE)
+        me->gone[me->gone_count++] = (struct oracle_gone) { op->room, op->target, me->next_query };
+}
+
+static bool is_gone(const struct oracle_client *me, const struct oracle_query *query, uint64_t seq)
+{
+    for (uint32_t i = 0; i < me->gone_count; i++)
+        if (me->gone[i].room == query->room && me->gone[i].seq == seq &&
+            query->id > me->gone[i].query)
+            return true;
+    return false;
+}
 
 static void ack(struct sim_client *client, const struct client_output *output)
 {
@@ -244,6 +305,8 @@ static void ack(struct sim_client *client, const struct client_output *output)
     if (!committed)
         world->report->branches[BRANCH_REJECTED]++;
     bool post = op->kind == CLIENT_SEND || op->kind == CLIENT_ME;
+    if (committed && op->kind == CLIENT_DELETE)
+        deleted(client, op);
     if (committed && post) {
         if (op->room_seq == 0 || op->index == 0)
             sim_fail(world, "client %u: n%u is committed at no place", client->number, number - 1);
@@ -282,6 +345,12 @@ static void history(struct sim_client *client, const struct oracle_query *query,
                      client->number, last, row.seq);
         last = row.seq;
         seen(client, &row, oracle_room(row.room, user));
+        if (!(row.flags & RECORD_DELETED) && !(result->flags & RESULT_STALE) &&
+            is_gone(mine(client), query, row.seq))
+            sim_fail(world,
+                     "client %u: history of room %u shows seq %" PRIu64
+                     ", which was acknowledged to it as deleted before",
+                     client->number, query->room, row.seq);
     }
     world->report->branches[BRANCH_HISTORY]++;
     if (result->flags & RESULT_STALE)

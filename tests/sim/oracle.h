@@ -13,7 +13,7 @@
 struct world;
 struct sim_client;
 
-enum { ORACLE_HELD = 4096 };
+enum { ORACLE_HELD = 4096, ORACLE_GONE = 256 };
 enum { ORACLE_OPS = 1 << 14, ORACLE_QUERIES = 32, ORACLE_ROOM_BYTES = 72 };
 enum {
     ROOM_NOPE = 15,   /* nobody makes it */
@@ -39,6 +39,7 @@ struct oracle_op {
     uint8_t held_on;     /* bit per node that showed it as held */
     uint8_t retracted;   /* bit per client that was told so */
     uint32_t found;      /* verdict: how often it stands in the history */
+    uint64_t target;     /* CLIENT_DELETE: the seq */
 };
 
 struct oracle_uid {
@@ -55,7 +56,15 @@ struct oracle_shown {
     uint64_t index;
     uint64_t seq;
     uint64_t room; /* hash of its name, the same for all who see it */
-    uint32_t op;   /* number + 1; 0: an event */
+    uint32_t op;   /* number + 1; 0: an event; ORACLE_DELETED: a post without its text */
+};
+#define ORACLE_DELETED UINT32_MAX
+
+/* A post of which this client was told that it is deleted; a query from this number on says so. */
+struct oracle_gone {
+    uint8_t room;
+    uint64_t seq;
+    uint32_t query;
 };
 
 struct oracle_skip {
@@ -79,6 +88,8 @@ struct oracle_client {
     struct oracle_skip *skips;
     uint32_t skips_count;
     uint32_t skips_capacity;
+    struct oracle_gone gone[ORACLE_GONE]; /* in this life */
+    uint32_t gone_count;
     uint32_t acked_op; /* newest in this life */
     uint32_t next_query;
     uint64_t acked_seq[ORACLE_ROOMS]; /* newest acknowledged post per room */
@@ -95,6 +106,8 @@ struct oracle {
     struct oracle_op *ops;
     uint32_t ops_count;
     uint64_t *seen; /* what anybody was shown at an index: the first time decides; 0: nothing */
+    uint64_t *seen_text; /* likewise its text, when it was shown with one */
+    bool *seen_deleted;  /* it was shown as deleted */
     struct oracle_client clients[SIM_CLIENTS];
     uint64_t acknowledged;
 };
@@ -103,6 +116,8 @@ void oracle_start(struct world *world);
 void oracle_free(struct world *world);
 /* Numbers the op, for its id and its text. */
 uint32_t oracle_issue(struct sim_client *client, enum client_op_kind kind, uint8_t room);
+/* Of an op CLIENT_DELETE: the seq of a post in the room. */
+uint64_t oracle_target(struct sim_client *client, uint8_t room);
 void oracle_put(struct sim_client *client, struct slice id);
 uint32_t oracle_ask(struct sim_client *client, uint8_t room, bool newest);
 void oracle_output(struct sim_client *client, const struct client_output *output);

@@ -116,7 +116,7 @@
     X(UPGRADE, "node came back as a newer version")                                                \
     X(DOWNGRADE, "node came back as an older version")                                             \
     X(LEVEL_ROSE, "feature level rose")                                                            \
-    X(TOO_OLD, "node found itself too old, and ended") \
+    X(TOO_OLD, "node found itself too old, and ended")                                             \
     X(HELD_TAIL, "log held at a damage")                                                           \
     X(HELD_VOTES, "held log whose headers say what it votes for")                                  \
     X(HELD_SILENT, "held log whose end is unknown")                                                \
@@ -130,7 +130,10 @@
     X(MENDED_CHECKPOINT, "checkpoint fetched and mended")                                          \
     X(STARTED_ANEW, "started anew with a whole log")                                               \
     X(PUT_ASIDE, "folder put aside, for nothing says whose it is")                                 \
-    X(VOTE_LOST, "vote lost, a new identity taken")
+    X(VOTE_LOST, "vote lost, a new identity taken")                                                \
+    X(DELETED, "post deleted")                                                                     \
+    X(SHOWN_DELETED, "post shown as deleted")                                                      \
+    X(FOUND_LATER, "post to be deleted not known yet where it was asked for")
 
 enum report_fault {
 #define X(name, text) FAULT_##name,

@@ -637,6 +637,9 @@ void sim_node_emit(void *ctx, const struct effect *effect)
         invariants_index(node, effect);
         store_index(node->store, effect->index.room, effect->index.seq, effect->index.index,
                     effect->index.event);
+        if (effect->index.deletes)
+            store_delete(node->store, effect->index.index, effect->index.deletes,
+                         effect->index.check);
         break;
     case EFFECT_CHECKPOINT:
         invariants_checkpoint(node, effect);

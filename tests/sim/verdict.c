@@ -13,6 +13,7 @@
 struct fact {
     uint64_t index;
     uint64_t seq;
+    uint64_t shown;   /* the seq that its record names */
     uint64_t room;    /* as oracle_room */
     uint32_t op;      /* number + 1; 0: an event */
     uint32_t number;  /* of the room */
@@ -27,6 +28,9 @@ struct truth {
     uint32_t count;
     uint64_t room_seq[256];
     uint32_t last_op[SIM_CLIENTS];
+    bool *deleted; /* by index: a post that is */
+    uint64_t
+        given_back[256]; /* by device: a seq that was applied and not answered yet (CHAT_FULL) */
 };
 
 static uint64_t room_of(const struct truth *truth, uint32_t number)
@@ -112,13 +116,48 @@ static void post(struct truth *truth, const struct chat_applied *applied)
     truth->facts[truth->count].op = number;
 }
 
+/* It names the post that has this seq in this room, and its author; and who did it may. */
+static void delete (struct truth *truth, const struct chat_applied *applied, struct fact *fact)
+{
+    struct world *world = truth->world;
+    const struct command *command = &applied->command;
+    const struct command_target *target = &command->target;
+    const struct fact *post = NULL;
+    for (uint32_t i = 0; i < truth->count && !post; i++)
+        if (truth->facts[i].index == target->index)
+            post = &truth->facts[i];
+    if (!post || !post->op || post->number != applied->answer.room ||
+        post->seq != command->read_seq)
+        sim_fail(world, "index %" PRIu64 " deletes %" PRIu64 ", which is not what it names",
+                 fact->index, target->index);
+    uint8_t author = world->oracle.ops[post->op - 1].client;
+    uint32_t account =
+        chat_find_account(truth->chat, (struct slice) { world->clients[author].name,
+                                                        world->clients[author].name_len });
+    const struct chat_membership *member =
+        chat_membership(truth->chat, applied->account, applied->answer.room);
+    if (target->author != account || (account != applied->account && !member->is_operator))
+        sim_fail(world, "index %" PRIu64 " deletes somebody else's post", fact->index);
+    truth->deleted[target->index] = true;
+    fact->shown = command->read_seq;
+}
+
 static void apply(struct truth *truth, uint64_t index, uint64_t time_us, struct slice body)
 {
     struct world *world = truth->world;
     struct chat_applied applied;
     chat_apply(truth->chat, index, time_us, body, &applied);
-    if (applied.result == CHAT_GAP)
+    uint32_t device = applied.command.device;
+    CHECK(device < 256);
+    /* What was admitted behind a command that is given back comes again behind it. */
+    if (applied.result == CHAT_GAP &&
+        (!truth->given_back[device] ||
+         chat_device(truth->chat, device)->last + 1 != truth->given_back[device]))
         sim_fail(world, "the log holds a gap at %" PRIu64, index);
+    if (applied.result == CHAT_FULL && applied.command.kind == COMMAND_DELETE) {
+        truth->given_back[device] = applied.command.seq;
+        world->report->branches[BRANCH_FOUND_LATER]++;
+    }
     if (!applied.indexed)
         return;
     const struct place *place = &world->invariants.places[index];
@@ -135,6 +174,9 @@ static void apply(struct truth *truth, uint64_t index, uint64_t time_us, struct 
     if (fact->seq != place->seq)
         sim_fail(world, "index %" PRIu64 " is seq %" PRIu64 " and was told as %" PRIu64, index,
                  fact->seq, place->seq);
+    fact->shown = fact->seq;
+    if (applied.command.kind == COMMAND_DELETE)
+        delete (truth, &applied, fact);
     truth->count++;
 }
 
@@ -239,7 +281,8 @@ static void check_stream(struct truth *truth, const struct sim_client *client)
             !chat_was_member(chat_membership(truth->chat, account, fact->number), fact->index))
             sim_fail(world, "client %u was shown index %" PRIu64 " and is no member there",
                      client->number, fact->index);
-        if (record->seq != fact->seq || record->room != fact->room || record->op != fact->op)
+        bool same = record->op == fact->op || (record->op == ORACLE_DELETED && fact->op);
+        if (record->seq != fact->shown || record->room != fact->room || !same)
             sim_fail(world, "client %u was shown something else at index %" PRIu64, client->number,
                      fact->index);
     }
@@ -257,6 +300,48 @@ static void check_ops(struct truth *truth)
         if (is_post && op->fate == FATE_COMMITTED && op->found == 0)
             sim_fail(world, "n%u was acknowledged at seq %" PRIu64 " and is lost", i, op->room_seq);
     }
+}
+
+/* --- what is deleted ---------------------------------------------------------------------------*/
+
+/* Each node gives every post that it keeps, and as deleted just those that are. */
+static void check_deleted(struct truth *truth, struct sim_node *node)
+{
+    struct world *world = truth->world;
+    for (uint32_t room = 1; room <= chat_rooms(truth->chat); room++) {
+        struct store_query query = { .room = room,
+                                     .seq_from = 1,
+                                     .seq_to = chat_room(truth->chat, room)->last_seq,
+                                     .forward_to = chat_room(truth->chat, room)->last_seq,
+                                     .max_records = 64 };
+        struct store_answer answer = { .records = 1 };
+        while (answer.records && query.seq_from <= query.seq_to) {
+            enum ft_error error =
+                store_read_posts(node->store, &query, world->buffer, LIMIT_ENTRY_BYTES, &answer);
+            if (error)
+                sim_fail(world, "node %u: room %u cannot be read: %d", node->slot, room,
+                         (int)error);
+            struct reader reader = reader_of(world->buffer, answer.len);
+            while (reader_left(&reader)) {
+                uint8_t kind = read_u8(&reader);
+                (void)read_u32(&reader);
+                query.seq_from = read_u64(&reader) + 1;
+                uint64_t index = read_u64(&reader);
+                (void)read_u64(&reader);
+                (void)read_slice32(&reader);
+                if ((kind == STORE_DELETED) != truth->deleted[index])
+                    sim_fail(world, "node %u: index %" PRIu64 " is %s deleted", node->slot, index,
+                             truth->deleted[index] ? "not shown as" : "shown as");
+            }
+        }
+    }
+}
+
+static void check_shown_deleted(struct truth *truth)
+{
+    for (uint64_t index = 1; index < SIM_INDEXES; index++)
+        if (truth->world->oracle.seen_deleted[index] && !truth->deleted[index])
+            sim_fail(truth->world, "index %" PRIu64 " was shown as deleted and is not", index);
 }
 
 /* --- */
@@ -280,6 +365,7 @@ void verdict(struct world *world)
     truth.memory = sim_must(calloc(1, chat_memory(&limits)));
     truth.chat = chat_init(truth.memory, &limits, &crypto_sim);
     truth.facts = sim_must(calloc(SIM_INDEXES, sizeof *truth.facts));
+    truth.deleted = sim_must(calloc(SIM_INDEXES, sizeof *truth.deleted));
     apply_history(&truth, raft_view(node_raft(faults_leader(world)->node)).commit);
     for (uint8_t slot = 1; slot <= world->nodes_count; slot++) {
         struct sim_node *node = &world->nodes[slot];
@@ -292,10 +378,13 @@ void verdict(struct world *world)
         enum ft_error error = store_verify(node->store, damaged, node, &entries);
         if (error)
             sim_fail(world, "node %u: its store cannot be verified: %d", slot, (int)error);
+        check_deleted(&truth, node);
     }
+    check_shown_deleted(&truth);
     check_ops(&truth);
     for (uint8_t i = 0; i < world->clients_count; i++)
         check_stream(&truth, &world->clients[i]);
     free(truth.facts);
+    free(truth.deleted);
     free(truth.memory);
 }

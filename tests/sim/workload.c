@@ -80,6 +80,10 @@ static void act(struct sim_client *client, enum client_op_kind kind, uint8_t roo
         op.reply_to = 1 + random_below(&world->random, 20);
     op.is_private = kind == CLIENT_CREATE && room == 0 && world->workload.has_private;
     op.seq = 1 + random_below(&world->random, 50);
+    if (kind == CLIENT_DELETE) {
+        op.seq = oracle_target(client, room);
+        world->oracle.ops[number].target = op.seq;
+    }
     sim_client_op(client, &op);
 }
 
@@ -124,8 +128,10 @@ static void do_something(struct sim_client *client)
     if (room < ROOM_NOPE && !(client->joined >> room & 1)) {
         client->joined |= UINT64_C(1) << room;
         act(client, random_below(&world->random, 2) ? CLIENT_CREATE : CLIENT_JOIN, room);
-    } else if (what < 70) {
+    } else if (what < 67) {
         act(client, CLIENT_SEND, room);
+    } else if (what < 70) {
+        act(client, CLIENT_DELETE, room);
     } else if (what < 74) {
         act(client, CLIENT_ME, room);
     } else if (what < 84) {
@@ -138,8 +144,10 @@ static void do_something(struct sim_client *client)
         act(client, CLIENT_JOIN, room);
     } else if (what < 96 && room < ROOM_NOPE) {
         act(client, CLIENT_TOPIC, room);
-    } else if (what < 98) {
+    } else if (what < 97) {
         act(client, CLIENT_READ, room);
+    } else if (what < 98) {
+        act(client, CLIENT_DELETE, room);
     } else if (what < 99) {
         act(client, CLIENT_SEND, ROOM_NOPE);
     } else {
