@@ -183,6 +183,16 @@ static void it_is_answered_whatever_came_between(void **state)
     answered(POSTS + 2, CODE_OK);
 }
 
+/* What was refused is consumed by now, which its client has not said yet: what follows is taken. */
+static void what_was_refused_is_answered_by_now(void **state)
+{
+    (void)state;
+    nodes->node->sessions[1].refused_seq = POSTS; /* an answer that the client waits for still */
+    nodes_post(nodes, 1, alice, POSTS + 2, 4, "#one", 10);
+    nodes_run(nodes, 50000);
+    answered(POSTS + 2, CODE_OK);
+}
+
 /* Its client is gone, or has another connection by now: nothing happens, and it comes again. */
 static void who_asked_is_gone(void **state)
 {
@@ -215,6 +225,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_is_not_found, talk, end),
         cmocka_unit_test_setup_teardown(what_came_meanwhile_is_asked_for_again, talk, end),
         cmocka_unit_test_setup_teardown(it_is_answered_whatever_came_between, talk, end),
+        cmocka_unit_test_setup_teardown(what_was_refused_is_answered_by_now, talk, end),
         cmocka_unit_test_setup_teardown(who_asked_is_gone, talk, end),
         cmocka_unit_test_setup_teardown(no_device_sends_what_is_erased, talk, end),
     };
