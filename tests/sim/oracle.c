@@ -100,7 +100,6 @@ void oracle_restarted(struct sim_client *client)
         me->count--;
     memset(me->queries, 0, sizeof me->queries);
     me->gone_count = 0;
-    me->life_from = me->count;
     held_oracle_restarted(client, true);
     me->acked_op = 0;
 }
