@@ -80,6 +80,7 @@ void sim_node_copy(struct sim_node *copy, const struct sim_node *node)
     memcpy(copy->durable_vote, node->durable_vote, IDENTITY_BYTES);
     copy->interrupted = node->interrupted;
     copy->interrupted_from = node->interrupted_from;
+    copy->rotten = node->rotten;
     world_plan(world, HAPPEN_BOOT, world->now + random_below(&world->random, 2 * SIM_S), SIM_TWIN,
                0, epoch);
 }
