@@ -87,7 +87,8 @@ void members_turn(struct sim_node *node)
         count_change(node, &raft->previous, &raft->config);
 }
 
-/* May the folder of `victim` be lost for ever? Not when a majority that counts would be lost with it. */
+/* May the folder of `victim` be lost for ever? Not when a majority that counts would be lost with it. One that is rotten
+ * in what it votes by may have to wait for the others. */
 bool members_can_spare(const struct sim_node *victim)
 {
     const struct world *world = victim->world;
@@ -102,7 +103,7 @@ bool members_can_spare(const struct sim_node *victim)
             /* Its folder before this one is still counted on, and what was in it can be told only once. */
             if (node == victim && !config->members[m].vacant && !same)
                 return false;
-            whole += config->members[m].voter && same && node != victim;
+            whole += config->members[m].voter && same && node != victim && !node->doubtful;
             /* A learner may be promoted before its leader knows. */
             voters += node == victim && !config->members[m].voter && !config->members[m].vacant;
         }
@@ -110,6 +111,23 @@ bool members_can_spare(const struct sim_node *victim)
             return false;
     }
     return members->count > 0;
+}
+
+bool members_hold(const struct world *world, uint32_t but)
+{
+    const struct members *members = &world->members;
+    bool hold = members->count > 0;
+    for (unsigned i = 0; i < members->count && hold; i++) {
+        const struct raft_config *config = &members->known[i];
+        unsigned whole = 0;
+        for (unsigned m = 0; m < config->count; m++) {
+            const struct raft_member *member = &config->members[m];
+            whole += member->voter && !(but >> member->slot & 1) &&
+                     raft_member_is(member, world->nodes[member->slot].identity);
+        }
+        hold = whole * 2 > raft_config_voters(config);
+    }
+    return hold;
 }
 
 /* The operator who gives up a seat knows which folders are lost; whoever leads may not yet. */
@@ -120,6 +138,7 @@ bool members_regrets(const struct sim_node *leader, struct slice message)
     struct wire_member wanted;
     unsigned voters = 0;
     unsigned whole = 0;
+    uint32_t stay = 0;
     if (!message.len || message.data[0] != WIRE_MEMBER || !wire_decode_member(&wanted, message) ||
         wanted.op == WIRE_MEMBER_ADD)
         return false;
@@ -129,9 +148,10 @@ bool members_regrets(const struct sim_node *leader, struct slice message)
         if (member->vacant || member->slot == wanted.slot || (!member->voter && same))
             continue; /* a learner that is lost may still be promoted */
         voters++;
-        whole += same;
+        whole += same && !world->nodes[member->slot].doubtful;
+        stay |= 1u << member->slot;
     }
-    return voters && whole * 2 <= voters;
+    return voters && (whole * 2 <= voters || !rot_leaves(world, stay));
 }
 
 /* --- the operator ------------------------------------------------------------------------------*/

@@ -52,7 +52,18 @@ static bool atlas_allows(struct world *world, uint8_t slot, const char *path)
 {
     struct atlas *atlas = &world->faults.atlas;
     const struct rot_file *file = atlas_file(atlas, path);
-    return file && minority_with(world, file->hit | atlas->wiped, slot);
+    return file && minority_with(world, file->hit | atlas->wiped, slot) &&
+           members_hold(world, file->hit | 1u << slot);
+}
+
+bool rot_leaves(const struct world *world, uint32_t voters)
+{
+    const struct atlas *atlas = &world->faults.atlas;
+    int most = (__builtin_popcount(voters) - 1) / 2;
+    bool leaves = true;
+    for (uint32_t i = 0; i < atlas->files_count && leaves; i++)
+        leaves = __builtin_popcount(voters & atlas->files[i].hit) <= most;
+    return leaves;
 }
 
 bool rot_may_wipe(const struct world *world, uint8_t slot)
@@ -67,6 +78,34 @@ bool rot_may_wipe(const struct world *world, uint8_t slot)
 void rot_wiped(struct world *world, uint8_t slot)
 {
     world->faults.atlas.wiped |= 1u << slot;
+}
+
+static uint64_t number_in(const char *path)
+{
+    const char *slash = strchr(path, '/');
+    return slash ? strtoull(slash + 1, NULL, 10) : 0;
+}
+
+static bool is_segment(const char *path)
+{
+    size_t len = strlen(path);
+    return len > 4 && strcmp(path + len - 4, ".seg") == 0;
+}
+
+static uint64_t newest_checkpoint(struct sim_node *node)
+{
+    uint64_t newest = 0;
+    const char *name;
+    for (size_t i = 0; (name = sim_disk_name(node->disk, i)); i++)
+        if (strncmp(name, "checkpoint/0", 12) == 0 && number_in(name) > newest)
+            newest = number_in(name);
+    return newest;
+}
+
+static bool votes_by(const char *path, uint64_t checkpoint)
+{
+    return strcmp(path, "vote") == 0 || strcmp(path, "identity") == 0 ||
+           (is_segment(path) && number_in(path) > checkpoint);
 }
 
 static bool damage(struct sim_node *node, enum report_fault kind, const char *path, uint64_t offset)
@@ -100,6 +139,7 @@ static bool damage(struct sim_node *node, enum report_fault kind, const char *pa
         SAY(world, "node %u: %s: %s at %" PRIu64, node->slot, report_fault_text(kind), path,
             offset);
         node->rotten = true;
+        node->doubtful |= votes_by(path, newest_checkpoint(node));
         struct rot_file *file = atlas_file(&world->faults.atlas, path);
         CHECK(file != NULL);
         file->hit |= 1u << node->slot;
@@ -107,18 +147,6 @@ static bool damage(struct sim_node *node, enum report_fault kind, const char *pa
             rot_wiped(world, node->slot);
     }
     return done;
-}
-
-static uint64_t number_in(const char *path)
-{
-    const char *slash = strchr(path, '/');
-    return slash ? strtoull(slash + 1, NULL, 10) : 0;
-}
-
-static bool is_segment(const char *path)
-{
-    size_t len = strlen(path);
-    return len > 4 && strcmp(path + len - 4, ".seg") == 0;
 }
 
 /* Where a segment's file ceases to be zeros. */
@@ -138,23 +166,12 @@ static uint64_t used_of(struct sim_node *node, const char *path)
     return used;
 }
 
-static uint64_t newest_checkpoint(struct sim_node *node)
-{
-    uint64_t newest = 0;
-    const char *name;
-    for (size_t i = 0; (name = sim_disk_name(node->disk, i)); i++)
-        if (strncmp(name, "checkpoint/0", 12) == 0 && number_in(name) > newest)
-            newest = number_in(name);
-    return newest;
-}
-
 /* May this file rot here, by the atlas? Spares and what is being written are nobody's yet. */
 static bool may_rot(struct sim_node *node, const char *path, uint64_t checkpoint)
 {
     struct world *world = node->world;
-    bool voting = strcmp(path, "vote") == 0 || strcmp(path, "identity") == 0 ||
-                  (is_segment(path) && number_in(path) > checkpoint);
-    if (voting && !may_lose(world, node->slot))
+    bool voting = votes_by(path, checkpoint);
+    if (voting && !(may_lose(world, node->slot) && members_can_spare(node)))
         return false;
     if (strcmp(path, "identity") == 0) /* with the vote's, its folder is put aside */
         return rot_may_wipe(world, node->slot);

@@ -316,6 +316,7 @@ struct sim_node {
     enum ft_error prepare_error; /* told last */
     uint64_t calm_rounds;        /* of proving everything, when the faults ended */
     bool rotten;                 /* its disk was damaged in this seed (rot.c) */
+    bool doubtful;               /* in what it votes by */
 
     /* For invariants.c. */
     uint64_t handed_over;      /* when its process last did so for its disk's sake; 0: never */
@@ -530,6 +531,8 @@ bool members_fault(struct world *world);
 bool members_replace_dead(struct world *world);
 void members_course(struct world *world);
 bool members_can_spare(const struct sim_node *victim);
+/* Is there a majority of every configuration that counts in the folders of those not in `but` (bit 1 << slot)? */
+bool members_hold(const struct world *world, uint32_t but);
 /* Would ctl, had it come a moment later, not ask for this any more? */
 bool members_regrets(const struct sim_node *leader, struct slice message);
 /* Does it belong to the cluster at the end? */
@@ -594,6 +597,8 @@ void faults_network_ends(struct world *world, const struct open_fault *open);
 /* rot.c */
 bool rot_may_wipe(const struct world *world, uint8_t slot);
 void rot_wiped(struct world *world, uint8_t slot);
+/* Does each file stand whole on a majority of `voters` (bit 1 << slot)? */
+bool rot_leaves(const struct world *world, uint32_t voters);
 bool rot_strike(struct world *world, enum report_fault kind);
 void faults_stop(struct world *world); /* everything is healed and started again */
 

@@ -81,6 +81,7 @@ void sim_node_copy(struct sim_node *copy, const struct sim_node *node)
     copy->interrupted = node->interrupted;
     copy->interrupted_from = node->interrupted_from;
     copy->rotten = node->rotten;
+    copy->doubtful = node->doubtful;
     world_plan(world, HAPPEN_BOOT, world->now + random_below(&world->random, 2 * SIM_S), SIM_TWIN,
                0, epoch);
 }
@@ -387,7 +388,7 @@ void sim_node_wipe(struct sim_node *node)
     node->durable_last = node->durable_term = 0;
     node->copying = false;
     memset(node->durable_vote, 0, IDENTITY_BYTES);
-    node->interrupted = false;
+    node->interrupted = node->doubtful = false;
     held_forget_promises(node);
     node->held_files = false;
     SAY(node->world, "node %u: its folder is wiped", node->slot);
