@@ -77,16 +77,19 @@ void invariants_boot(struct sim_node *node, const struct store_recovery *recover
     node->seen_config = 0;
     node->seen_leader_term = node->seen_level = node->seen_term = node->seen_applied = 0;
     node->recovered_last = recovery->checkpoint_index;
-    if (recovery->term < node->durable_term && !recovery->vote_lost)
+    bool same = !memcmp(node->durable_identity, recovery->identity, IDENTITY_BYTES);
+    bool blank = !memcmp(node->durable_identity, none, sizeof none);
+    if (recovery->term < node->durable_term && same)
         sim_fail(world, "node %u: forgot term %" PRIu64 ", it knows %" PRIu64, node->slot,
                  node->durable_term, recovery->term);
-    if (recovery->term == node->durable_term && !recovery->vote_lost &&
+    if (recovery->term == node->durable_term && same &&
         memcmp(node->durable_vote, none, sizeof none) &&
         memcmp(node->durable_vote, recovery->vote, IDENTITY_BYTES))
         sim_fail(world, "node %u: forgot its vote in term %" PRIu64, node->slot, recovery->term);
-    if ((recovery->lost.last || recovery->vote_lost) && !node->rotten)
+    if ((recovery->lost.last || !(same || blank)) && !node->rotten)
         sim_fail(world, "node %u: a crash alone took its vote", node->slot);
     node->durable_term = recovery->term;
+    memcpy(node->durable_identity, recovery->identity, IDENTITY_BYTES);
     memcpy(node->durable_vote, recovery->vote, IDENTITY_BYTES);
 }
 

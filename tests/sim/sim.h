@@ -334,6 +334,7 @@ struct sim_node {
     uint64_t seen_level;   /* and the configuration, as its leader */
     uint64_t durable_term; /* what finished flushes promised */
     uint8_t durable_vote[IDENTITY_BYTES];
+    uint8_t durable_identity[IDENTITY_BYTES]; /* whose they are */
     uint64_t durable_last;
     uint64_t *durable; /* per index: the tag of the entry that ends there */
     uint64_t *lost;    /* the same of the folder that was wiped: it was acknowledged once */

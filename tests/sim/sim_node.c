@@ -78,6 +78,7 @@ void sim_node_copy(struct sim_node *copy, const struct sim_node *node)
     copy->durable_last = node->durable_last;
     copy->durable_term = node->durable_term;
     memcpy(copy->durable_vote, node->durable_vote, IDENTITY_BYTES);
+    memcpy(copy->durable_identity, node->durable_identity, IDENTITY_BYTES);
     copy->interrupted = node->interrupted;
     copy->interrupted_from = node->interrupted_from;
     copy->rotten = node->rotten;
@@ -388,6 +389,7 @@ void sim_node_wipe(struct sim_node *node)
     node->durable_last = node->durable_term = 0;
     node->copying = false;
     memset(node->durable_vote, 0, IDENTITY_BYTES);
+    memset(node->durable_identity, 0, IDENTITY_BYTES);
     node->interrupted = node->doubtful = false;
     held_forget_promises(node);
     node->held_files = false;
