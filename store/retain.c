@@ -90,9 +90,9 @@ static enum ft_error may_drop_to(struct store *store, const struct store_retenti
     *may = want->keep_bytes && bytes_after >= want->keep_bytes;
     if (*may || !want->since_us)
         return FT_OK;
-    enum ft_error error = made_at(store, index, &time_us);
-    *may = !error && time_us < want->since_us;
-    return error;
+    /* What cannot be read is being mended, and is as old as it was then. */
+    *may = !made_at(store, index, &time_us) && time_us < want->since_us;
+    return FT_OK;
 }
 
 /* The highest checkpoint that may become the log's base; 0: none. One that cannot be read is none:

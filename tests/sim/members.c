@@ -133,12 +133,13 @@ bool members_hold(const struct world *world, uint32_t but)
 /* The operator who gives up a seat knows which folders are lost; whoever leads may not yet. */
 bool members_regrets(const struct sim_node *leader, struct slice message)
 {
-    const struct world *world = leader->world;
+    struct world *world = leader->world;
     const struct raft_config *config = raft_latest_config(node_raft(leader->node));
     struct wire_member wanted;
     unsigned voters = 0;
     unsigned whole = 0;
     uint32_t stay = 0;
+    rot_healed(world);
     if (!message.len || message.data[0] != WIRE_MEMBER || !wire_decode_member(&wanted, message) ||
         wanted.op == WIRE_MEMBER_ADD)
         return false;

@@ -56,6 +56,33 @@ static bool atlas_allows(struct world *world, uint8_t slot, const char *path)
            members_hold(world, file->hit | 1u << slot);
 }
 
+bool rot_struck(const struct world *world)
+{
+    bool struck = false;
+    for (uint8_t slot = 1; slot <= world->nodes_count; slot++)
+        struck |= world->nodes[slot].rotten;
+    return struck;
+}
+
+bool rot_proved(const struct sim_node *node)
+{
+    return sim_node_up(node) && !raft_view(node_raft(node->node)).lost &&
+           !node_damaged(node->node) && node_rounds(node->node) >= node->calm_rounds + 2;
+}
+
+void rot_healed(struct world *world)
+{
+    struct atlas *atlas = &world->faults.atlas;
+    for (uint8_t slot = 1; slot <= world->nodes_count; slot++) {
+        struct sim_node *node = &world->nodes[slot];
+        if (!node->rotten || !rot_proved(node))
+            continue;
+        node->doubtful = false;
+        for (uint32_t i = 0; i < atlas->files_count; i++)
+            atlas->files[i].hit &= ~(1u << slot);
+    }
+}
+
 bool rot_leaves(const struct world *world, uint32_t voters)
 {
     const struct atlas *atlas = &world->faults.atlas;
@@ -139,6 +166,7 @@ static bool damage(struct sim_node *node, enum report_fault kind, const char *pa
         SAY(world, "node %u: %s: %s at %" PRIu64, node->slot, report_fault_text(kind), path,
             offset);
         node->rotten = true;
+        node->calm_rounds = sim_node_up(node) ? node_rounds(node->node) : 0;
         node->doubtful |= votes_by(path, newest_checkpoint(node));
         struct rot_file *file = atlas_file(&world->faults.atlas, path);
         CHECK(file != NULL);
@@ -213,8 +241,5 @@ static bool rot_file(struct sim_node *node, enum report_fault kind)
 bool rot_strike(struct world *world, enum report_fault kind)
 {
     struct sim_node *node = &world->nodes[1 + below(world, world->nodes_count)];
-    /* What the others have dropped already, they cannot give back. */
-    if (!world->workload.formed || world->retain_bytes || world->retain_us)
-        return false;
-    return rot_file(node, kind);
+    return world->workload.formed && rot_file(node, kind);
 }

@@ -314,7 +314,7 @@ struct sim_node {
     bool fail_flush; /* the next sync fails: the log thread's, the reading thread's */
     bool fail_job;
     enum ft_error prepare_error; /* told last */
-    uint64_t calm_rounds;        /* of proving everything, when the faults ended */
+    uint64_t calm_rounds;        /* of proving everything, at the last damage and when the faults ended */
     bool rotten;                 /* its disk was damaged in this seed (rot.c) */
     bool doubtful;               /* in what it votes by */
 
@@ -598,8 +598,14 @@ void faults_network_ends(struct world *world, const struct open_fault *open);
 /* rot.c */
 bool rot_may_wipe(const struct world *world, uint8_t slot);
 void rot_wiped(struct world *world, uint8_t slot);
+/* Any node's disk was damaged. */
+bool rot_struck(const struct world *world);
+/* It was proved whole since it was damaged last. */
+bool rot_proved(const struct sim_node *node);
 /* Does each file stand whole on a majority of `voters` (bit 1 << slot)? */
 bool rot_leaves(const struct world *world, uint32_t voters);
+/* Notes which nodes are whole again. */
+void rot_healed(struct world *world);
 bool rot_strike(struct world *world, enum report_fault kind);
 void faults_stop(struct world *world); /* everything is healed and started again */
 

@@ -252,7 +252,7 @@ static const char *what_is_missing(const struct world *world)
             return "a node has lost a part of its log";
         if (node_damaged(node->node))
             return "a node knows of damage";
-        if (node_rounds(node->node) < node->calm_rounds + 2)
+        if (!rot_proved(node))
             return "a node has not proved all that it has";
         applied = view.commit;
         const struct raft_config *config = raft_latest_config(node_raft(node->node));
