@@ -119,6 +119,7 @@ struct effect {
             uint64_t keep_bytes;
             uint64_t since_us;
             uint64_t floor;
+            uint64_t damaged; /* an index that nobody else keeps, and that cannot be read; or 0 */
         } retain;
         struct {
             uint8_t how;  /* enum store_check_how */

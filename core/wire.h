@@ -236,7 +236,7 @@ enum wire_fetch_kind {
 };
 enum wire_fetch_code {
     FETCH_OK = 0,
-    FETCH_GONE = 1,   /* not here: dropped, or not sealed yet */
+    FETCH_GONE = 1,   /* not here: dropped, or not sealed yet; `index`: where the log begins here */
     FETCH_BUSY = 2,   /* another piece is being read for this node: try again */
     FETCH_FAILED = 3, /* it is here and cannot be read */
 };

@@ -104,18 +104,23 @@ static size_t provable(struct store *store, const struct store_mend *mend, uint6
             break;
         if (index >= side->scan->stop_before)
             break;
+        if (damage->offset + at - SEGMENT_HEADER_BYTES >= store->segment_bytes)
+            break; /* the next one lies in the next segment */
     }
     return good;
 }
 
 /* A page that cannot be read takes no part of itself: all of it is written, with what else of it
- * could be read. Not where the log side may be writing. */
+ * could be read, and zeros where nothing can have been: behind the segment's last entry. Not where
+ * the log side may be writing. */
 static enum ft_error write_pages(struct store *store, struct disk_file *file, uint64_t offset,
                                  const uint8_t *data, size_t len)
 {
     enum { PAGE = 4096 };
     const struct check_side *side = &store->check;
     const struct disk *disk = store->disk;
+    bool full = offset + len - SEGMENT_HEADER_BYTES >= store->segment_bytes;
+    uint64_t end = full ? offset + len : side->known.indexed ? side->known.end : UINT64_MAX;
     uint64_t size;
     uint64_t from = offset - offset % PAGE;
     uint64_t to = (offset + len + PAGE - 1) / PAGE * PAGE;
@@ -132,6 +137,8 @@ static enum ft_error write_pages(struct store *store, struct disk_file *file, ui
         return FT_ERROR_LIMIT;
     error = disk_read_around(disk, file, from, pages, (size_t)(to - from), &got);
     memcpy(pages + (offset - from), data, len);
+    if (to > end)
+        memset(pages + (end - from), 0, (size_t)(to - end));
     if (!error)
         error = disk->write(disk->ctx, file, from, pages, (size_t)(to - from));
     free(pages);

@@ -77,50 +77,58 @@ static enum ft_error made_at(struct store *store, uint64_t index, uint64_t *time
     return error;
 }
 
-static enum ft_error may_drop_to(struct store *store, const struct store_retention *want,
-                                 uint64_t index, bool *may)
+static bool may_drop_to(struct store *store, const struct store_retention *want, uint64_t index)
 {
     uint64_t bytes_after;
     uint64_t time_us;
     size_t all;
-    *may = false;
     if (index < store->begin || index >= want->floor)
-        return FT_OK;
+        return false;
     (void)segments_before(store, index, &bytes_after, &all);
-    *may = want->keep_bytes && bytes_after >= want->keep_bytes;
-    if (*may || !want->since_us)
-        return FT_OK;
+    if (want->keep_bytes && bytes_after >= want->keep_bytes)
+        return true;
     /* What cannot be read is being mended, and is as old as it was then. */
-    *may = !made_at(store, index, &time_us) && time_us < want->since_us;
-    return FT_OK;
+    return want->since_us && !made_at(store, index, &time_us) && time_us < want->since_us;
+}
+
+static bool readable(struct store *store, uint64_t checkpoint)
+{
+    uint8_t chain[HASH_BYTES];
+    uint8_t *file;
+    struct slice state;
+    if (checkpoint_file_load(store->disk, store->crypto, store->cluster, checkpoint, chain, &file,
+                             &state))
+        return false;
+    checkpoint_file_release(file);
+    return true;
+}
+
+/* The lowest checkpoint behind the segment that holds `damaged`: what is dropped with it is least. */
+static uint64_t choose_behind(struct store *store, const struct store_retention *want,
+                              const struct store_names *names)
+{
+    struct segment segment;
+    if (!reading_segment(store, want->damaged, &segment, NULL) || !segment.indexed)
+        return 0;
+    for (size_t i = 0; i + 1 < names->checkpoints_count; i++) {
+        uint64_t index = names->checkpoints[i];
+        if (index >= segment.last && index < want->floor && readable(store, index))
+            return index;
+    }
+    return 0;
 }
 
 /* The highest checkpoint that may become the log's base; 0: none. One that cannot be read is none:
  * the log could not be understood from it. */
-static enum ft_error choose(struct store *store, const struct store_retention *want,
-                            const struct store_names *names, uint64_t *base)
+static uint64_t choose(struct store *store, const struct store_retention *want,
+                       const struct store_names *names)
 {
-    *base = 0;
     for (size_t i = names->checkpoints_count > 0 ? names->checkpoints_count - 1 : 0; i > 0; i--) {
         uint64_t index = names->checkpoints[i - 1];
-        uint8_t chain[HASH_BYTES];
-        uint8_t *file;
-        struct slice state;
-        bool may;
-        enum ft_error error = may_drop_to(store, want, index, &may);
-        if (error)
-            return error;
-        if (!may)
-            continue;
-        error = checkpoint_file_load(store->disk, store->crypto, store->cluster, index, chain,
-                                     &file, &state);
-        if (error)
-            continue;
-        checkpoint_file_release(file);
-        *base = index;
-        return FT_OK;
+        if (may_drop_to(store, want, index) && readable(store, index))
+            return index;
     }
-    return FT_OK;
+    return 0;
 }
 
 /* --- dropping -----------------------------------------------------------------------------------
@@ -146,6 +154,12 @@ static size_t forget_segments(struct store *store, uint64_t begin, uint64_t *fir
     return count;
 }
 
+static enum ft_error unlink_if_there(const struct disk *disk, const char *path)
+{
+    enum ft_error error = disk->unlink(disk->ctx, path);
+    return error == FT_ERROR_MISSING ? FT_OK : error;
+}
+
 static enum ft_error drop_before(struct store *store, uint64_t begin)
 {
     const struct disk *disk = store->disk;
@@ -159,10 +173,10 @@ static enum ft_error drop_before(struct store *store, uint64_t begin)
         for (size_t i = 0; i < count && !error; i++) {
             char path[DISK_PATH_BYTES];
             segment_path(path, firsts[i], "seg");
-            error = disk->unlink(disk->ctx, path);
+            error = unlink_if_there(disk, path);
             segment_path(path, firsts[i], "idx");
             if (!error)
-                error = disk->unlink(disk->ctx, path);
+                error = unlink_if_there(disk, path);
         }
     }
     if (!error)
@@ -175,14 +189,15 @@ enum ft_error store_retain(struct store *store, const struct store_retention *re
                            uint64_t *first)
 {
     struct store_names names;
-    uint64_t base;
     *first = store->begin; /* only this side changes it */
     enum ft_error error = names_list(store->disk, &names);
     if (error)
         return error;
-    error = choose(store, retention, &names, &base);
+    uint64_t base = choose(store, retention, &names);
+    if (!base && retention->damaged)
+        base = choose_behind(store, retention, &names);
     names_free(&names);
-    if (!error && base)
+    if (base)
         error = drop_before(store, base + 1);
     *first = store->begin;
     return error;

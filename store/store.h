@@ -220,12 +220,14 @@ enum ft_error store_checkpoint_begin(struct store *store, uint64_t index,
 enum ft_error store_checkpoint_step(struct store *store, bool *finished) FT_MUST_USE;
 
 /* Drops whole segments from the log's beginning, up to a checkpoint: those beyond `keep_bytes` of
- * newer ones, and those whose newest entry was made before `since_us`. 0: no such limit. Nothing at
- * or above `floor` goes. *first: where the log begins now. */
+ * newer ones, and those whose newest entry was made before `since_us`. 0: no such limit. And the
+ * segment that holds `damaged`, with what is before it: it cannot be read, and nobody else keeps it;
+ * 0: none. Nothing at or above `floor` goes. *first: where the log begins now. */
 struct store_retention {
     uint64_t keep_bytes;
     uint64_t since_us;
     uint64_t floor;
+    uint64_t damaged;
 };
 enum ft_error store_retain(struct store *store, const struct store_retention *retention,
                            uint64_t *first) FT_MUST_USE;

@@ -96,7 +96,8 @@ static void retain(struct server *server, const struct effect *effect)
 {
     struct store_retention retention = { .keep_bytes = effect->retain.keep_bytes,
                                          .since_us = effect->retain.since_us,
-                                         .floor = effect->retain.floor };
+                                         .floor = effect->retain.floor,
+                                         .damaged = effect->retain.damaged };
     (void)!store_threads_submit_retain(server->threads, &retention); /* the next one does it too */
 }
 

@@ -28,19 +28,28 @@ static bool may_ask(const struct node *node, uint8_t slot)
            !memcmp(peer->cluster, raft_cluster(node->raft), IDENTITY_BYTES);
 }
 
-/* Somebody who was not tried since the last piece came; the leader last, it has enough to do. */
-static uint8_t choose(struct node *node)
+/* Somebody who was not tried since the last piece came and is not among `but`; the leader last, it
+ * has enough to do. */
+static uint8_t choose_but(struct node *node, uint8_t but)
 {
     uint8_t leader = raft_view(node->raft).leader;
     uint8_t found[LIMIT_NODES];
     unsigned count = 0;
+    but |= node->catchup.tried;
     for (uint8_t slot = 1; slot <= LIMIT_NODES; slot++)
-        if (slot != leader && may_ask(node, slot) && !(node->catchup.tried >> slot & 1))
+        if (slot != leader && may_ask(node, slot) && !(but >> slot & 1))
             found[count++] = slot;
     if (count)
         return found[random_below(&node->random, count)];
     bool last = leader && leader != node->options.slot && may_ask(node, leader);
-    return last && !(node->catchup.tried >> leader & 1) ? leader : 0;
+    return last && !(but >> leader & 1) ? leader : 0;
+}
+
+/* A copy that begins at a damaged one would come no further than the last. */
+static uint8_t choose(struct node *node)
+{
+    uint8_t well = choose_but(node, node->catchup.ill);
+    return well ? well : choose_but(node, 0);
 }
 
 static void give_up(struct node *node, uint64_t for_us, const struct effects *out)
@@ -83,10 +92,11 @@ static void ask(struct node *node, const struct effects *out)
         send_fetch(node, out);
         return;
     }
-    /* Nobody has a segment that begins where this one wants to go on: its own log's are others. */
-    bool boundary = catchup->state == CATCHUP_FETCH && catchup->next.kind == FETCH_INDEX &&
-                    catchup->gone && catchup->gone == catchup->tried;
-    catchup->whole |= boundary;
+    /* Nobody has a segment that begins where this one wants to go on, or only one who cannot read
+     * it: a copy from where the others' logs begin needs neither. */
+    bool nowhere = catchup->state == CATCHUP_FETCH && catchup->next.kind != FETCH_CHECKPOINT &&
+                   catchup->gone && !(catchup->tried & ~(catchup->gone | catchup->ill));
+    catchup->whole |= nowhere;
     give_up(node, NODE_COPY_RETRY_US, out);
 }
 
@@ -174,6 +184,7 @@ static void written(struct node *node, const struct node_event *event, const str
     case COPIED_CORRUPT:
         line_of("copy_refused", LOG_WARN, catchup->source, event->copied.piece.index, out);
         catchup->tried |= (uint8_t)(1u << catchup->source);
+        catchup->ill |= (uint8_t)(1u << catchup->source);
         catchup->source = 0;
         if (++catchup->refused < NODE_COPY_REFUSALS)
             return;
@@ -242,6 +253,8 @@ static void take_piece(struct node *node, const struct wire_fetched *fetched,
     if (fetched->code != FETCH_OK || fetched->data.len == 0) {
         if (fetched->code == FETCH_GONE)
             catchup->gone |= (uint8_t)(1u << catchup->source);
+        if (fetched->code == FETCH_FAILED)
+            catchup->ill |= (uint8_t)(1u << catchup->source);
         try_another(node, out);
         return;
     }

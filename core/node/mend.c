@@ -136,14 +136,24 @@ static bool ask(struct node *node, uint8_t slot, const struct effects *out)
     return peers_send(node, slot, (struct slice) { message, len }, (struct slice) { NULL, 0 }, out);
 }
 
-/* Every other node was asked and does not have it (any more). */
-static bool all_lack(const struct node *node)
+/* Is every other node among `slots`? */
+static bool all_others(const struct node *node, uint8_t slots)
 {
     for (uint8_t slot = 1; slot <= LIMIT_NODES; slot++)
         if (slot != node->options.slot && raft_config_find(raft_latest_config(node->raft), slot) &&
-            !(node->mending.lacking >> slot & 1))
+            !(slots >> slot & 1))
             return false;
     return true;
+}
+
+/* Retention has dropped it everywhere else: what is left of it here serves nobody. */
+static void drop_too(struct node *node, const struct effects *out)
+{
+    const struct mending *mending = &node->mending;
+    bool base = mending->file == AT_CHECKPOINT && mending->id + 1 == node->first;
+    bool history = mending->file == AT_SEGMENT || mending->file == AT_INDEX;
+    if (mending->dropped && (base || history) && all_others(node, mending->dropped))
+        serve_drop_damaged(node, base ? node->first : mending->id, out);
 }
 
 /* Nobody has it, or nobody is there: it is skipped for now. */
@@ -154,7 +164,9 @@ static void give_up(struct node *node, const struct effects *out)
     if (mending->file != AT_TAIL) /* which is looked at again anyway */
         list(mending, mending->file, mending->id, node->now.mono_us + MEND_RETRY_US);
     mending->skipped = true;
-    if (mending->file == AT_SEGMENT || (mending->file == AT_CHECKPOINT && all_lack(node)))
+    drop_too(node, out);
+    if (mending->file == AT_SEGMENT ||
+        (mending->file == AT_CHECKPOINT && all_others(node, mending->lacking)))
         check(node, CHECK_SKIP, out);
     else
         mending->phase = MEND_IDLE;
@@ -207,7 +219,7 @@ static void damaged(struct node *node, uint64_t index, const struct effects *out
     mending->found += news;
     mending->index = index;
     mending->asked = 0;
-    mending->tried = mending->lacking = 0;
+    mending->tried = mending->lacking = mending->dropped = 0;
     mending->listed = true;
     if (mending->file != AT_TAIL)
         list(mending, mending->file, mending->id, 0);
@@ -375,6 +387,8 @@ bool mend_fetched(struct node *node, uint8_t slot, struct slice message, const s
     if (fetched.code != FETCH_OK || !fetched.data.len) {
         if (fetched.code == FETCH_GONE)
             mending->lacking |= (uint8_t)(1u << slot);
+        if (fetched.code == FETCH_GONE && fetched.index > mending->id)
+            mending->dropped |= (uint8_t)(1u << slot);
         ask_next(node, out);
         return true;
     }

@@ -77,6 +77,8 @@ void serve_read_done(struct node *node, uint32_t slot, const struct node_event *
                                     .index = serving->fetch.index,
                                     .offset = serving->fetch.offset,
                                     .size = event->read.size };
+    if (fetched.code == FETCH_GONE)
+        fetched.index = node->first;
     send_fetched(node, (uint8_t)slot, &fetched,
                  event->read.failed ? (struct slice) { NULL, 0 } : event->read.data, out);
 }
@@ -96,14 +98,15 @@ void serve_start(struct node *node, uint64_t first, const uint64_t sealed[NODE_S
     tell_raft(node);
 }
 
-static void retain(struct node *node, const struct effects *out)
+static void retain(struct node *node, uint64_t damaged, const struct effects *out)
 {
     const struct node_options *options = &node->options;
-    if ((!options->retain_bytes && !options->retain_us) || !node->sealed[0])
+    if ((!options->retain_bytes && !options->retain_us && !damaged) || !node->sealed[0])
         return;
     struct effect effect = { .kind = EFFECT_RETAIN,
                              .retain = { .keep_bytes = options->retain_bytes,
-                                         .floor = node->sealed[0] + 1 } };
+                                         .floor = node->sealed[0] + 1,
+                                         .damaged = damaged } };
     if (options->retain_us && node->applied_time_us > options->retain_us)
         effect.retain.since_us = node->applied_time_us - options->retain_us;
     /* Not what somebody is copying just now. */
@@ -123,7 +126,12 @@ void serve_checkpointed(struct node *node, uint64_t index, const struct effects 
     memmove(node->sealed, node->sealed + 1, (NODE_SEALED - 1) * sizeof(node->sealed[0]));
     node->sealed[NODE_SEALED - 1] = index;
     tell_raft(node);
-    retain(node, out);
+    retain(node, 0, out);
+}
+
+void serve_drop_damaged(struct node *node, uint64_t index, const struct effects *out)
+{
+    retain(node, index, out);
 }
 
 void serve_retained(struct node *node, uint64_t first, const struct effects *out)

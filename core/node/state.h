@@ -146,6 +146,7 @@ struct catchup {
     uint8_t source; /* who is asked; 0: to be chosen */
     uint8_t tried;  /* bit per slot: without success since the last piece */
     uint8_t gone;   /* of them: it has no such piece */
+    uint8_t ill;    /* it could not read a piece, or sent a wrong one; until the process ends */
     bool asked;
     bool whole; /* nothing of the own log is gone on from */
     bool complete;
@@ -230,6 +231,7 @@ struct mending {
     uint8_t asked;   /* slot */
     uint8_t tried;   /* bit per slot */
     uint8_t lacking; /* of these: who answered that it does not have it */
+    uint8_t dropped; /* of these: whose log begins later */
     uint64_t until_us;
     struct damaged_file damaged[NODE_DAMAGED];
     uint32_t damaged_count;
@@ -499,6 +501,8 @@ bool serve_fetch(struct node *node, uint8_t slot, struct slice message, const st
 void serve_read_done(struct node *node, uint32_t slot, const struct node_event *event,
                      const struct effects *out);
 void serve_checkpointed(struct node *node, uint64_t index, const struct effects *out);
+/* All others have dropped what is damaged at `index`: here it goes, too. */
+void serve_drop_damaged(struct node *node, uint64_t index, const struct effects *out);
 void serve_retained(struct node *node, uint64_t first, const struct effects *out);
 
 /* stream.c */

@@ -207,7 +207,7 @@ static void retain_begin(struct sim_node *node, const struct effect *effect)
 {
     struct job *job = job_add(node, JOB_RETAIN);
     job->retention = (struct store_retention) { effect->retain.keep_bytes, effect->retain.since_us,
-                                                effect->retain.floor };
+                                                effect->retain.floor, effect->retain.damaged };
     job_plan(node);
 }
 
