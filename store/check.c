@@ -230,13 +230,22 @@ static bool chain_known(const uint8_t chain[HASH_BYTES])
     return memcmp(chain, zeros, HASH_BYTES) != 0;
 }
 
-/* The chain before a segment, by the one before it. */
+/* The chain before a segment, by the one before it, or by the checkpoint that the log begins after. */
 static bool chain_before(struct store *store, uint64_t first, uint8_t chain[HASH_BYTES])
 {
     struct segment before;
     memset(chain, 0, HASH_BYTES);
     if (first == 1)
         return true;
+    if (first == store->begin) {
+        uint8_t *file;
+        struct slice state;
+        if (checkpoint_file_load(store->disk, store->crypto, store->cluster, first - 1, chain,
+                                 &file, &state))
+            return false;
+        checkpoint_file_release(file);
+        return true;
+    }
     if (!reading_segment(store, first - 1, &before, NULL))
         return false;
     memcpy(chain, before.chain, HASH_BYTES);
@@ -269,12 +278,7 @@ static enum ft_error check_header(struct store *store, struct store_check *check
     if (!known)
         return FT_OK; /* mended once the segment before is */
     check->mended = true;
-    store_lock(store);
-    size_t at = 0;
-    while (at < store->segments_count && store->segments[at].first != check->id)
-        at++;
-    store_unlock(store);
-    return at < store->segments_count ? segment_header_repair(store, at) : FT_OK;
+    return segment_header_repair(store, check->id, chain);
 }
 
 static enum ft_error open_segment(struct store *store, struct store_check *check)

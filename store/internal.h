@@ -170,8 +170,9 @@ void segment_cut_marks(struct segment *segment, uint64_t end);
 struct segment *segments_find(struct store *store, uint64_t index);
 struct segment *segments_push(struct store *store); /* NULL: no memory */
 
-/* Writes the header of segment number `at` of the table anew; the chain before it is known. */
-enum ft_error segment_header_repair(struct store *store, size_t at);
+/* Writes a segment's header anew; `chain`: before its first entry. */
+enum ft_error segment_header_repair(struct store *store, uint64_t first,
+                                    const uint8_t chain[HASH_BYTES]);
 
 /* A segment that is gone: its file with a header and nothing else, for the rest to be put there. */
 enum ft_error segment_file_create(struct store *store, uint64_t first,

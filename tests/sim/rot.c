@@ -98,7 +98,8 @@ bool rot_may_wipe(const struct world *world, uint8_t slot)
     const struct atlas *atlas = &world->faults.atlas;
     bool may = may_lose(world, slot) && minority_with(world, atlas->wiped, slot);
     for (uint32_t i = 0; i < atlas->files_count && may; i++)
-        may = minority_with(world, atlas->files[i].hit | atlas->wiped, slot);
+        may = minority_with(world, atlas->files[i].hit | atlas->wiped, slot) &&
+              members_hold(world, atlas->files[i].hit | 1u << slot);
     return may;
 }
 
