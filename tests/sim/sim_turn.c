@@ -334,10 +334,9 @@ void sim_node_turn(struct sim_node *node)
         world->report->branches[BRANCH_LEVEL_ROSE]++;
         world->level = level;
     }
-    if (!node->dying) {
+    if (!node->dying)
         invariants_turn(node);
-        members_turn(node);
-    }
+    members_turn(node); /* what it sent before it died counts, too */
     if (node->dying || node->halted) {
         end_of_step(node);
         return;
