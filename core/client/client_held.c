@@ -9,7 +9,7 @@
  *
  *   the node  sends what it holds, once a connection, to all who are in its room now, however far
  *             behind them it is; and when it resolves one, a retract to all who are or were in its
- *             room and do not get it as a message. It remembers nothing of who was shown what.
+ *             room and do not get it as a message, here. It remembers nothing of who was shown what.
  *   client    knows what it was shown on this connection, and lets no other end through; and what it
  *   here      has seen the end of, on any node and in any run before (client_seen.h), and shows
  *             nothing of that. So it does not matter how far the node is behind. */

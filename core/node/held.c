@@ -340,8 +340,9 @@ void held_show(struct node *node, struct session *session, const struct effects 
 
 /* --- what becomes of it ------------------------------------------------------------------------- */
 
+/* To those of an account's readers who are at `index` or beyond. */
 static void retract_account(struct node *node, uint32_t account, const struct sight *sight,
-                            const struct effects *out)
+                            uint64_t index, const struct effects *out)
 {
     uint8_t message[17] = { WIRE_RETRACT };
     bytes_put_u64(message + 1, sight->command.tag);
@@ -349,13 +350,13 @@ static void retract_account(struct node *node, uint32_t account, const struct si
     for (uint32_t at = node->account_sessions[account]; at;) {
         struct session *session = &node->sessions[at - 1];
         at = session->next_of_account;
-        if (session->stream != STREAM_OFF)
+        if (session->stream != STREAM_OFF && session->cursor >= index)
             session_send(node, session, (struct slice) { message, sizeof(message) }, out);
     }
 }
 
 /* Whoever may have been shown it, that is, is or was in its room, is sent its end: the message does that for those who
- * get it, and the client knows whether it was shown (core/client/client_held.c). */
+ * get it. Who has seen more than this node does not: another node may have left it out for him. The client knows whether it was shown (core/client/client_held.c). */
 void held_resolved(struct node *node, uint32_t position, const struct chat_answer *answer,
                    const struct effects *out)
 {
@@ -363,9 +364,9 @@ void held_resolved(struct node *node, uint32_t position, const struct chat_answe
     if (queue_at(node->queue, position)->hold != HOLD_DURABLE || !look_at(node, position, &sight))
         return;
     if (!sight.room) {
-        retract_account(node, sight.command.account, &sight, out);
+        retract_account(node, sight.command.account, &sight, 0, out);
         if (sight.peer != sight.command.account)
-            retract_account(node, sight.peer, &sight, out);
+            retract_account(node, sight.peer, &sight, 0, out);
         return;
     }
     bool is_post = answer->code == CODE_OK && answer->room && answer->room_seq;
@@ -373,8 +374,8 @@ void held_resolved(struct node *node, uint32_t position, const struct chat_answe
     while ((member = chat_next_of_room(node->chat, sight.room, member)) != NULL) {
         const struct chat_membership *reader =
             is_post ? chat_membership(node->chat, member->account, answer->room) : NULL;
-        if (!reader || !chat_was_member(reader, answer->index))
-            retract_account(node, member->account, &sight, out);
+        bool gets = reader && chat_was_member(reader, answer->index);
+        retract_account(node, member->account, &sight, gets ? answer->index : 0, out);
     }
 }
 

@@ -278,8 +278,7 @@ void held_oracle_shown(struct sim_client *client, const struct wire_record *reco
 void held_oracle_record(struct sim_client *client, const struct wire_record *record)
 {
     struct oracle_client *me = mine(client);
-    uint32_t op = record->kind < RECORD_JOIN ? oracle_op_of(record->text) : 0;
-    if (op && held_remove(me, record->device_tag, record->device_seq))
+    if (record->kind < RECORD_JOIN && held_remove(me, record->device_tag, record->device_seq))
         client->world->report->branches[BRANCH_HELD_COMMITTED]++;
 }
 
