@@ -193,6 +193,23 @@ static void what_was_refused_is_answered_by_now(void **state)
     answered(POSTS + 2, CODE_OK);
 }
 
+/* What was asked for comes to the log while its client, who has the answer from elsewhere, sends only what follows. */
+static void what_was_passed_over_is_asked_for_again(void **state)
+{
+    (void)state;
+    uint64_t next = POSTS + 2;
+    nodes_post(nodes, 1, alice, next, 1, "#one", 10);
+    nodes->node->sessions[1].refused_seq = next;
+    nodes_post(nodes, 1, alice, next + 1, 2, "#one", 10);
+    assert_true(nodes->node->sessions[1].passed_over);
+    nodes_run(nodes, 50000);
+    assert_int_equal(nodes->nacked[1], next + 1);
+    assert_false(nodes->answered[1][next + 1]);
+    nodes_post(nodes, 1, alice, next + 1, 1, "#one", 10);
+    nodes_run(nodes, 50000);
+    answered(next + 1, CODE_OK);
+}
+
 /* Its client is gone, or has another connection by now: nothing happens, and it comes again. */
 static void who_asked_is_gone(void **state)
 {
@@ -226,6 +243,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_came_meanwhile_is_asked_for_again, talk, end),
         cmocka_unit_test_setup_teardown(it_is_answered_whatever_came_between, talk, end),
         cmocka_unit_test_setup_teardown(what_was_refused_is_answered_by_now, talk, end),
+        cmocka_unit_test_setup_teardown(what_was_passed_over_is_asked_for_again, talk, end),
         cmocka_unit_test_setup_teardown(who_asked_is_gone, talk, end),
         cmocka_unit_test_setup_teardown(no_device_sends_what_is_erased, talk, end),
     };

@@ -25,6 +25,16 @@ static void answer_device(struct node *node, const struct chat_applied *applied,
         session_answer(node, session, item.seq, item.digest, &answer, out);
 }
 
+/* What its client waited for here came to the log by another way: what was passed over for that is
+ * asked for again, since the client may have its answer already and not send it any more. */
+static void ask_again(struct node *node, const struct command *command, const struct effects *out)
+{
+    const struct session *session = session_of_device(node, command->device);
+    if (session && session->passed_over && session->refused_seq &&
+        session->refused_seq <= command->seq)
+        forward_nack_client(node, command->device, session->refused_seq + 1, out);
+}
+
 /* Not consumed, for a table is full: that is no answer. The leader must admit it again, and its
  * client, told what it waits for, sends it and all behind it again. */
 static void give_back(struct node *node, const struct chat_applied *applied,
@@ -104,12 +114,14 @@ static void apply_command(struct node *node, uint64_t index, uint64_t time_us, s
     if (applied.indexed)
         tell_members(node, &applied, out);
     if (applied.command.kind >= COMMAND_DEVICE_KINDS) {
-        if (applied.result == CHAT_APPLIED || applied.result == CHAT_REPEATED)
+        if (applied.result == CHAT_APPLIED || applied.result == CHAT_REPEATED) {
             answer_device(node, &applied, out);
-        else if (applied.result == CHAT_FULL)
+            ask_again(node, &applied.command, out);
+        } else if (applied.result == CHAT_FULL) {
             give_back(node, &applied, out);
-        else if (applied.result == CHAT_IGNORED && applied.answer.code == CODE_REVOKED)
+        } else if (applied.result == CHAT_IGNORED && applied.answer.code == CODE_REVOKED) {
             session_device_ended(node, applied.account, applied.command.device, out);
+        }
     } else if (applied.command.kind) {
         answer_nonce(node, &applied, index, out);
     }

@@ -244,6 +244,7 @@ void forward_nack_client(struct node *node, uint32_t device, uint64_t expected,
     struct session *session = session_of_device(node, device);
     if (!session)
         return;
+    session->passed_over = false;
     session->refused_seq = expected; /* what it sent before this arrives is of no use here */
     uint8_t message[9] = { WIRE_NACK };
     bytes_put_u64(message + 1, expected);
