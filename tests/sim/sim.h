@@ -600,6 +600,8 @@ bool rot_may_wipe(const struct world *world, uint8_t slot);
 void rot_wiped(struct world *world, uint8_t slot);
 /* Any node's disk was damaged. */
 bool rot_struck(const struct world *world);
+/* It knows of damage that another could mend. */
+bool rot_open(const struct sim_node *node);
 /* It was proved whole since it was damaged last. */
 bool rot_proved(const struct sim_node *node);
 /* Does each file stand whole on a majority of `voters` (bit 1 << slot)? */

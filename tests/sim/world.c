@@ -250,7 +250,7 @@ static const char *what_is_missing(const struct world *world)
             return "a node is behind";
         if (view.lost)
             return "a node has lost a part of its log";
-        if (node_damaged(node->node))
+        if (rot_open(node))
             return "a node knows of damage";
         if (!rot_proved(node))
             return "a node has not proved all that it has";
