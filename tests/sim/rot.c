@@ -45,15 +45,28 @@ static struct rot_file *atlas_file(struct atlas *atlas, const char *path)
     if (atlas->files_count == sizeof atlas->files / sizeof atlas->files[0])
         return NULL;
     struct rot_file *file = &atlas->files[atlas->files_count++];
-    *file = (struct rot_file) { .name = name };
+    *file = (struct rot_file) { .name = name, .checkpoint = strncmp(path, "checkpoint/", 11) == 0 };
     return file;
+}
+
+/* A log that has lost its beginning is understood by its checkpoints alone: one of them stays. */
+static bool leaves_checkpoint(struct world *world, uint8_t slot, const struct rot_file *file)
+{
+    const struct atlas *atlas = &world->faults.atlas;
+    bool leaves = true;
+    for (uint32_t i = 0; i < atlas->files_count && leaves; i++)
+        leaves = &atlas->files[i] == file || !atlas->files[i].checkpoint ||
+                 !(atlas->files[i].hit >> slot & 1);
+    return leaves;
 }
 
 static bool atlas_allows(struct world *world, uint8_t slot, const char *path)
 {
     struct atlas *atlas = &world->faults.atlas;
     const struct rot_file *file = atlas_file(atlas, path);
-    return file && minority_with(world, file->hit | atlas->wiped, slot) &&
+    bool only = file && file->checkpoint && (world->retain_bytes || world->retain_us);
+    return file && (!only || leaves_checkpoint(world, slot, file)) &&
+           minority_with(world, file->hit | atlas->wiped, slot) &&
            members_hold(world, file->hit | 1u << slot);
 }
 

@@ -563,6 +563,7 @@ struct open_fault {
 /* Which nodes were damaged where (rot.c); bit per slot. */
 struct rot_file {
     uint64_t name; /* hash of its path */
+    bool checkpoint;
     uint32_t hit;
 };
 struct atlas {
