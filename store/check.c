@@ -315,6 +315,7 @@ static enum ft_error open_segment(struct store *store, struct store_check *check
                         .crypto = store->crypto,
                         .key = store->cluster,
                         .file = side->handle,
+                        .segment_bytes = store->segment_bytes,
                         .segment = &side->segment,
                         .stop_before =
                             side->known.last < check->upto ? side->known.last + 1 : check->upto + 1,
@@ -368,6 +369,7 @@ static enum ft_error open_tail(struct store *store, struct store_check *check, u
                                   .crypto = store->crypto,
                                   .key = store->cluster,
                                   .file = side->handle,
+                                  .segment_bytes = store->segment_bytes,
                                   .segment = &side->segment,
                                   .last_segment = last,
                                   .stop_before = UINT64_MAX,

@@ -110,17 +110,32 @@ static size_t provable(struct store *store, const struct store_mend *mend, uint6
     return good;
 }
 
+enum { PAGE = 4096 };
+
+/* Behind a segment's last entry nothing can have been: what could not be read there was zeros. */
+static enum ft_error write_zeros(struct store *store, struct disk_file *file, uint64_t end)
+{
+    static const uint8_t zeros[PAGE];
+    const struct check_side *side = &store->check;
+    uint64_t size;
+    bool last = end - SEGMENT_HEADER_BYTES >= store->segment_bytes ||
+                (side->known.indexed && end == side->known.end);
+    enum ft_error error = store->disk->size(store->disk->ctx, file, &size);
+    uint64_t to = (end + PAGE - 1) / PAGE * PAGE;
+    if (to > size)
+        to = size;
+    if (error || !last || to <= end)
+        return error;
+    return store->disk->write(store->disk->ctx, file, end, zeros, (size_t)(to - end));
+}
+
 /* A page that cannot be read takes no part of itself: all of it is written, with what else of it
- * could be read, and zeros where nothing can have been: behind the segment's last entry. Not where
- * the log side may be writing. */
+ * could be read. Not where the log side may be writing. */
 static enum ft_error write_pages(struct store *store, struct disk_file *file, uint64_t offset,
                                  const uint8_t *data, size_t len)
 {
-    enum { PAGE = 4096 };
     const struct check_side *side = &store->check;
     const struct disk *disk = store->disk;
-    bool full = offset + len - SEGMENT_HEADER_BYTES >= store->segment_bytes;
-    uint64_t end = full ? offset + len : side->known.indexed ? side->known.end : UINT64_MAX;
     uint64_t size;
     uint64_t from = offset - offset % PAGE;
     uint64_t to = (offset + len + PAGE - 1) / PAGE * PAGE;
@@ -137,8 +152,6 @@ static enum ft_error write_pages(struct store *store, struct disk_file *file, ui
         return FT_ERROR_LIMIT;
     error = disk_read_around(disk, file, from, pages, (size_t)(to - from), &got);
     memcpy(pages + (offset - from), data, len);
-    if (to > end)
-        memset(pages + (end - from), 0, (size_t)(to - end));
     if (!error)
         error = disk->write(disk->ctx, file, from, pages, (size_t)(to - from));
     free(pages);
@@ -164,6 +177,8 @@ static enum ft_error write_entries(struct store *store, const struct store_mend 
         error = disk->write(disk->ctx, file, offset, copy, len);
         if (error == FT_ERROR_IO)
             error = write_pages(store, file, offset, copy, len);
+        if (!error)
+            error = write_zeros(store, file, offset + len);
         if (!error)
             error = disk->sync(disk->ctx, file);
         disk->close(disk->ctx, file);

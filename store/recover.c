@@ -118,6 +118,7 @@ static enum ft_error measure_sealed(struct recovering *run, struct segment *segm
                          .crypto = store->crypto,
                          .key = store->cluster,
                          .file = file,
+                         .segment_bytes = store->segment_bytes,
                          .segment = segment,
                          .stop_before = last + 1,
                          .window = run->window };
@@ -136,7 +137,7 @@ static enum ft_error measure_sealed(struct recovering *run, struct segment *segm
     free(segment->marks);
     segment->marks = NULL;
     segment->marks_count = segment->marks_capacity = 0;
-    if (segment->last != last) {
+    if (segment->last != last && !segment_full(segment, store->segment_bytes)) {
         segment->last = last; /* damaged itself: to its end, whatever lies there */
         segment->end = scan.size;
         memset(segment->chain, 0, HASH_BYTES);
@@ -144,7 +145,10 @@ static enum ft_error measure_sealed(struct recovering *run, struct segment *segm
     return error;
 }
 
-static enum ft_error push_sealed(struct recovering *run, uint64_t first, uint64_t last)
+/* The segment that begins at `first` and ends at `last` or before: if a file is missing, between the
+ * names that are there may be two. *next: behind it. */
+static enum ft_error push_sealed(struct recovering *run, uint64_t first, uint64_t last,
+                                 uint64_t *next)
 {
     struct store *store = run->store;
     struct index_header header = { 0 };
@@ -160,9 +164,11 @@ static enum ft_error push_sealed(struct recovering *run, uint64_t first, uint64_
     segment_path(path, first, "idx");
     if (!error)
         error = deletions_load(store, path, &header);
-    if (!error && header.last == last) {
+    if (!error && header.last <= last) {
+        segment->last = header.last;
         segment->end = header.end;
         memcpy(segment->chain, header.chain, HASH_BYTES);
+        *next = header.last + 1;
         return FT_OK;
     }
     if (error && !is_rot(error))
@@ -170,7 +176,18 @@ static enum ft_error push_sealed(struct recovering *run, uint64_t first, uint64_
     segment->deletions_lost = true;
     store->unsure = last;
     recover_note(run, path, 0, "the index file is damaged or missing");
-    return measure_sealed(run, segment);
+    error = measure_sealed(run, segment);
+    *next = segment->last + 1;
+    return error;
+}
+
+/* The first that is above `from`; else `none`. */
+static uint64_t first_above(const uint64_t *names, size_t count, uint64_t from, uint64_t none)
+{
+    size_t i = 0;
+    while (i < count && names[i] <= from)
+        i++;
+    return i < count ? names[i] : none;
 }
 
 /* All segments up to `index`, which a checkpoint covers; what is damaged of them is repaired while
@@ -180,26 +197,19 @@ static enum ft_error load_indexed(struct recovering *run, uint64_t index,
 {
     struct store *store = run->store;
     const struct store_names *names = run->names;
-    uint64_t next = store->begin;
-    while (next <= index) {
-        size_t i = 0;
-        while (i < names->segments_count && names->segments[i] < next)
-            i++;
-        uint64_t there = i < names->segments_count ? names->segments[i] : UINT64_MAX;
-        uint64_t last = index;
+    for (uint64_t next = store->begin; next <= index;) {
         char path[DISK_PATH_BYTES];
-        if (there == next && i + 1 < names->segments_count && names->segments[i + 1] <= index)
-            last = names->segments[i + 1] - 1;
-        else if (there != next && there <= index)
-            last = there - 1;
-        if (there != next) {
-            segment_path(path, next, "seg");
+        segment_path(path, next, "seg");
+        uint64_t by_segments = first_above(names->segments, names->segments_count, next, index + 1);
+        uint64_t by_indexes = first_above(names->indexes, names->indexes_count, next, index + 1);
+        uint64_t after = by_segments < by_indexes ? by_segments : by_indexes;
+        if (after > index + 1)
+            after = index + 1;
+        if (first_above(names->segments, names->segments_count, next - 1, 0) != next)
             recover_note(run, path, 0, "the segment is missing");
-        }
-        enum ft_error error = push_sealed(run, next, last);
+        enum ft_error error = push_sealed(run, next, after - 1, &next);
         if (error)
             return error;
-        next = last + 1;
     }
     if (store->segments_count)
         memcpy(store->segments[store->segments_count - 1].chain, chain, HASH_BYTES);
@@ -344,6 +354,7 @@ static enum ft_error scan_file(struct recovering *run, struct segment *segment, 
                          .crypto = store->crypto,
                          .key = store->cluster,
                          .file = file,
+                         .segment_bytes = store->segment_bytes,
                          .last_segment = last,
                          .segment = segment,
                          .stop_before =
@@ -460,6 +471,7 @@ static enum ft_error look_at_end(struct recovering *run)
                          .crypto = store->crypto,
                          .key = store->cluster,
                          .file = file,
+                         .segment_bytes = store->segment_bytes,
                          .flush = run->recovery->flush,
                          .commit = run->recovery->commit,
                          .window = run->window };

@@ -276,11 +276,17 @@ static bool proven(const struct scan *scan, const struct entry *entry, const uin
     return true;
 }
 
+/* The next entry lies in the next segment, whatever is behind this one's last. */
+static bool is_full(const struct scan *scan)
+{
+    return scan->offset - SEGMENT_HEADER_BYTES >= scan->segment_bytes;
+}
+
 enum ft_error scan_some(struct scan *scan, uint64_t budget, bool *more)
 {
     uint64_t until = budget < UINT64_MAX - scan->offset ? scan->offset + budget : UINT64_MAX;
     *more = false;
-    while (scan->next < scan->stop_before && scan->offset < scan->size) {
+    while (scan->next < scan->stop_before && scan->offset < scan->size && !is_full(scan)) {
         const uint8_t *data;
         size_t got;
         struct entry entry;
@@ -302,7 +308,7 @@ enum ft_error scan_some(struct scan *scan, uint64_t budget, bool *more)
         scan->offset += entry.size;
         scan->next += entry.count;
     }
-    if (scan->next >= scan->stop_before)
+    if (scan->next >= scan->stop_before || is_full(scan))
         return FT_OK;
     struct rest rest;
     enum ft_error error = scan_rest(scan, scan->offset, &rest);

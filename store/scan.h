@@ -31,6 +31,7 @@ struct scan {
     const uint8_t *key;
     struct disk_file *file;
     uint64_t size;
+    uint64_t segment_bytes; /* of entries: what is behind that many is none; UINT64_MAX: all may be */
     bool last_segment;    /* nothing was written after it */
     uint64_t stop_before; /* entries from this index on are not looked at; UINT64_MAX: all */
     struct segment
