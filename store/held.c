@@ -149,6 +149,16 @@ static bool take_bodies(struct held_scan *scan, const struct entry *entry, size_
     return all;
 }
 
+/* What fills a sector behind an entry is no content, but what is not as it was written is rot. */
+static void check_filler(struct held_scan *scan, size_t from, uint64_t to)
+{
+    for (size_t at = from; at < to && at < scan->len; at++)
+        if (scan->data[at] != FILLER) {
+            tell(scan, at, 0, "what fills the last sector of held records is damaged");
+            return;
+        }
+}
+
 static void read_header(struct held_scan *scan)
 {
     if (scan->len < HELD_HEADER_BYTES || zeros(scan->data, HELD_HEADER_BYTES))
@@ -216,6 +226,7 @@ void held_scan(struct held_scan *scan)
         if (entry.commit > scan->commit)
             scan->commit = entry.commit;
         uint64_t end = at + padded(entry.size);
+        check_filler(scan, at + entry.size, end);
         at = end < scan->len ? (size_t)end : scan->len;
     }
 }

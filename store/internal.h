@@ -423,6 +423,10 @@ struct store_names {
     bool no_memory;
     bool no_log; /* there is no such folder */
 };
+/* segment.c: cluster and segment size, as every segment's header tells them. MISSING: there is no
+ * segment. */
+enum ft_error segments_ask(const struct disk *disk, const struct crypto *crypto,
+                           const struct store_names *names, struct identity_file *file);
 /* 20 digits and then exactly `suffix`. */
 bool name_number(const char *name, const char *suffix, uint64_t *number);
 enum ft_error names_list(const struct disk *disk, struct store_names *names);

@@ -103,34 +103,6 @@ static enum ft_error settle(const struct disk *disk)
 /* --- what is left of a lost identity or vote -----------------------------------------------------
  */
 
-/* Cluster and segment size, as every segment's header tells them. MISSING: there is no segment. */
-static enum ft_error ask_segments(const struct disk *disk, const struct crypto *crypto,
-                                  const struct store_names *names, struct identity_file *file)
-{
-    enum ft_error error = FT_ERROR_MISSING;
-    for (size_t i = 0; i < names->segments_count && error; i++) {
-        char path[DISK_PATH_BYTES];
-        struct disk_file *opened;
-        struct segment_header header;
-        uint8_t data[SEGMENT_HEADER_BYTES];
-        size_t got;
-        segment_path(path, names->segments[i], "seg");
-        error = disk->open(disk->ctx, path, DISK_READ, &opened);
-        if (error)
-            continue;
-        error = disk_read_around(disk, opened, 0, data, sizeof data, &got);
-        disk->close(disk->ctx, opened);
-        if (!error)
-            error =
-                got < sizeof data ? FT_ERROR_CORRUPT : segment_header_parse(data, crypto, &header);
-        if (error)
-            continue;
-        memcpy(file->cluster, header.cluster, IDENTITY_BYTES);
-        file->segment_bytes = header.segment_bytes;
-    }
-    return error;
-}
-
 /* A rotten identity: the vote says whose it is, the segments say which cluster's. Without a vote to
  * go with it, it is nobody's: load_vote makes a new one. */
 static enum ft_error rebuild_identity(struct store *store, const struct store_options *options,
@@ -143,7 +115,7 @@ static enum ft_error rebuild_identity(struct store *store, const struct store_op
         return error;
     *file = (struct identity_file) { .segment_bytes = options->segment_bytes };
     memcpy(file->identity, any ? vote.identity : options->fresh_identity, IDENTITY_BYTES);
-    error = ask_segments(store->disk, store->crypto, names, file);
+    error = segments_ask(store->disk, store->crypto, names, file);
     if (error == FT_ERROR_MISSING && !names->checkpoints_count && any && !vote.newest)
         error = FT_OK; /* it never had an entry: blank */
     if (error)
