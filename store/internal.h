@@ -61,6 +61,14 @@ enum ft_error file_settle(const struct disk *disk, const char *path);
 enum ft_error file_load(const struct disk *disk, const char *path, size_t limit, uint8_t **data,
                         size_t *len);
 
+/* A small file that nothing else could make good: its record stands in it twice, in pages of their
+ * own. `prove` is given one after the other until it takes one. *whole: both are as they were written. */
+enum ft_error file_replace_twice(const struct disk *disk, const char *temporary, const char *path,
+                                 struct slice record);
+typedef enum ft_error file_prove(void *ctx, struct slice record);
+enum ft_error file_load_twice(const struct disk *disk, const char *path, size_t limit,
+                              file_prove *prove, void *ctx, bool *whole);
+
 /* Reads like the disk's read, but goes around what the device cannot read: those pages come back as
  * bytes that no checksum agrees with. For whoever proves what it reads. */
 enum ft_error disk_read_around(const struct disk *disk, struct disk_file *file, uint64_t offset,
@@ -358,8 +366,8 @@ enum ft_error checkpoint_file_save(struct store *store, const struct store_base 
  * done again, and a segment that is missing is never taken for one that was dropped. */
 enum ft_error begin_file_save(const struct disk *disk, const struct crypto *crypto, uint64_t first);
 /* 1 when there is no such file. */
-enum ft_error begin_file_load(const struct disk *disk, const struct crypto *crypto,
-                              uint64_t *first);
+enum ft_error begin_file_load(const struct disk *disk, const struct crypto *crypto, uint64_t *first,
+                              bool *whole);
 
 /* --- copy.c, install.c --------------------------------------------------------------------------
  */
@@ -377,7 +385,8 @@ struct copy_file {
 enum ft_error copy_file_save(const struct disk *disk, const struct crypto *crypto,
                              const uint8_t key[DIGEST_KEY_BYTES], const struct copy_file *file);
 enum ft_error copy_file_load(const struct disk *disk, const struct crypto *crypto,
-                             const uint8_t key[DIGEST_KEY_BYTES], struct copy_file *file);
+                             const uint8_t key[DIGEST_KEY_BYTES], struct copy_file *file,
+                             bool *whole);
 void copy_segment_path(char path[DISK_PATH_BYTES], uint64_t first, const char *suffix);
 void copy_checkpoint_path(char path[DISK_PATH_BYTES], uint64_t index);
 /* Removes data/N/copy and every file of a copy. */

@@ -213,14 +213,23 @@ static enum ft_error install(struct store *store, struct store_names *names,
     if (error)
         return refuse(why, why_len, error, "copy");
     store->segment_bytes = identity.segment_bytes;
-    error = begin_file_load(store->disk, store->crypto, &store->begin);
-    if (error)
-        return refuse(why, why_len, error, "begin");
     if (!recovery->installed)
         return FT_OK;
     names_free(names);
     error = names_list(store->disk, names);
     return error ? refuse(why, why_len, error, "the node's folder") : FT_OK;
+}
+
+static enum ft_error load_begin(struct recovering *run)
+{
+    struct store *store = run->store;
+    bool whole;
+    enum ft_error error = begin_file_load(store->disk, store->crypto, &store->begin, &whole);
+    if (!error && !whole) {
+        recover_note(run, "begin", 0, "a copy of it was damaged and is written anew");
+        error = begin_file_save(store->disk, store->crypto, store->begin);
+    }
+    return error ? refuse(run->why, run->why_len, error, "begin") : FT_OK;
 }
 
 static enum ft_error open_all(struct store *store, const struct store_options *options,
@@ -245,6 +254,8 @@ static enum ft_error open_all(struct store *store, const struct store_options *o
         error = load_vote(&run, options);
     if (!error)
         error = install(store, &names, recovery, why, why_len);
+    if (!error)
+        error = load_begin(&run);
     if (!error)
         error = recover_log(&run);
     names_free(&names);

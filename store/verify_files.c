@@ -28,7 +28,10 @@ enum ft_error verify_identity(struct verify *verify, bool *keyed)
 
 enum ft_error verify_begin(struct verify *verify)
 {
-    enum ft_error error = begin_file_load(verify->disk, verify->crypto, &verify->begin);
+    bool whole;
+    enum ft_error error = begin_file_load(verify->disk, verify->crypto, &verify->begin, &whole);
+    if (!error && !whole)
+        verify_tell(verify, "begin", 0, 0, "a copy of where the log begins is damaged");
     if (!verify_is_damage(error))
         return error;
     verify_tell(verify, "begin", 0, 0, "where the log begins cannot be read");
@@ -40,8 +43,11 @@ enum ft_error verify_begin(struct verify *verify)
 enum ft_error verify_copy(struct verify *verify)
 {
     struct copy_file copy;
-    enum ft_error error = copy_file_load(verify->disk, verify->crypto, verify->key, &copy);
+    bool whole;
+    enum ft_error error = copy_file_load(verify->disk, verify->crypto, verify->key, &copy, &whole);
     free(copy.firsts);
+    if (!error && !whole)
+        verify_tell(verify, "copy", 0, 0, "a copy of what is being copied is damaged");
     if (error == FT_ERROR_MISSING)
         return FT_OK;
     if (verify_is_damage(error))

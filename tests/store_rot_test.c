@@ -192,8 +192,7 @@ static void find_parts(struct parts *parts, struct test_store *test)
             if (end < size)
                 add_part(parts, name, end, size)->zeros = true;
         } else {
-            bool alone = !strcmp(name, "identity") || !strcmp(name, "begin");
-            add_part(parts, name, 0, size)->alone = alone;
+            add_part(parts, name, 0, size)->alone = !strcmp(name, "identity");
         }
     }
     test_store_close(test);
@@ -397,7 +396,6 @@ static void no_flipped_bit_is_taken_for_good(void **state)
     bool full = getenv("FULL") && strcmp(getenv("FULL"), "0") != 0;
     uint64_t step = full ? 1 : STEP;
     uint64_t bits = 0;
-    uint64_t refused = 0;
     uint64_t at = 0; /* of all parts, one after the other */
     for (size_t i = 0; i < parts.count; i++) {
         struct part *part = &parts.list[i];
@@ -406,22 +404,20 @@ static void no_flipped_bit_is_taken_for_good(void **state)
             struct test_store *test = on_copy(original);
             flip(test, part, at);
             expect_named(test, &parts, at);
-            enum ft_error error = test_store_open(test);
-            if (error) {
-                assert_true(error == FT_ERROR_CORRUPT || error == FT_ERROR_FOREIGN ||
-                            error == FT_ERROR_VERSION);
-                assert_true(strlen(test->why) > 10);
-                refused++;
-            } else {
-                expect_nothing_changed(test);
+            must(test_store_open(test)); /* one bit is never the end of a node */
+            expect_nothing_changed(test);
+            if (!strcmp(part->path, "begin") || !strcmp(part->path, "copy") ||
+                !strcmp(part->path, "identity") || !strcmp(part->path, "vote")) {
+                test_store_close(test);
+                part->flips = 0;
+                expect_named(test, &parts, at); /* written anew */
             }
             test_store_free(test);
             part->flips = 0;
         }
         at -= all;
     }
-    print_message("%llu bits, %llu refused\n", (unsigned long long)bits,
-                  (unsigned long long)refused);
+    print_message("%llu bits\n", (unsigned long long)bits);
     test_store_free(original);
 }
 
