@@ -178,8 +178,9 @@ void segment_cut_marks(struct segment *segment, uint64_t end);
 struct segment *segments_find(struct store *store, uint64_t index);
 struct segment *segments_push(struct store *store); /* NULL: no memory */
 
-/* Writes the header of segment number `at` of the table anew; the chain before it is known. */
-enum ft_error segment_header_repair(struct store *store, size_t at);
+/* Writes a segment's header anew; `chain` is of the entry before it. */
+enum ft_error segment_header_repair(struct store *store, uint64_t first,
+                                    const uint8_t chain[HASH_BYTES]);
 
 /* A segment that is gone: its file with a header and nothing else, for the rest to be put there. */
 enum ft_error segment_file_create(struct store *store, uint64_t first,
@@ -455,6 +456,15 @@ struct log_side {
 
 enum { HELD_FILES = 64 }; /* at once: one for each start of a node that has something open */
 
+/* What a file of the held log holds (held_copy.c). */
+struct held_copy {
+    uint64_t number;
+    uint8_t *data;
+    size_t len;
+    size_t capacity;
+    bool broken; /* there was no memory for all of it */
+};
+
 struct held_side {
     struct disk_file *file; /* this process's; NULL before its first append */
     uint64_t end;           /* of what is promised in it */
@@ -462,6 +472,8 @@ struct held_side {
     size_t files;
     uint64_t rotten[HELD_FILES]; /* numbers of the files that were found so */
     size_t rotten_count;
+    struct held_copy copies[HELD_FILES]; /* of those that are there and not rotten; held_mutex */
+    size_t copies_count;
     uint8_t *records; /* what recovery found, until store_checkpoint_release */
     size_t len;
     size_t capacity;
@@ -582,6 +594,7 @@ struct store {
     struct noticed noticed[STORE_NOTICED];
     size_t noticed_count;
     pthread_mutex_t tail; /* what is held is being mended, or goes */
+    pthread_mutex_t held_mutex; /* held.copies */
 
     uint8_t *checkpoint_file;
 };

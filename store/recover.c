@@ -564,7 +564,8 @@ static enum ft_error write_headers(struct recovering *run)
     enum ft_error error = FT_OK;
     for (size_t i = 0; i < store->segments_count && !error; i++)
         if (store->segments[i].header_rotten)
-            error = segment_header_repair(store, i);
+            error = segment_header_repair(store, store->segments[i].first,
+                                          i ? store->segments[i - 1].chain : store->base_chain);
     return error;
 }
 

@@ -190,15 +190,9 @@ static enum ft_error header_put(struct store *store, uint64_t first,
     return error;
 }
 
-enum ft_error segment_header_repair(struct store *store, size_t at)
+enum ft_error segment_header_repair(struct store *store, uint64_t first,
+                                    const uint8_t chain[HASH_BYTES])
 {
-    uint8_t chain[HASH_BYTES] = { 0 };
-    store_lock(store);
-    CHECK(at < store->segments_count);
-    uint64_t first = store->segments[at].first;
-    if (at > 0)
-        memcpy(chain, store->segments[at - 1].chain, HASH_BYTES);
-    store_unlock(store);
     return header_put(store, first, chain, DISK_WRITE);
 }
 

@@ -309,6 +309,7 @@ enum ft_error store_open(struct store **store, const struct store_options *optio
     made->begin = 1;
     pthread_mutex_init(&made->mutex, NULL);
     pthread_mutex_init(&made->tail, NULL);
+    pthread_mutex_init(&made->held_mutex, NULL);
     enum ft_error error = made->disk->lock(made->disk->ctx, "lock", &made->lock);
     if (error) {
         made->lock = NULL;
@@ -351,8 +352,10 @@ void store_close(struct store *store)
     deletions_free(&store->deletions);
     free(store->checkpoint_file);
     held_release(store);
+    held_copies_drop(store);
     pthread_mutex_destroy(&store->mutex);
     pthread_mutex_destroy(&store->tail);
+    pthread_mutex_destroy(&store->held_mutex);
     free(store);
 }
 
