@@ -203,7 +203,7 @@ static void who_has_seen_more_is_shown_what_is_held_at_once(void **state)
     nodes_turn_end(nodes);
     nodes_held(nodes, false);
     assert_int_equal(nodes->client_sent[BOB][WIRE_HELD_RECORD], 2);
-    nodes->node->raft->may_campaign = true;
+    nodes->node->raft->lost_last = 0;
     nodes_run(nodes, 3 * SECOND);
     assert_int_equal(nodes->answers[ALICE][3].code, CODE_OK);
     assert_int_equal(nodes->client_sent[BOB][WIRE_RETRACT], 0); /* he has seen the messages */
@@ -224,7 +224,7 @@ static void what_is_refused_is_retracted_for_all_in_the_room(void **state)
     nodes_held(nodes, false);
     bob_comes(nodes, 0);
     assert_int_equal(nodes->client_sent[BOB][WIRE_HELD_RECORD], 1);
-    nodes->node->raft->may_campaign = true;
+    nodes->node->raft->lost_last = 0;
     nodes_run(nodes, 3 * SECOND);
     assert_int_equal(nodes->answers[ALICE][3].code, CODE_NOT_A_MEMBER);
     assert_int_equal(nodes->client_sent[BOB][WIRE_RETRACT], 1);
@@ -245,7 +245,7 @@ static void who_left_the_room_is_told_the_end(void **state)
     assert_int_equal(nodes->client_sent[BOB][WIRE_HELD_RECORD], 1);
     assert_int_equal(nodes->client_sent[BOB][WIRE_RETRACT], 0);
     uint32_t before = nodes->client_sent[BOB][WIRE_RECORD];
-    nodes->node->raft->may_campaign = true;
+    nodes->node->raft->lost_last = 0;
     nodes_run(nodes, 3 * SECOND);
     assert_int_equal(nodes->answers[ALICE][2].code, CODE_OK);
     assert_int_equal(nodes->client_sent[BOB][WIRE_RECORD], before + 1); /* that he left */
@@ -265,7 +265,7 @@ static void who_left_and_came_back_often_gets_the_message_after_its_end(void **s
     nodes_post(nodes, ALICE, alice, 2, 1, "#ops", 10);
     nodes_run(nodes, 2 * SECOND);
     nodes_held(nodes, false);
-    nodes->node->raft->may_campaign = true;
+    nodes->node->raft->lost_last = 0;
     nodes_run(nodes, 3 * SECOND);
     assert_int_equal(nodes->answers[ALICE][2].code, CODE_OK);
     assert_int_equal(nodes->client_sent[BOB][WIRE_RETRACT], 1);
