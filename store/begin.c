@@ -1,4 +1,5 @@
 /* data/N/begin: where the log begins, once that is above 1. And what it is understood by then, the base.
+ * The record stands in it twice (record.c).
  *
  *    0  prologue [24]
  *   24  first u64
@@ -19,25 +20,36 @@ enum ft_error begin_file_save(const struct disk *disk, const struct crypto *cryp
     file_prologue_write(data, FILE_BEGIN, crypto);
     bytes_put_u64(data + AT_FIRST, first);
     bytes_put_u64(data + AT_CHECK, crypto->digest(no_key, data, AT_CHECK));
-    return file_replace(disk, "", "begin.tmp", "begin", &(struct slice) { data, sizeof data }, 1);
+    return file_replace_twice(disk, "begin.tmp", "begin", (struct slice) { data, sizeof data });
 }
 
-enum ft_error begin_file_load(const struct disk *disk, const struct crypto *crypto, uint64_t *first)
+struct begin_proof {
+    const struct crypto *crypto;
+    uint64_t first;
+};
+
+static enum ft_error begin_prove(void *ctx, struct slice record)
 {
-    uint8_t *data;
-    size_t len;
-    *first = 1;
-    enum ft_error error = file_load(disk, "begin", INDEX_BLOCK_BYTES, &data, &len);
+    struct begin_proof *proof = ctx;
+    enum ft_error error = file_prologue_check(record.data, record.len, FILE_BEGIN, proof->crypto);
     if (error)
-        return error == FT_ERROR_MISSING ? FT_OK : error;
-    error = file_prologue_check(data, len, FILE_BEGIN, crypto);
-    if (!error && (len != BEGIN_FILE_BYTES || bytes_get_u64(data + AT_FIRST) == 0 ||
-                   bytes_get_u64(data + AT_CHECK) != crypto->digest(no_key, data, AT_CHECK)))
-        error = FT_ERROR_CORRUPT;
-    if (!error)
-        *first = bytes_get_u64(data + AT_FIRST);
-    free(data);
-    return error;
+        return error;
+    if (record.len != BEGIN_FILE_BYTES || bytes_get_u64(record.data + AT_FIRST) == 0 ||
+        bytes_get_u64(record.data + AT_CHECK) !=
+            proof->crypto->digest(no_key, record.data, AT_CHECK))
+        return FT_ERROR_CORRUPT;
+    proof->first = bytes_get_u64(record.data + AT_FIRST);
+    return FT_OK;
+}
+
+enum ft_error begin_file_load(const struct disk *disk, const struct crypto *crypto, uint64_t *first,
+                              bool *whole)
+{
+    struct begin_proof proof = { .crypto = crypto };
+    enum ft_error error =
+        file_load_twice(disk, "begin", BEGIN_FILE_BYTES, begin_prove, &proof, whole);
+    *first = error ? 1 : proof.first;
+    return error == FT_ERROR_MISSING ? FT_OK : error;
 }
 
 enum ft_error store_base_read(struct store *store, struct store_base *base, uint8_t **file)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/check.h"
+#include "store/held.h"
 #include "store/scan.h"
 
 enum { LOOKS = 3 }; /* at what another thread writes */
@@ -142,6 +143,22 @@ static enum ft_error check_identity(struct store *store, struct store_check *che
     return identity_file_save(store->disk, store->crypto, &own);
 }
 
+/* Only this side changes it. */
+static enum ft_error check_begin(struct store *store, struct store_check *check)
+{
+    uint64_t first;
+    bool whole;
+    if (store->begin == 1)
+        return FT_OK; /* there is no such file */
+    enum ft_error error = begin_file_load(store->disk, store->crypto, &first, &whole);
+    if (!error && whole && first == store->begin)
+        return FT_OK;
+    if (error && !is_damage(error))
+        return error;
+    check->mended = true;
+    return begin_file_save(store->disk, store->crypto, store->begin);
+}
+
 /* The log side writes votes: whoever asked has it save the present one again. What is read while it
  * is being written may be half of it; what stays damaged is. */
 static enum ft_error check_vote(struct store *store, struct store_check *check)
@@ -221,6 +238,47 @@ static enum ft_error check_index(struct store *store, struct store_check *check)
     return is_damage(error) ? FT_OK : error;
 }
 
+/* --- the held log -------------------------------------------------------------------------------
+ */
+
+static enum ft_error open_held(struct store *store, struct store_check *check)
+{
+    struct check_side *side = &store->check;
+    const struct disk *disk = store->disk;
+    char path[DISK_PATH_BYTES];
+    uint64_t number;
+    if (!held_copy_from(store, check->id, &number) || number != check->id) {
+        check->result = STORE_GONE;
+        return FT_OK;
+    }
+    held_path(path, number, "");
+    enum ft_error error = disk->open(disk->ctx, path, DISK_WRITE, &side->handle);
+    if (error) {
+        side->handle = NULL;
+        check->result = STORE_GONE; /* what it held was resolved meanwhile */
+        return error == FT_ERROR_MISSING ? FT_OK : error;
+    }
+    disk->forget(disk->ctx, side->handle);
+    side->file = check->file;
+    side->id = check->id;
+    side->told = 0;
+    return FT_OK;
+}
+
+static enum ft_error walk_held(struct store *store, struct store_check *check, uint64_t budget)
+{
+    struct check_side *side = &store->check;
+    uint64_t before = side->told;
+    bool more;
+    enum ft_error error =
+        held_copy_prove(store, side->handle, side->id, &side->told, budget, &more, &check->mended);
+    check->bytes = side->told - before;
+    check->result = more ? STORE_MORE : STORE_CLEAN;
+    if (!error && !more)
+        let_go(store);
+    return error;
+}
+
 /* --- segments -----------------------------------------------------------------------------------
  */
 
@@ -252,6 +310,18 @@ static bool chain_before(struct store *store, uint64_t first, uint8_t chain[HASH
     return chain_known(chain);
 }
 
+/* The same of the log's first one, when the log does not begin with entry 1. */
+static bool chain_of_base(struct store *store, uint64_t first, uint8_t chain[HASH_BYTES])
+{
+    struct store_base base;
+    uint8_t *file;
+    if (first != store->begin || store_base_read(store, &base, &file) != FT_OK)
+        return false;
+    memcpy(chain, base.chain, HASH_BYTES);
+    free(file);
+    return true;
+}
+
 /* Into segment->chain; a rotten header is written anew when what it said is known. */
 static enum ft_error check_header(struct store *store, struct store_check *check)
 {
@@ -273,6 +343,7 @@ static enum ft_error check_header(struct store *store, struct store_check *check
         memcpy(side->segment.chain, header.chain, HASH_BYTES);
         return FT_OK;
     }
+    known = known || chain_of_base(store, check->id, chain);
     memcpy(side->segment.chain, chain, HASH_BYTES);
     side->scan->unproven = !known;
     if (!known)
@@ -449,6 +520,8 @@ static enum ft_error walk_on(struct store *store, struct store_check *check, uin
 {
     struct check_side *side = &store->check;
     bool more;
+    if (side->file == STORE_FILE_HELD)
+        return walk_held(store, check, budget);
     uint64_t before = side->scan->offset;
     enum ft_error error = scan_some(side->scan, budget, &more);
     check->bytes = side->scan->offset - before;
@@ -486,6 +559,10 @@ static enum ft_error begin(struct store *store, struct store_check *check)
         return open_segment(store, check);
     case STORE_FILE_TAIL:
         return begin_tail(store, check);
+    case STORE_FILE_BEGIN:
+        return check_begin(store, check);
+    case STORE_FILE_HELD:
+        return open_held(store, check);
     }
     return FT_OK;
 }

@@ -470,7 +470,9 @@ static enum ft_error resume_plan(struct store *store, const struct store_copy_pl
 {
     struct copy_side *copy = &store->copy;
     *resumed = false;
-    enum ft_error error = copy_file_load(store->disk, store->crypto, copy->cluster, &copy->plan);
+    bool whole;
+    enum ft_error error =
+        copy_file_load(store->disk, store->crypto, copy->cluster, &copy->plan, &whole);
     bool broken = error == FT_ERROR_CORRUPT || error == FT_ERROR_FOREIGN ||
                   error == FT_ERROR_VERSION || error == FT_ERROR_MISSING;
     if (error)

@@ -1,5 +1,5 @@
 /* data/N/copy: what is being copied, and whether it is to be put in place. Its parts lie beside the
- * files that they will become, under names of their own.
+ * files that they will become, under names of their own. The record stands in it twice (record.c).
  *
  *    0  prologue [24]
  *   24  installing u64        0 or 1
@@ -55,46 +55,58 @@ enum ft_error copy_file_save(const struct disk *disk, const struct crypto *crypt
         bytes_put_u64(data + AT_FIRSTS + i * 8, file->firsts[i]);
     bytes_put_u64(data + len, crypto->digest(key, data, len));
     enum ft_error error =
-        file_replace(disk, "", "copy.tmp", "copy", &(struct slice) { data, len + 8 }, 1);
+        file_replace_twice(disk, "copy.tmp", "copy", (struct slice) { data, len + 8 });
     free(data);
     return error;
 }
 
-enum ft_error copy_file_load(const struct disk *disk, const struct crypto *crypto,
-                             const uint8_t key[DIGEST_KEY_BYTES], struct copy_file *file)
+struct copy_proof {
+    const struct crypto *crypto;
+    const uint8_t *key;
+    struct copy_file *file;
+};
+
+static enum ft_error copy_prove(void *ctx, struct slice record)
 {
-    uint8_t *data;
-    size_t len;
-    *file = (struct copy_file) { 0 };
-    enum ft_error error = file_load(disk, "copy", AT_FIRSTS + 8 * (size_t)FIRSTS_MAX, &data, &len);
+    struct copy_proof *proof = ctx;
+    struct copy_file *file = proof->file;
+    const uint8_t *data = record.data;
+    size_t len = record.len;
+    enum ft_error error = file_prologue_check(data, len, FILE_COPY, proof->crypto);
     if (error)
         return error;
-    error = file_prologue_check(data, len, FILE_COPY, crypto);
-    if (!error && (len < AT_FIRSTS + 8 || len % 8 != 0 ||
-                   bytes_get_u64(data + len - 8) != crypto->digest(key, data, len - 8) ||
-                   bytes_get_u64(data + AT_FIRSTS - 8) != (len - 8 - AT_FIRSTS) / 8))
+    if (len < AT_FIRSTS + 8 || len % 8 != 0 ||
+        bytes_get_u64(data + len - 8) != proof->crypto->digest(proof->key, data, len - 8) ||
+        bytes_get_u64(data + AT_FIRSTS - 8) != (len - 8 - AT_FIRSTS) / 8)
+        return FT_ERROR_CORRUPT;
+    file->installing = bytes_get_u64(data + AT_FIELDS) == 1;
+    file->begin = bytes_get_u64(data + AT_FIELDS + 8);
+    file->start = bytes_get_u64(data + AT_FIELDS + 16);
+    file->end = bytes_get_u64(data + AT_FIELDS + 24);
+    file->segment_bytes = bytes_get_u64(data + AT_FIELDS + 32);
+    file->count = (len - 8 - AT_FIRSTS) / 8;
+    file->firsts = file->count ? malloc(file->count * sizeof *file->firsts) : NULL;
+    if (file->count && !file->firsts)
+        error = FT_ERROR_LIMIT;
+    for (size_t i = 0; i < file->count && !error; i++)
+        file->firsts[i] = bytes_get_u64(data + AT_FIRSTS + i * 8);
+    if (!error && !makes_sense(file))
         error = FT_ERROR_CORRUPT;
-    if (!error) {
-        file->installing = bytes_get_u64(data + AT_FIELDS) == 1;
-        file->begin = bytes_get_u64(data + AT_FIELDS + 8);
-        file->start = bytes_get_u64(data + AT_FIELDS + 16);
-        file->end = bytes_get_u64(data + AT_FIELDS + 24);
-        file->segment_bytes = bytes_get_u64(data + AT_FIELDS + 32);
-        file->count = (len - 8 - AT_FIRSTS) / 8;
-        file->firsts = file->count ? malloc(file->count * sizeof *file->firsts) : NULL;
-        if (file->count && !file->firsts)
-            error = FT_ERROR_LIMIT;
-        for (size_t i = 0; i < file->count && !error; i++)
-            file->firsts[i] = bytes_get_u64(data + AT_FIRSTS + i * 8);
-        if (!error && !makes_sense(file))
-            error = FT_ERROR_CORRUPT;
-    }
-    free(data);
     if (error) {
         free(file->firsts);
         *file = (struct copy_file) { 0 };
     }
     return error;
+}
+
+enum ft_error copy_file_load(const struct disk *disk, const struct crypto *crypto,
+                             const uint8_t key[DIGEST_KEY_BYTES], struct copy_file *file,
+                             bool *whole)
+{
+    struct copy_proof proof = { crypto, key, file };
+    *file = (struct copy_file) { 0 };
+    return file_load_twice(disk, "copy", AT_FIRSTS + 8 * (size_t)FIRSTS_MAX, copy_prove, &proof,
+                           whole);
 }
 
 enum ft_error copy_remove_all(const struct disk *disk)

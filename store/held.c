@@ -39,7 +39,7 @@ enum {
     FILLER = 0xee,
 };
 
-static void held_path(char path[DISK_PATH_BYTES], uint64_t number, const char *suffix)
+void held_path(char path[DISK_PATH_BYTES], uint64_t number, const char *suffix)
 {
     snprintf(path, DISK_PATH_BYTES, "held-%020llu%s", (unsigned long long)number, suffix);
 }
@@ -149,6 +149,16 @@ static bool take_bodies(struct held_scan *scan, const struct entry *entry, size_
     return all;
 }
 
+/* What fills a sector behind an entry is no content, but what is not as it was written is rot. */
+static void check_filler(struct held_scan *scan, size_t from, uint64_t to)
+{
+    for (size_t at = from; at < to && at < scan->len; at++)
+        if (scan->data[at] != FILLER) {
+            tell(scan, at, 0, "what fills the last sector of held records is damaged");
+            return;
+        }
+}
+
 static void read_header(struct held_scan *scan)
 {
     if (scan->len < HELD_HEADER_BYTES || zeros(scan->data, HELD_HEADER_BYTES))
@@ -216,6 +226,7 @@ void held_scan(struct held_scan *scan)
         if (entry.commit > scan->commit)
             scan->commit = entry.commit;
         uint64_t end = at + padded(entry.size);
+        check_filler(scan, at + entry.size, end);
         at = end < scan->len ? (size_t)end : scan->len;
     }
 }
@@ -334,9 +345,11 @@ static enum ft_error recover_file(struct store *store, uint64_t number,
         return error;
     scan.data = data;
     held_scan(&scan);
-    free(data);
     if (scan.rotten)
         side->rotten[side->rotten_count++] = number;
+    else
+        held_copy_add(store, number, data, scan.len);
+    free(data);
     recovery->held.bytes += scan.len;
     recovery->held.last = scan.last;
     if (scan.commit > recovery->held.commit)
@@ -423,13 +436,17 @@ static enum ft_error append(struct store *store, struct slice entry)
         return error;
     }
     error = disk->write(disk->ctx, side->file, side->end, data, len);
-    free(data);
-    if (error == FT_ERROR_SPACE)
+    if (error == FT_ERROR_SPACE) {
+        free(data);
         return take_back(store, begin, path) ? FT_ERROR_IO : FT_ERROR_SPACE;
+    }
     if (!error)
         error = disk->sync(disk->ctx, side->file);
     if (!error && begin)
         error = disk->sync_dir(disk->ctx, "");
+    if (!error)
+        held_copy_add(store, side->next, data, len);
+    free(data);
     if (error)
         return error;
     side->end += len;
@@ -451,6 +468,7 @@ static enum ft_error discard(struct store *store)
     const struct disk *disk = store->disk;
     struct held_side *side = &store->held;
     struct held_names names;
+    held_copies_drop(store);
     if (side->file) {
         held_forget(store);
         side->next++;

@@ -53,5 +53,16 @@ enum ft_error held_recover(struct store *store, struct store_recovery *recovery)
 void held_release(struct store *store);
 /* Closes the handle, in the thread that opened it. */
 void held_forget(struct store *store);
+void held_path(char path[DISK_PATH_BYTES], uint64_t number, const char *suffix);
+
+/* held_copy.c */
+void held_copy_add(struct store *store, uint64_t number, const uint8_t *data, size_t len);
+void held_copies_drop(struct store *store);
+/* The first file from this number on; false: none. */
+bool held_copy_from(struct store *store, uint64_t from, uint64_t *number);
+/* Proves about `budget` bytes of a file from *offset on, and writes anew what is not as it was written.
+ * *more: not at its end. */
+enum ft_error held_copy_prove(struct store *store, struct disk_file *file, uint64_t number,
+                              uint64_t *offset, uint64_t budget, bool *more, bool *mended);
 
 #endif

@@ -140,7 +140,8 @@ enum ft_error install_finish(const struct disk *disk, const struct crypto *crypt
 {
     struct copy_file copy;
     *end = 0;
-    enum ft_error error = copy_file_load(disk, crypto, identity->cluster, &copy);
+    bool whole;
+    enum ft_error error = copy_file_load(disk, crypto, identity->cluster, &copy, &whole);
     if (error == FT_ERROR_MISSING)
         return FT_OK;
     /* Replaced whole, it is never torn. Of a copy under way nothing is lost but the work; but one
@@ -149,6 +150,8 @@ enum ft_error install_finish(const struct disk *disk, const struct crypto *crypt
         error = put_in_place(disk, crypto, &copy, identity, vote);
         *end = copy.end;
     }
+    if (!error && !copy.installing && !whole)
+        error = copy_file_save(disk, crypto, identity->cluster, &copy);
     free(copy.firsts);
     return error;
 }

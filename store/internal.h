@@ -61,6 +61,14 @@ enum ft_error file_settle(const struct disk *disk, const char *path);
 enum ft_error file_load(const struct disk *disk, const char *path, size_t limit, uint8_t **data,
                         size_t *len);
 
+/* A small file that nothing else could make good: its record stands in it twice, in pages of their
+ * own. `prove` is given one after the other until it takes one. *whole: both are as they were written. */
+enum ft_error file_replace_twice(const struct disk *disk, const char *temporary, const char *path,
+                                 struct slice record);
+typedef enum ft_error file_prove(void *ctx, struct slice record);
+enum ft_error file_load_twice(const struct disk *disk, const char *path, size_t limit,
+                              file_prove *prove, void *ctx, bool *whole);
+
 /* Reads like the disk's read, but goes around what the device cannot read: those pages come back as
  * bytes that no checksum agrees with. For whoever proves what it reads. */
 enum ft_error disk_read_around(const struct disk *disk, struct disk_file *file, uint64_t offset,
@@ -359,8 +367,8 @@ enum ft_error checkpoint_file_save(struct store *store, const struct store_base 
  * done again, and a segment that is missing is never taken for one that was dropped. */
 enum ft_error begin_file_save(const struct disk *disk, const struct crypto *crypto, uint64_t first);
 /* 1 when there is no such file. */
-enum ft_error begin_file_load(const struct disk *disk, const struct crypto *crypto,
-                              uint64_t *first);
+enum ft_error begin_file_load(const struct disk *disk, const struct crypto *crypto, uint64_t *first,
+                              bool *whole);
 
 /* --- copy.c, install.c --------------------------------------------------------------------------
  */
@@ -378,7 +386,8 @@ struct copy_file {
 enum ft_error copy_file_save(const struct disk *disk, const struct crypto *crypto,
                              const uint8_t key[DIGEST_KEY_BYTES], const struct copy_file *file);
 enum ft_error copy_file_load(const struct disk *disk, const struct crypto *crypto,
-                             const uint8_t key[DIGEST_KEY_BYTES], struct copy_file *file);
+                             const uint8_t key[DIGEST_KEY_BYTES], struct copy_file *file,
+                             bool *whole);
 void copy_segment_path(char path[DISK_PATH_BYTES], uint64_t first, const char *suffix);
 void copy_checkpoint_path(char path[DISK_PATH_BYTES], uint64_t index);
 /* Removes data/N/copy and every file of a copy. */
@@ -424,6 +433,10 @@ struct store_names {
     bool no_memory;
     bool no_log; /* there is no such folder */
 };
+/* segment.c: cluster and segment size, as every segment's header tells them. MISSING: there is no
+ * segment. */
+enum ft_error segments_ask(const struct disk *disk, const struct crypto *crypto,
+                           const struct store_names *names, struct identity_file *file);
 /* 20 digits and then exactly `suffix`. */
 bool name_number(const char *name, const char *suffix, uint64_t *number);
 enum ft_error names_list(const struct disk *disk, struct store_names *names);
@@ -443,6 +456,15 @@ struct log_side {
 
 enum { HELD_FILES = 64 }; /* at once: one for each start of a node that has something open */
 
+/* What a file of the held log holds (held_copy.c). */
+struct held_copy {
+    uint64_t number;
+    uint8_t *data;
+    size_t len;
+    size_t capacity;
+    bool broken; /* there was no memory for all of it */
+};
+
 struct held_side {
     struct disk_file *file; /* this process's; NULL before its first append */
     uint64_t end;           /* of what is promised in it */
@@ -450,6 +472,8 @@ struct held_side {
     size_t files;
     uint64_t rotten[HELD_FILES]; /* numbers of the files that were found so */
     size_t rotten_count;
+    struct held_copy copies[HELD_FILES]; /* of those that are there and not rotten; held_mutex */
+    size_t copies_count;
     uint8_t *records; /* what recovery found, until store_checkpoint_release */
     size_t len;
     size_t capacity;
@@ -570,6 +594,7 @@ struct store {
     struct noticed noticed[STORE_NOTICED];
     size_t noticed_count;
     pthread_mutex_t tail; /* what is held is being mended, or goes */
+    pthread_mutex_t held_mutex; /* held.copies */
 
     uint8_t *checkpoint_file;
 };

@@ -125,6 +125,52 @@ enum ft_error file_load(const struct disk *disk, const char *path, size_t limit,
     return error;
 }
 
+/* --- small files that nothing else could make good ----------------------------------------------
+ */
+
+enum { TWICE_PAGE = 4096 };
+
+enum ft_error file_replace_twice(const struct disk *disk, const char *temporary, const char *path,
+                                 struct slice record)
+{
+    static const uint8_t zeros[TWICE_PAGE];
+    const struct slice gap = { zeros, (TWICE_PAGE - record.len % TWICE_PAGE) % TWICE_PAGE };
+    return file_replace(disk, "", temporary, path, (struct slice[]) { record, gap, record }, 3);
+}
+
+/* Where the second copy begins is a function of the file's size, whatever became of the first. */
+static enum ft_error prove_twice(const uint8_t *data, size_t len, file_prove *prove, void *ctx,
+                                 bool *whole)
+{
+    size_t pages = (len + TWICE_PAGE - 1) / TWICE_PAGE;
+    size_t at = (pages + 1) / 2 * TWICE_PAGE;
+    *whole = true;
+    if (at >= len)
+        return prove(ctx, (struct slice) { data, len }); /* as older versions wrote it */
+    size_t size = len - at;
+    enum ft_error error = prove(ctx, (struct slice) { data, size });
+    *whole = !error && memcmp(data, data + at, size) == 0;
+    for (size_t i = size; i < at; i++)
+        *whole &= data[i] == 0;
+    if (error && prove(ctx, (struct slice) { data + at, size }) == FT_OK)
+        error = FT_OK;
+    return error;
+}
+
+enum ft_error file_load_twice(const struct disk *disk, const char *path, size_t limit,
+                              file_prove *prove, void *ctx, bool *whole)
+{
+    uint8_t *data;
+    size_t len;
+    *whole = true;
+    enum ft_error error = file_load(disk, path, 2 * limit + TWICE_PAGE, &data, &len);
+    if (error)
+        return error;
+    error = prove_twice(data, len, prove, ctx, whole);
+    free(data);
+    return error;
+}
+
 bool file_prologue_rotten(const uint8_t *data, const struct crypto *crypto)
 {
     return crypto->digest(no_key, data, 16) != bytes_get_u64(data + 16);

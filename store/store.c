@@ -103,34 +103,6 @@ static enum ft_error settle(const struct disk *disk)
 /* --- what is left of a lost identity or vote -----------------------------------------------------
  */
 
-/* Cluster and segment size, as every segment's header tells them. MISSING: there is no segment. */
-static enum ft_error ask_segments(const struct disk *disk, const struct crypto *crypto,
-                                  const struct store_names *names, struct identity_file *file)
-{
-    enum ft_error error = FT_ERROR_MISSING;
-    for (size_t i = 0; i < names->segments_count && error; i++) {
-        char path[DISK_PATH_BYTES];
-        struct disk_file *opened;
-        struct segment_header header;
-        uint8_t data[SEGMENT_HEADER_BYTES];
-        size_t got;
-        segment_path(path, names->segments[i], "seg");
-        error = disk->open(disk->ctx, path, DISK_READ, &opened);
-        if (error)
-            continue;
-        error = disk_read_around(disk, opened, 0, data, sizeof data, &got);
-        disk->close(disk->ctx, opened);
-        if (!error)
-            error =
-                got < sizeof data ? FT_ERROR_CORRUPT : segment_header_parse(data, crypto, &header);
-        if (error)
-            continue;
-        memcpy(file->cluster, header.cluster, IDENTITY_BYTES);
-        file->segment_bytes = header.segment_bytes;
-    }
-    return error;
-}
-
 /* A rotten identity: the vote says whose it is, the segments say which cluster's. Without a vote to
  * go with it, it is nobody's: load_vote makes a new one. */
 static enum ft_error rebuild_identity(struct store *store, const struct store_options *options,
@@ -143,7 +115,7 @@ static enum ft_error rebuild_identity(struct store *store, const struct store_op
         return error;
     *file = (struct identity_file) { .segment_bytes = options->segment_bytes };
     memcpy(file->identity, any ? vote.identity : options->fresh_identity, IDENTITY_BYTES);
-    error = ask_segments(store->disk, store->crypto, names, file);
+    error = segments_ask(store->disk, store->crypto, names, file);
     if (error == FT_ERROR_MISSING && !names->checkpoints_count && any && !vote.newest)
         error = FT_OK; /* it never had an entry: blank */
     if (error)
@@ -241,14 +213,23 @@ static enum ft_error install(struct store *store, struct store_names *names,
     if (error)
         return refuse(why, why_len, error, "copy");
     store->segment_bytes = identity.segment_bytes;
-    error = begin_file_load(store->disk, store->crypto, &store->begin);
-    if (error)
-        return refuse(why, why_len, error, "begin");
     if (!recovery->installed)
         return FT_OK;
     names_free(names);
     error = names_list(store->disk, names);
     return error ? refuse(why, why_len, error, "the node's folder") : FT_OK;
+}
+
+static enum ft_error load_begin(struct recovering *run)
+{
+    struct store *store = run->store;
+    bool whole;
+    enum ft_error error = begin_file_load(store->disk, store->crypto, &store->begin, &whole);
+    if (!error && !whole) {
+        recover_note(run, "begin", 0, "a copy of it was damaged and is written anew");
+        error = begin_file_save(store->disk, store->crypto, store->begin);
+    }
+    return error ? refuse(run->why, run->why_len, error, "begin") : FT_OK;
 }
 
 static enum ft_error open_all(struct store *store, const struct store_options *options,
@@ -273,6 +254,8 @@ static enum ft_error open_all(struct store *store, const struct store_options *o
         error = load_vote(&run, options);
     if (!error)
         error = install(store, &names, recovery, why, why_len);
+    if (!error)
+        error = load_begin(&run);
     if (!error)
         error = recover_log(&run);
     names_free(&names);
@@ -326,6 +309,7 @@ enum ft_error store_open(struct store **store, const struct store_options *optio
     made->begin = 1;
     pthread_mutex_init(&made->mutex, NULL);
     pthread_mutex_init(&made->tail, NULL);
+    pthread_mutex_init(&made->held_mutex, NULL);
     enum ft_error error = made->disk->lock(made->disk->ctx, "lock", &made->lock);
     if (error) {
         made->lock = NULL;
@@ -368,8 +352,10 @@ void store_close(struct store *store)
     deletions_free(&store->deletions);
     free(store->checkpoint_file);
     held_release(store);
+    held_copies_drop(store);
     pthread_mutex_destroy(&store->mutex);
     pthread_mutex_destroy(&store->tail);
+    pthread_mutex_destroy(&store->held_mutex);
     free(store);
 }
 

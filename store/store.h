@@ -285,7 +285,8 @@ enum ft_error store_copy_drop(struct store *store) FT_MUST_USE;
  *
  * One file at a time, in slices, on the reading side, while the node runs. At a damage it stops:
  * then the caller mends it with what another node has and goes on where it was, or skips it. What
- * can be made good from what is here (a segment's header, the identity) is, at once. */
+ * can be made good from what is here (a segment's header, the identity, where the log begins, the
+ * held log) is, at once. */
 
 enum store_file {
     STORE_FILE_NONE,
@@ -295,6 +296,8 @@ enum store_file {
     STORE_FILE_SEGMENT,    /* id: its first index */
     STORE_FILE_INDEX,      /* id: its segment's first index */
     STORE_FILE_TAIL,       /* what recovery held (store_recovery.leftover) */
+    STORE_FILE_BEGIN,      /* made good at once, like the next: what they say is in memory, too */
+    STORE_FILE_HELD,       /* id: its number */
 };
 enum store_check_how {
     STORE_CHECK_NEXT,  /* the file after the last one that NEXT gave; all in turn */

@@ -1,5 +1,4 @@
-/* Damage at rest: every bit of a small store, every row of recovery's tables, every failing call.
- */
+/* Damage at rest: every row of recovery's tables, every failing call. (Every bit: store_rot_test.c) */
 #include "tests/test_store.h"
 
 #include <setjmp.h>
@@ -72,103 +71,6 @@ static uint64_t verify_folder(struct test_store *test)
     must(store_verify_folder(sim_disk_table(test->disk), &crypto_sodium, count_damage, &damages,
                              &entries));
     return damages;
-}
-
-/* What open says must be right: everything there, or refused, or a vote that is not trusted. */
-static void check_not_wrong(struct test_store *test, const char *path, uint64_t offset)
-{
-    enum ft_error error = test_store_open(test);
-    if (error) {
-        assert_true(error == FT_ERROR_CORRUPT || error == FT_ERROR_FOREIGN ||
-                    error == FT_ERROR_VERSION);
-        assert_true(strlen(test->why) > 10);
-        return;
-    }
-    if (test->recovery.term != 2 || test->recovery.vote[0] != 2)
-        assert_true(test->recovery.vote_lost);
-    if (test->recovery.vote_lost)
-        assert_memory_not_equal(test->recovery.identity, test_identity, IDENTITY_BYTES);
-    if (test->recovery.lost.last) {
-        assert_true(test->recovery.leftover);
-        assert_false(test->recovery.may_campaign);
-        assert_true(test->recovery.last_index < test->log.last ||
-                    test->recovery.lost.last == UINT64_MAX);
-        test->log.last = test->recovery.last_index;
-    }
-    if (test->recovery.last_index != test->log.last)
-        print_error("%s byte %llu: the log ends at %llu\n", path, (unsigned long long)offset,
-                    (unsigned long long)test->recovery.last_index);
-    assert_int_equal(test->recovery.last_index, test->log.last);
-    if (test->recovery.checkpoint_index) {
-        assert_int_equal(test->recovery.checkpoint.len, 5);
-        assert_memory_equal(test->recovery.checkpoint.data, "state", 5);
-    }
-    static uint8_t out[LIMIT_ENTRY_BYTES];
-    for (uint64_t index = 1; index <= test->log.last; index++) {
-        size_t len;
-        error = store_read_entries(test->store, index, out, sizeof out, &len);
-        assert_true(error == FT_OK || error == FT_ERROR_CORRUPT);
-        for (size_t at = 0; !error && at < len;) {
-            struct entry entry;
-            uint8_t expected[4096];
-            assert_int_equal(entry_parse(&entry, &crypto_sodium, test_cluster, out + at, len - at),
-                             ENTRY_WHOLE);
-            for (uint32_t i = 0; i < entry.count; i++) {
-                struct slice body = entry_body(&entry, i);
-                assert_int_equal(test_body(entry.first + i, 1, expected), body.len);
-                assert_memory_equal(expected, body.data, body.len);
-            }
-            at += entry.size;
-        }
-    }
-    test_store_close(test);
-}
-
-/* The bytes that mean something: zeros behind a segment's end are checked in steps. */
-static uint64_t step_at(const char *path, uint64_t offset, uint64_t size)
-{
-    if (strstr(path, ".seg") && offset > 12000)
-        return 65521;
-    if (offset > 120 && (strstr(path, ".idx") || strstr(path, ".seg") || strstr(path, "vote")))
-        return offset < 4096 || offset % 512 > 100 ? 13 : 3;
-    (void)size;
-    return 1;
-}
-
-static void every_flipped_bit_is_found(void **state)
-{
-    (void)state;
-    struct test_store *original = small_store();
-    assert_int_equal(verify_folder(original), 0);
-    uint64_t flips = 0;
-    struct test_store *test = on_copy(original);
-    const char *name;
-    for (size_t file = 0; (name = sim_disk_name(original->disk, file)); file++) {
-        char path[DISK_PATH_BYTES];
-        snprintf(path, sizeof path, "%s", name);
-        uint64_t size = sim_disk_size(original->disk, path);
-        if (strstr(path, "spare"))
-            continue;
-        for (uint64_t offset = 0; offset < size; offset += step_at(path, offset, size)) {
-            uint8_t mask = (uint8_t)(1u << flips++ % 8);
-            assert_true(sim_disk_flip(test->disk, path, offset, mask));
-            uint64_t damages = verify_folder(test);
-            if (!damages)
-                print_error("%s byte %llu: not found\n", path, (unsigned long long)offset);
-            assert_true(damages > 0);
-            if (flips % 3 == 0) {
-                check_not_wrong(test, path, offset);
-                test_store_free(test);
-                test = on_copy(original);
-            } else {
-                assert_true(sim_disk_flip(test->disk, path, offset, mask));
-            }
-        }
-    }
-    print_message("%llu bits\n", (unsigned long long)flips);
-    assert_true(flips > 1000);
-    test_store_free(test);
-    test_store_free(original);
 }
 
 /* --- the table
@@ -631,7 +533,6 @@ static void a_full_disk_refuses_writes_and_resumes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_flipped_bit_is_found),
         cmocka_unit_test(each_row_decides_as_printed),
         cmocka_unit_test(an_end_that_cannot_be_read_gives_no_vote),
         cmocka_unit_test(the_votes_rows_decide_as_printed),

@@ -201,8 +201,8 @@ static void finish(struct node *node, const struct effects *out)
     if (mending->file == AT_TAIL) {
         struct effect effect = {
             .kind = EFFECT_HALT,
-            .halt = { NODE_STARTS_ANEW, "event=log_mended why=\"the log is whole again: starting "
-                                        "anew\"" }
+            .halt = { NODE_STARTS_ANEW, true,
+                      "event=log_mended why=\"the log is whole again: starting anew\"" }
         };
         effect_emit(out, &effect);
         return;
