@@ -288,22 +288,13 @@ static bool chain_known(const uint8_t chain[HASH_BYTES])
     return memcmp(chain, zeros, HASH_BYTES) != 0;
 }
 
-/* The chain before a segment, by the one before it, or by the checkpoint that the log begins after. */
+/* The chain before a segment, by the one before it. */
 static bool chain_before(struct store *store, uint64_t first, uint8_t chain[HASH_BYTES])
 {
     struct segment before;
     memset(chain, 0, HASH_BYTES);
     if (first == 1)
         return true;
-    if (first == store->begin) {
-        uint8_t *file;
-        struct slice state;
-        if (checkpoint_file_load(store->disk, store->crypto, store->cluster, first - 1, chain,
-                                 &file, &state))
-            return false;
-        checkpoint_file_release(file);
-        return true;
-    }
     if (!reading_segment(store, first - 1, &before, NULL))
         return false;
     memcpy(chain, before.chain, HASH_BYTES);
@@ -366,7 +357,7 @@ static enum ft_error open_segment(struct store *store, struct store_check *check
     enum ft_error error = disk->open(disk->ctx, path, DISK_READ, &side->handle);
     if (error == FT_ERROR_MISSING && side->known.indexed) {
         uint8_t chain[HASH_BYTES];
-        (void)chain_before(store, check->id, chain);
+        (void)(chain_before(store, check->id, chain) || chain_of_base(store, check->id, chain));
         error = segment_file_create(store, check->id, chain);
         check->mended = !error;
         if (!error)
