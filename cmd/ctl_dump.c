@@ -42,7 +42,7 @@ static const char *const names[] = {
     [COMMAND_ENROL] = "enrol",     [COMMAND_HEALTH] = "health", [COMMAND_POST] = "post",
     [COMMAND_CREATE] = "create",   [COMMAND_JOIN] = "join",     [COMMAND_PART] = "part",
     [COMMAND_TOPIC] = "topic",     [COMMAND_READ] = "read",     [COMMAND_CLOSE] = "close",
-    [COMMAND_VOID] = "void",
+    [COMMAND_VOID] = "void",       [COMMAND_DELETE] = "delete",
 };
 
 static void add_number(struct text_out *out, const char *name, uint64_t number)
@@ -106,6 +106,10 @@ static void add_device_fields(struct text_out *out, const struct command *comman
         text_word(out, command->flags & 1 ? ",\"private\":true" : ",\"private\":false");
     if (command->kind == COMMAND_READ)
         add_number(out, "read", command->read_seq);
+    if (command->kind == COMMAND_DELETE) {
+        add_number(out, "post", command->read_seq);
+        add_number(out, "post_index", command->target.index);
+    }
 }
 
 static void add_other_fields(struct text_out *out, const struct command *command)

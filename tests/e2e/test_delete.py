@@ -99,3 +99,7 @@ def test_it_stays_deleted(talk):
     again = alice.do("delete", room="#ops", seq=min(deleted))
     assert again["status"] == "committed"
     assert bob.wait_final(bob.send("#ops", "and on"))["status"] == "committed"
+    assert cluster.stop(1) == 0
+    dumped = cluster.ctl("dump", "1", status=0).stdout
+    assert dumped.count('"kind":"delete"') == len(deleted) + 1
+    assert '"kind":"unknown"' not in dumped
