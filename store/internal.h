@@ -441,6 +441,9 @@ enum ft_error segments_ask(const struct disk *disk, const struct crypto *crypto,
 bool name_number(const char *name, const char *suffix, uint64_t *number);
 enum ft_error names_list(const struct disk *disk, struct store_names *names);
 void names_free(struct store_names *names);
+/* What is left of a log that ends at `last` now, and is sealed up to `sealed`: checkpoints and indexes of more go. */
+enum ft_error names_drop_beyond(const struct disk *disk, const struct store_names *names,
+                                uint64_t sealed, uint64_t last) FT_MUST_USE;
 
 /* --- the store ----------------------------------------------------------------------------------
  */

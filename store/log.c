@@ -438,7 +438,13 @@ static enum ft_error remove_leftover(struct store *store)
     struct segment newest = { 0 };
     const struct disk *disk = store->disk;
     bool any = newest_segment(store, &newest);
+    store_lock(store);
+    uint64_t sealed = store->indexed_last;
+    uint64_t last = store->durable_last;
+    store_unlock(store);
     enum ft_error error = names_list(disk, &names);
+    if (!error)
+        error = names_drop_beyond(disk, &names, sealed, any ? newest.last : last);
     for (size_t i = names.segments_count; i > 0 && !error; i--) {
         char path[DISK_PATH_BYTES];
         if (any && names.segments[i - 1] <= newest.first)

@@ -117,3 +117,28 @@ void names_free(struct store_names *names)
     free(names->leftovers);
     *names = (struct store_names) { 0 };
 }
+
+enum ft_error names_drop_beyond(const struct disk *disk, const struct store_names *names,
+                                uint64_t sealed, uint64_t last)
+{
+    char path[DISK_PATH_BYTES];
+    enum ft_error error = FT_OK;
+    bool index = false;
+    bool checkpoint = false;
+    for (size_t i = names->checkpoints_count; i > 0 && !error && names->checkpoints[i - 1] > last;
+         i--) {
+        checkpoint_file_path(path, names->checkpoints[i - 1]);
+        error = disk->unlink(disk->ctx, path);
+        checkpoint = true;
+    }
+    for (size_t i = names->indexes_count; i > 0 && !error && names->indexes[i - 1] > sealed; i--) {
+        segment_path(path, names->indexes[i - 1], "idx");
+        error = disk->unlink(disk->ctx, path);
+        index = true;
+    }
+    if (!error && checkpoint)
+        error = disk->sync_dir(disk->ctx, "checkpoint");
+    if (!error && index)
+        error = disk->sync_dir(disk->ctx, "log");
+    return error;
+}

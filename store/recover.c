@@ -425,30 +425,49 @@ static enum ft_error scan_log(struct recovering *run)
     return FT_OK;
 }
 
+static uint64_t newest(const uint64_t *names, size_t count)
+{
+    return count ? names[count - 1] : 0;
+}
+
+static bool newest_segment_there(const struct recovering *run)
+{
+    const struct store_names *names = run->names;
+    return run->vote->newest == 0 || first_above(names->segments, names->segments_count,
+                                                 run->vote->newest - 1, 0) == run->vote->newest;
+}
+
 /* What was durable by other evidence must be in the log: a file that is gone is not a torn tail. */
 static void nothing_missing(struct recovering *run)
 {
     const struct store_names *names = run->names;
     uint64_t last = run->recovery->last_index;
     char path[DISK_PATH_BYTES];
-    if (names->checkpoints_count && names->checkpoints[names->checkpoints_count - 1] > last) {
-        checkpoint_file_path(path, names->checkpoints[names->checkpoints_count - 1]);
-        hold(run, path, 0, "it stands beyond the log's end: segments are missing");
-        run->beyond = true;
+    if (run->vote->truncate_from)
+        last = UINT64_MAX; /* they go with what is truncated */
+    if (newest(names->checkpoints, names->checkpoints_count) > last) {
+        checkpoint_file_path(path, newest(names->checkpoints, names->checkpoints_count));
+        hold(run, path, 0, "it stands beyond the log's end");
     }
-    if (names->indexes_count && names->indexes[names->indexes_count - 1] > last) {
-        segment_path(path, names->indexes[names->indexes_count - 1], "seg");
+    if (newest(names->indexes, names->indexes_count) > last) {
+        segment_path(path, newest(names->indexes, names->indexes_count), "seg");
         hold(run, path, 0, "the segment is missing");
-        run->beyond = true;
     }
-    bool found = run->vote->newest == 0;
-    for (size_t i = 0; i < names->segments_count; i++)
-        found |= names->segments[i] == run->vote->newest;
-    if (!found) {
+    if (!newest_segment_there(run)) {
         segment_path(path, run->vote->newest, "seg");
         hold(run, path, 0, "the segment is missing");
-        run->beyond = true;
     }
+}
+
+/* Is there evidence of more than the last segment tells? */
+static bool more_was_there(const struct recovering *run)
+{
+    const struct store_names *names = run->names;
+    uint64_t segment = newest(names->segments, names->segments_count);
+    uint64_t last =
+        run->end.last > run->recovery->last_index ? run->end.last : run->recovery->last_index;
+    return newest(names->checkpoints, names->checkpoints_count) > last ||
+           newest(names->indexes, names->indexes_count) > segment || !newest_segment_there(run);
 }
 
 /* How far a log went whose damage has later files behind it: the last of them tells. */
@@ -501,7 +520,7 @@ static void settle_hold(struct recovering *run)
            store->segments[store->segments_count - 1].last <
                store->segments[store->segments_count - 1].first)
         free(store->segments[--store->segments_count].marks); /* nothing of it can be read */
-    if (run->beyond || !run->end_readable || run->end.last <= recovery->last_index)
+    if (more_was_there(run) || !run->end_readable || run->end.last <= recovery->last_index)
         run->end = (struct store_lost) { 0, UINT64_MAX };
     if (recovery->lost.last != UINT64_MAX &&
         (run->end.last == UINT64_MAX || run->end.term > recovery->lost.term ||
@@ -540,12 +559,16 @@ static enum ft_error zero_out(struct recovering *run, const struct segment *segm
 static enum ft_error finish_truncation(struct recovering *run)
 {
     struct store *store = run->store;
+    enum ft_error error =
+        names_drop_beyond(store->disk, run->names, store->indexed_last, run->recovery->last_index);
+    if (error)
+        return error;
     for (size_t i = run->names->segments_count; i > 0; i--) {
         char path[DISK_PATH_BYTES];
         if (run->names->segments[i - 1] < run->vote->truncate_from)
             break;
         segment_path(path, run->names->segments[i - 1], "seg");
-        enum ft_error error = store->disk->unlink(store->disk->ctx, path);
+        error = store->disk->unlink(store->disk->ctx, path);
         if (!error)
             error = store->disk->sync_dir(store->disk->ctx, "log");
         if (error)
@@ -554,13 +577,13 @@ static enum ft_error finish_truncation(struct recovering *run)
     if (store->segments_count && run->recovery->last_index > run->recovery->checkpoint_index) {
         const struct segment *segment = &store->segments[store->segments_count - 1];
         if (segment->last + 1 == run->vote->truncate_from) {
-            enum ft_error error = zero_out(run, segment, segment->end, run->file_size);
+            error = zero_out(run, segment, segment->end, run->file_size);
             if (error)
                 return error;
         }
     }
     struct disk_file *file;
-    enum ft_error error = store->disk->open(store->disk->ctx, "vote", DISK_WRITE, &file);
+    error = store->disk->open(store->disk->ctx, "vote", DISK_WRITE, &file);
     if (error)
         return error;
     run->vote->truncate_from = 0;

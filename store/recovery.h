@@ -22,7 +22,6 @@ struct recovering {
     uint64_t cut_to;
     bool held;         /* the log goes on behind its readable part */
     bool end_readable; /* and how far can be told */
-    bool beyond;       /* what is missing lay behind everything that is there */
     struct store_lost end;
 };
 

@@ -58,6 +58,7 @@ static void emit(void *ctx, const struct effect *effect)
 {
     struct nodes *nodes = ctx;
     nodes->emitted[effect->kind]++;
+    nodes->last[effect->kind] = *effect;
     switch (effect->kind) {
     case EFFECT_HOLD:
         CHECK(!nodes->holding);

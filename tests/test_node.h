@@ -21,6 +21,7 @@ struct nodes {
     struct effect_hold hold;
     bool halted;
     unsigned emitted[NODES_EFFECTS];          /* by kind */
+    struct effect last[NODES_EFFECTS];        /* the latest of each; what it points at may be gone */
     unsigned peer_sent[LIMIT_NODES + 1][256]; /* by type byte */
     unsigned client_sent[NODES_CONNECTIONS][256];
     bool closed[NODES_CONNECTIONS];               /* by the node */

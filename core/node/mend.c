@@ -198,6 +198,10 @@ static void finish(struct node *node, const struct effects *out)
 {
     struct mending *mending = &node->mending;
     mending->phase = MEND_IDLE;
+    if (mending->file == AT_TAIL && !mending->tail_mended) {
+        mending->held = false; /* what was lost is not here: a leader sends it */
+        return;
+    }
     if (mending->file == AT_TAIL) {
         struct effect effect = {
             .kind = EFFECT_HALT,
@@ -303,6 +307,7 @@ void mend_mended(struct node *node, const struct node_event *event, const struct
             ask_next(node, out);
     } else {
         mending->mended++;
+        mending->tail_mended |= mending->file == AT_TAIL;
         tell(node, "damage_mended", LOG_WARN, out);
         check(node,
               mending->file == AT_SEGMENT || mending->file == AT_TAIL ? CHECK_AGAIN : CHECK_FILE,

@@ -237,6 +237,7 @@ struct mending {
     uint32_t damaged_count;
     bool held_told;
     bool held; /* the log's tail is (store.h: leftover) */
+    bool tail_mended;
     uint64_t held_at_us;
     uint64_t commit; /* known to be committed, beyond what raft could be given */
     uint64_t mended; /* since the start */
