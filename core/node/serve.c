@@ -98,24 +98,28 @@ void serve_start(struct node *node, uint64_t first, const uint64_t sealed[NODE_S
     tell_raft(node);
 }
 
-static void retain(struct node *node, uint64_t damaged, const struct effects *out)
+/* Not what somebody is copying just now. */
+static uint64_t below_copies(const struct node *node, uint64_t floor)
 {
-    const struct node_options *options = &node->options;
-    if ((!options->retain_bytes && !options->retain_us && !damaged) || !node->sealed[0])
-        return;
-    struct effect effect = { .kind = EFFECT_RETAIN,
-                             .retain = { .keep_bytes = options->retain_bytes,
-                                         .floor = node->sealed[0] + 1,
-                                         .damaged = damaged } };
-    if (options->retain_us && node->applied_time_us > options->retain_us)
-        effect.retain.since_us = node->applied_time_us - options->retain_us;
-    /* Not what somebody is copying just now. */
     for (uint8_t slot = 1; slot <= LIMIT_NODES; slot++) {
         const struct serving *serving = &node->serving[slot];
         if (serving->until_us > node->now.mono_us && serving->fetch.kind != FETCH_CHECKPOINT &&
-            serving->fetch.index < effect.retain.floor)
-            effect.retain.floor = serving->fetch.index;
+            serving->fetch.index < floor)
+            floor = serving->fetch.index;
     }
+    return floor;
+}
+
+static void retain(struct node *node, const struct effects *out)
+{
+    const struct node_options *options = &node->options;
+    if ((!options->retain_bytes && !options->retain_us) || !node->sealed[0])
+        return;
+    struct effect effect = { .kind = EFFECT_RETAIN,
+                             .retain = { .keep_bytes = options->retain_bytes,
+                                         .floor = below_copies(node, node->sealed[0] + 1) } };
+    if (options->retain_us && node->applied_time_us > options->retain_us)
+        effect.retain.since_us = node->applied_time_us - options->retain_us;
     effect_emit(out, &effect);
 }
 
@@ -126,12 +130,15 @@ void serve_checkpointed(struct node *node, uint64_t index, const struct effects 
     memmove(node->sealed, node->sealed + 1, (NODE_SEALED - 1) * sizeof(node->sealed[0]));
     node->sealed[NODE_SEALED - 1] = index;
     tell_raft(node);
-    retain(node, 0, out);
+    retain(node, out);
 }
 
 void serve_drop_damaged(struct node *node, uint64_t index, const struct effects *out)
 {
-    retain(node, index, out);
+    struct effect effect = { .kind = EFFECT_RETAIN,
+                             .retain = { .floor = below_copies(node, UINT64_MAX),
+                                         .damaged = index } };
+    effect_emit(out, &effect);
 }
 
 void serve_retained(struct node *node, uint64_t first, const struct effects *out)

@@ -230,6 +230,8 @@ static void start(struct sim_node *node, const struct store_recovery *recovery)
 {
     struct world *world = node->world;
     memcpy(node->identity, recovery->identity, IDENTITY_BYTES);
+    if (recovery->installed)
+        invariants_installed(node, recovery);
     choose_version(node);
     struct node_options options = options_of(node);
     struct node_recovery from = { .checkpoint = recovery->checkpoint,
@@ -265,8 +267,6 @@ static void start(struct sim_node *node, const struct store_recovery *recovery)
     node->state = PROCESS_UP;
     node->wake_at = node->turn_at = node->due_at = SIM_NEVER;
     node->busy_until = 0;
-    if (recovery->installed)
-        invariants_installed(node, recovery);
     node->first = recovery->first_index;
     world->report->branches[BRANCH_BEGINS_LATE] += recovery->first_index > 1;
     invariants_boot(node, recovery);
