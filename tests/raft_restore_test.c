@@ -34,9 +34,7 @@ static struct scene *scene_new(size_t cache_bytes)
         .cache_bytes = cache_bytes,
         .cache_entries = 1024,
     };
-    scene->recovery = (struct raft_recovery) {
-        .cluster = { 0xc1 }, .term = 1, .may_vote = true, .may_campaign = true
-    };
+    scene->recovery = (struct raft_recovery) { .cluster = { 0xc1 }, .term = 1 };
     scene->memory = aligned_alloc(16, (raft_memory(&scene->options) + 15) / 16 * 16);
     return scene;
 }
