@@ -21,11 +21,11 @@ static const struct option_row rows[] = {
 static const struct command_page page = {
     "ctl verify",
     "[N] [--live]",
-    "Proves the log's chain and digests, indexes, checkpoints and vote of node N, or of every "
-    "node\n"
-    "that has its folder on this host. Changes nothing. With --live every running node, or node N, "
-    "reads\n"
-    "all that it has in the background, fetches from the others what is rotten, and reports.\n"
+    "Proves all that node N keeps, or every node that has its folder on this host: the log, its\n"
+    "indexes and checkpoints, what is held, vote and identity. Changes nothing. With --live every\n"
+    "running node, or node N, reads all that it has in the background, fetches from the others "
+    "what\n"
+    "is rotten, and reports.\n"
     "Exit status: 0 all good; 3 a node did not answer in time; 5 damage found.",
     rows,
 };
