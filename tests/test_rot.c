@@ -192,12 +192,17 @@ static void note(void *ctx, const struct store_damage *damage)
     assert_true(strlen(damage->what) > 10);
 }
 
-void rot_expect_named(struct test_store *test, struct rot_parts *parts, uint64_t bit)
+void rot_verify(struct test_store *test, struct rot_parts *parts)
 {
     uint64_t entries;
     for (size_t i = 0; i < parts->count; i++)
         parts->list[i].named = 0;
     must(store_verify_folder(sim_disk_table(test->disk), &crypto_sodium, note, parts, &entries));
+}
+
+void rot_expect_named(struct test_store *test, struct rot_parts *parts, uint64_t bit)
+{
+    rot_verify(test, parts);
     for (size_t i = 0; i < parts->count; i++) {
         const struct rot_part *part = &parts->list[i];
         if (!part->flips == !part->named)

@@ -35,6 +35,8 @@ static inline uint64_t rot_bits(const struct rot_part *part)
     return (part->to - part->from) * 8;
 }
 void rot_flip(struct test_store *test, struct rot_part *part, uint64_t bit);
+/* Notes in each part how often verify names it. */
+void rot_verify(struct test_store *test, struct rot_parts *parts);
 /* verify names each part that has a flipped bit, and no other. `bit` is for whoever reads of it. */
 void rot_expect_named(struct test_store *test, struct rot_parts *parts, uint64_t bit);
 /* After test_store_open: entries that are not there are said to be lost, and each part that is there is
