@@ -433,8 +433,8 @@ struct store_names {
     bool no_memory;
     bool no_log; /* there is no such folder */
 };
-/* segment.c: cluster and segment size, as every segment's header tells them. MISSING: there is no
- * segment. */
+/* segment.c: cluster and segment size, as the header of every segment, copied or not, tells
+ * them. MISSING: there is no segment. */
 enum ft_error segments_ask(const struct disk *disk, const struct crypto *crypto,
                            const struct store_names *names, struct identity_file *file);
 /* 20 digits and then exactly `suffix`. */

@@ -59,30 +59,39 @@ enum ft_error segment_header_parse(const uint8_t data[SEGMENT_HEADER_BYTES],
     return FT_OK;
 }
 
+static enum ft_error ask(const struct disk *disk, const struct crypto *crypto, const char *path,
+                         struct identity_file *file)
+{
+    struct disk_file *opened;
+    struct segment_header header;
+    uint8_t data[SEGMENT_HEADER_BYTES];
+    size_t got;
+    enum ft_error error = disk->open(disk->ctx, path, DISK_READ, &opened);
+    if (error)
+        return error;
+    error = disk_read_around(disk, opened, 0, data, sizeof data, &got);
+    disk->close(disk->ctx, opened);
+    if (!error)
+        error = got < sizeof data ? FT_ERROR_CORRUPT : segment_header_parse(data, crypto, &header);
+    if (error)
+        return error;
+    memcpy(file->cluster, header.cluster, IDENTITY_BYTES);
+    file->segment_bytes = header.segment_bytes;
+    return FT_OK;
+}
+
 enum ft_error segments_ask(const struct disk *disk, const struct crypto *crypto,
                            const struct store_names *names, struct identity_file *file)
 {
     enum ft_error error = FT_ERROR_MISSING;
     for (size_t i = 0; i < names->segments_count && error; i++) {
         char path[DISK_PATH_BYTES];
-        struct disk_file *opened;
-        struct segment_header header;
-        uint8_t data[SEGMENT_HEADER_BYTES];
-        size_t got;
         segment_path(path, names->segments[i], "seg");
-        error = disk->open(disk->ctx, path, DISK_READ, &opened);
-        if (error)
-            continue;
-        error = disk_read_around(disk, opened, 0, data, sizeof data, &got);
-        disk->close(disk->ctx, opened);
-        if (!error)
-            error =
-                got < sizeof data ? FT_ERROR_CORRUPT : segment_header_parse(data, crypto, &header);
-        if (error)
-            continue;
-        memcpy(file->cluster, header.cluster, IDENTITY_BYTES);
-        file->segment_bytes = header.segment_bytes;
+        error = ask(disk, crypto, path, file);
     }
+    for (size_t i = 0; i < names->copies_count && error; i++)
+        if (strstr(names->copies[i], ".seg"))
+            error = ask(disk, crypto, names->copies[i], file);
     return error;
 }
 

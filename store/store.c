@@ -117,7 +117,7 @@ static enum ft_error rebuild_identity(struct store *store, const struct store_op
     memcpy(file->identity, any ? vote.identity : options->fresh_identity, IDENTITY_BYTES);
     error = segments_ask(store->disk, store->crypto, names, file);
     if (error == FT_ERROR_MISSING && !names->checkpoints_count && any && !vote.newest)
-        error = FT_OK; /* it never had an entry: blank */
+        error = copy_remove_all(store->disk); /* it never had an entry: blank */
     if (error)
         return FT_ERROR_CORRUPT;
     return identity_file_save(store->disk, store->crypto, file);

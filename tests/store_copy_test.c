@@ -376,6 +376,28 @@ static void another_source_is_behind_what_was_begun(void **state)
     test_store_free(session.target);
 }
 
+/* It has no segment of its own yet that could say which cluster it belongs to: what it copied says so. */
+static void a_rotten_identity_is_told_by_what_was_copied(void **state)
+{
+    (void)state;
+    unsigned resumed = 0;
+    for (int pieces = 0; pieces < 12; pieces++) {
+        struct session session = fresh_session();
+        struct store_copy_state copy;
+        struct store_copy_plan plan = offer_of(&session);
+        must(store_copy_begin(session.target->store, &plan, &copy));
+        for (int i = 0; i < pieces; i++)
+            must(fetch(&session, &copy));
+        test_store_close(session.target);
+        assert_true(sim_disk_unreadable(session.target->disk, "identity", 0));
+        finish(&session, 1);
+        resumed += session.resumed;
+        test_store_free(session.source);
+        test_store_free(session.target);
+    }
+    assert_true(resumed > 2); /* from the first entries on */
+}
+
 /* Most of it is here; this source ends before what is missing (and whoever had that may have dropped it). */
 static void another_source_ends_before_what_is_missing(void **state)
 {
@@ -722,6 +744,7 @@ int main(void)
         cmocka_unit_test(survives_every_crash),
         cmocka_unit_test(source_moves_on),
         cmocka_unit_test(another_source_is_behind_what_was_begun),
+        cmocka_unit_test(a_rotten_identity_is_told_by_what_was_copied),
         cmocka_unit_test(another_source_ends_before_what_is_missing),
         cmocka_unit_test(nothing_to_copy),
         cmocka_unit_test(other_boundaries),
