@@ -262,6 +262,7 @@ static enum ft_error open_held(struct store *store, struct store_check *check)
     side->file = check->file;
     side->id = check->id;
     side->told = 0;
+    side->skipped = false;
     return FT_OK;
 }
 
@@ -370,6 +371,7 @@ static enum ft_error open_segment(struct store *store, struct store_check *check
     side->file = check->file;
     side->id = check->id;
     side->told = 0;
+    side->skipped = false;
     side->segment = (struct segment) { .first = check->id };
     uint8_t *window = side->scan->window;
     *side->scan =
@@ -426,6 +428,7 @@ static enum ft_error open_tail(struct store *store, struct store_check *check, u
     side->file = STORE_FILE_TAIL;
     side->id = check->id;
     side->told = 0;
+    side->skipped = false;
     uint8_t *window = side->scan->window;
     *side->scan = (struct scan) { .disk = disk,
                                   .crypto = store->crypto,
@@ -501,7 +504,7 @@ static enum ft_error at_end(struct store *store, struct store_check *check)
         return FT_OK;
     }
     check->result = STORE_CLEAN;
-    if (all && known.indexed)
+    if (all && known.indexed && !side->skipped) /* all of it is proven */
         segment_learned(store, known.first, side->segment.end, side->segment.chain);
     let_go(store);
     return FT_OK;
@@ -589,6 +592,7 @@ enum ft_error store_check(struct store *store, struct store_check *check, uint64
             return FT_OK; /* a file that is one piece: nothing is behind its damage */
         error = begin(store, check);
     } else if (check->how == STORE_CHECK_SKIP) {
+        side->skipped = true;
         if (!scan_skip(side->scan)) {
             let_go(store);
             return FT_OK;

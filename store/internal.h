@@ -552,6 +552,7 @@ struct check_side {
     struct segment known;   /* what the table says */
     uint64_t told;          /* bytes of it already counted */
     uint64_t gathered;      /* bytes of the file that is to take its place */
+    bool skipped;           /* something of it could not be mended: its end proves nothing */
 };
 
 enum { STORE_NOTICED = 16 };

@@ -332,8 +332,9 @@ bool scan_skip(struct scan *scan)
     const struct scan_damage damage = scan->damage;
     if (!damage.next_offset || damage.next_index < scan->next)
         return false;
-    scan->offset = damage.next_offset;
+    scan->offset = scan->segment->end = damage.next_offset;
     scan->next = damage.next_index;
+    scan->segment->last = damage.next_index - 1;
     scan->unproven = !damage.next_chained;
     if (damage.next_chained)
         memcpy(scan->segment->chain, damage.next_chain, HASH_BYTES);

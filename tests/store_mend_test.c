@@ -389,6 +389,36 @@ static void behind_the_end_are_zeros_only_where_it_is_known(void **state)
     end();
 }
 
+/* Nobody has it: it is skipped, and where the segment ends is known as before. */
+static void what_cannot_be_mended_changes_nothing(void **state)
+{
+    (void)state;
+    healthy = test_store_new(3, 800);
+    must(test_store_open(healthy));
+    must(test_flush(healthy, &(struct test_flush) { .save_cluster = true }));
+    add(healthy, 1, 40); /* all of the segment */
+    seal(healthy, 1);
+    test_store_close(healthy);
+    test = copy_of(healthy);
+    assert_true(sim_disk_flip(test->disk, "log/00000000000000000001.seg", 4096 + 2000, 4));
+    must(test_store_open(test));
+    struct segment before = test->store->segments[0];
+    struct store_check check = {
+        .how = STORE_CHECK_FILE, .file = STORE_FILE_SEGMENT, .id = 1, .upto = test->log.last
+    };
+    must(store_check(test->store, &check, 1 << 20));
+    assert_int_equal(check.result, STORE_DAMAGED);
+    assert_int_equal(check.index, 1);
+    check.how = STORE_CHECK_SKIP;
+    must(store_check(test->store, &check, 1 << 20));
+    assert_int_equal(check.result, STORE_CLEAN);
+    assert_int_equal(test->store->segments[0].end, before.end);
+    assert_memory_equal(test->store->segments[0].chain, before.chain, HASH_BYTES);
+    add(test, 1, 2);
+    assert_int_equal(test->store->segments_count, 2);
+    end();
+}
+
 /* --- a log that has lost its beginning ---------------------------------------------------------*/
 
 static void begin_late(void)
@@ -451,6 +481,7 @@ int main(void)
         cmocka_unit_test(every_segment_and_index_that_is_missing_is_mended),
         cmocka_unit_test(a_held_tail_is_mended_over_a_segments_end),
         cmocka_unit_test(behind_the_end_are_zeros_only_where_it_is_known),
+        cmocka_unit_test(what_cannot_be_mended_changes_nothing),
         cmocka_unit_test(the_header_of_a_late_logs_first_segment_is_mended),
         cmocka_unit_test(what_nobody_keeps_is_dropped),
     };
