@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-enum { STEP = 523, BUDGET = 700, TURNS = 3000 };
+enum { STEP = 131, BUDGET = 700, TURNS = 3000 };
 
 static const struct test_flush same_vote = { .save_vote = true, .term = 2, .vote = 2 };
 
@@ -141,7 +141,7 @@ static void what_rots_is_found_and_mended(void **state)
     struct test_store *original = rot_store();
     rot_parts_find(&parts, original);
     uint64_t bits = 0;
-    for (uint64_t k = 0; k < parts.most; k += rot_full() ? 7 : STEP) {
+    for (uint64_t k = 0; k < parts.most; k += rot_full() ? 1 : STEP) {
         struct pair pair = opened(original);
         bool expected[STORE_FILE_HELD + 1] = { false };
         for (size_t i = 0; i < parts.count; i++) {
