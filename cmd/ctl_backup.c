@@ -149,6 +149,9 @@ static int open_store(struct backup *backup, const char *path, uint64_t segment_
         return say_error(error == FT_ERROR_CORRUPT ? EXIT_CORRUPT : EXIT_FAILED, command, "%s: %s",
                          path,
                          error == FT_ERROR_LOCKED ? "another backup into it is under way" : why);
+    if (recovery->leftover)
+        return say_error(EXIT_CORRUPT, command, "%s: %s (give a new folder)", path,
+                         recovery->damage);
     return EXIT_DONE;
 }
 

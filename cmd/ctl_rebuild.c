@@ -262,6 +262,11 @@ static int open_source(struct building *building)
     if (error)
         return say_error(error == FT_ERROR_CORRUPT ? EXIT_CORRUPT : EXIT_FAILED, rebuild->command,
                          "%s: %s", rebuild->source, why);
+    if (building->recovery.leftover) /* half a log is never taken for a whole one */
+        return say_error(EXIT_CORRUPT, rebuild->command,
+                         "%s: %s (see ftchat ctl verify; try another %s)", rebuild->source,
+                         building->recovery.damage,
+                         rebuild->from_backup ? "backup" : "node's folder");
     rebuild->last = building->recovery.last_index;
     rebuild->commit = rebuild->from_backup ? rebuild->last : building->recovery.commit;
     if (rebuild->commit > rebuild->last)
