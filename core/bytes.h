@@ -13,6 +13,12 @@
 #include <stdint.h>
 #include <string.h>
 
+static inline bool bytes_are_zero(const void *data, size_t len)
+{
+    const uint8_t *at = data;
+    return len == 0 || (at[0] == 0 && memcmp(at, at + 1, len - 1) == 0);
+}
+
 static inline uint16_t bytes_get_u16(const uint8_t *at)
 {
     return (uint16_t)(at[0] | at[1] << 8);

@@ -38,7 +38,7 @@ size_t entry_build(uint8_t *out, size_t capacity, const struct entry_draft *draf
     const uint8_t *body = draft->bodies;
     for (uint32_t i = 0; i < draft->count; i++) {
         bytes_put_u32(head, draft->sizes[i]);
-        bytes_put_u64(head + 4, crypto->digest(key, body, draft->sizes[i]));
+        bytes_put_u64(head + 4, body_digest(crypto, key, body, draft->sizes[i]));
         head += ENTRY_HEAD_BYTES;
         if (draft->sizes[i])
             body += draft->sizes[i];

@@ -18,18 +18,19 @@
  *                           where the last flush began even when its first header is lost
  *   92  check u32           local: SipHash of bytes 0..91, its low half, so that a header can be
  *                           trusted on its own
- *   96  heads               count times { size u32, digest u64: SipHash of the body }
+ *   96  heads               count times { size u32, digest u64: body_digest (body.h) }
  *       bodies              one after the other, no padding
  *
  * What is local to a node is outside the chain: sealed segments have the same chain and bodies on
  * every node. The key of every SipHash is the cluster's identity: it detects, it does not
- * authenticate; the channel does that. A body opens with its 8 random-looking bytes of salt only
- * where its command says so (chat/command.h).
+ * authenticate; the channel does that. A post that was deleted and is erased keeps its digest: so what
+ * is chained stays as it is.
  *
  * Nothing here allocates; an entry is borrowed from whoever holds its bytes. */
 #ifndef FTCHAT_CORE_ENTRY_H
 #define FTCHAT_CORE_ENTRY_H
 
+#include "core/body.h"
 #include "core/bytes.h"
 #include "core/check.h"
 #include "core/crypto.h"
@@ -229,7 +230,7 @@ static inline bool entry_verify(const struct entry *entry, const struct crypto *
         for (; bad < entry->count; bad++) {
             const uint8_t *head = entry->heads + bad * ENTRY_HEAD_BYTES;
             uint32_t size = bytes_get_u32(head);
-            if (crypto->digest(key, body, size) != bytes_get_u64(head + 4))
+            if (body_digest(crypto, key, body, size) != bytes_get_u64(head + 4))
                 break;
             body += size;
         }

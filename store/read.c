@@ -260,7 +260,7 @@ enum ft_error reading_body(struct store *store, uint64_t index, uint8_t *out, si
     reading_notice(store, STORE_FILE_SEGMENT, segment.first, error);
     if (error)
         return error;
-    if (store->crypto->digest(store->cluster, body, *size) != bytes_get_u64(head + 4)) {
+    if (body_digest(store->crypto, store->cluster, body, *size) != bytes_get_u64(head + 4)) {
         reading_notice(store, STORE_FILE_SEGMENT, segment.first, FT_ERROR_CORRUPT);
         return FT_ERROR_CORRUPT;
     }
@@ -277,7 +277,8 @@ static bool bodies_good(const struct store *store, const struct entry *entry)
     struct slice body;
     for (const uint8_t *head = entry->heads; entry_next(entry, &cursor, &body);
          head += ENTRY_HEAD_BYTES)
-        if (store->crypto->digest(store->cluster, body.data, body.len) != bytes_get_u64(head + 4))
+        if (body_digest(store->crypto, store->cluster, body.data, body.len) !=
+            bytes_get_u64(head + 4))
             return false;
     return true;
 }

@@ -31,19 +31,6 @@ static enum ft_error window_at(struct scan *scan, uint64_t offset, size_t len, c
     return FT_OK;
 }
 
-static bool all_zero(const uint8_t *data, size_t len)
-{
-    while (len >= 8 && bytes_get_u64(data) == 0) {
-        data += 8;
-        len -= 8;
-    }
-    while (len && *data == 0) {
-        data++;
-        len--;
-    }
-    return len == 0;
-}
-
 /* --- the facts of a damage ----------------------------------------------------------------------
  */
 
@@ -139,7 +126,7 @@ static enum ft_error zero_sector(struct scan *scan, uint64_t damage, uint64_t fr
         enum ft_error error = window_at(scan, start, (size_t)(end - start), &data, &got);
         if (error)
             return error;
-        *zeros = all_zero(data, (size_t)(end - start));
+        *zeros = bytes_are_zero(data, (size_t)(end - start));
     }
     return FT_OK;
 }
@@ -175,7 +162,7 @@ static enum ft_error body_zeros(struct scan *scan, uint64_t damage, const struct
             return error;
         const uint8_t *head = data + ENTRY_HEADER_BYTES + i * ENTRY_HEAD_BYTES;
         uint32_t size = bytes_get_u32(head);
-        if (scan->crypto->digest(scan->key, data + (at - damage), size) != bytes_get_u64(head + 4))
+        if (body_digest(scan->crypto, scan->key, data + (at - damage), size) != bytes_get_u64(head + 4))
             error = zero_sector(scan, damage, at, at + size, zeros);
         at += size;
     }
@@ -271,7 +258,7 @@ static bool proven(const struct scan *scan, const struct entry *entry, const uin
     struct entry_cursor cursor = { 0 };
     struct slice body;
     for (; entry_next(entry, &cursor, &body); head += ENTRY_HEAD_BYTES)
-        if (scan->crypto->digest(scan->key, body.data, body.len) != bytes_get_u64(head + 4))
+        if (body_digest(scan->crypto, scan->key, body.data, body.len) != bytes_get_u64(head + 4))
             return false;
     return true;
 }

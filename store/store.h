@@ -162,7 +162,7 @@ enum ft_error store_read_entries(struct store *store, uint64_t index, uint8_t *o
 void store_index(struct store *store, uint32_t room, uint64_t seq, uint64_t index, bool event);
 
 /* The command at `index` deletes the post whose command is at `target`: from now on it is given as
- * STORE_DELETED. `check` is that of what erasing leaves of the post (core/erased.h). As store_index: kept
+ * STORE_DELETED. `check` is that of what erasing leaves of the post (core/body.h). As store_index: kept
  * in memory until the segment of `index` is sealed, and then in its index file. */
 void store_delete(struct store *store, uint64_t index, uint64_t target, uint32_t check);
 

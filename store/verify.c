@@ -25,11 +25,6 @@ bool verify_is_damage(enum ft_error error)
            error == FT_ERROR_MISSING;
 }
 
-bool verify_all_zero(const uint8_t *data, size_t len)
-{
-    return len == 0 || (data[0] == 0 && memcmp(data, data + 1, len - 1) == 0);
-}
-
 /* --- segments ------------------------------------------------------------------------------------
  */
 
@@ -79,7 +74,7 @@ static enum ft_error verify_zeros(struct verify *verify, struct disk_file *file,
             size_t sector = DISK_SECTOR_BYTES - (size_t)((offset + at) % DISK_SECTOR_BYTES);
             if (sector > got - at)
                 sector = got - at;
-            bool zero = verify_all_zero(verify->window + at, sector);
+            bool zero = bytes_are_zero(verify->window + at, sector);
             if (!zero && !before)
                 verify_tell(verify, path, offset + at, 0,
                             "bytes behind the segment's end are not zero");
@@ -101,7 +96,7 @@ static enum ft_error is_behind_end(struct verify *verify, const struct scan *sca
         return FT_OK;
     enum ft_error error = disk_read_around(verify->disk, scan->file, damage->offset, verify->window,
                                            ENTRY_HEADER_BYTES, &got);
-    *behind = !error && verify_all_zero(verify->window, got);
+    *behind = !error && bytes_are_zero(verify->window, got);
     return error;
 }
 

@@ -26,7 +26,6 @@ struct verify {
 void verify_tell(struct verify *verify, const char *file, uint64_t offset, uint64_t index,
                  const char *what);
 bool verify_is_damage(enum ft_error error);
-bool verify_all_zero(const uint8_t *data, size_t len);
 
 /* *keyed: the cluster's identity, the key of everything else, is known. */
 enum ft_error verify_identity(struct verify *verify, bool *keyed);

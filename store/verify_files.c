@@ -76,7 +76,7 @@ enum ft_error verify_vote(struct verify *verify)
             vote_file_parse(at, verify->crypto, &record) != VOTE_VALID ||
             record.generation % VOTE_PAIRS != i / 2)
             verify_tell(verify, "vote", i * VOTE_SECTOR_BYTES, 0, "a copy of the vote is damaged");
-        else if (!verify_all_zero(at + VOTE_RECORD_BYTES, VOTE_SECTOR_BYTES - VOTE_RECORD_BYTES))
+        else if (!bytes_are_zero(at + VOTE_RECORD_BYTES, VOTE_SECTOR_BYTES - VOTE_RECORD_BYTES))
             verify_tell(verify, "vote", i * VOTE_SECTOR_BYTES + VOTE_RECORD_BYTES, 0,
                         "bytes that must be zero are not");
     }

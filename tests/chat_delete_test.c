@@ -7,7 +7,7 @@
 #include <cmocka.h>
 
 #include "cmd/crypto_sodium.h"
-#include "core/erased.h"
+#include "core/body.h"
 
 static struct town town;
 static uint32_t alice, bob, carl;
@@ -181,8 +181,8 @@ static void erasing(void **state)
     struct command whole;
     assert_true(command_decode(&whole, (struct slice) { body, len }));
     uint64_t digest = command_digest(&whole, &crypto_sodium);
-    assert_true(command_erase(&crypto_sodium, body, len));
-    uint32_t check = erased_check(&crypto_sodium, body, len);
+    assert_true(body_erase(&crypto_sodium, body, len));
+    uint32_t check = body_erased_check(&crypto_sodium, body, len);
     for (size_t i = 0; i + 4 < len; i++)
         assert_memory_not_equal(body + i, words + 2, 4);
     struct command left;
@@ -195,10 +195,10 @@ static void erasing(void **state)
     assert_int_equal(left.reply_to, 3);
     assert_true(command_digest(&left, &crypto_sodium) == digest);
     /* Again: nothing. And of what is no post: nothing. */
-    assert_true(command_erase(&crypto_sodium, body, len));
-    assert_int_equal(erased_check(&crypto_sodium, body, len), check);
+    assert_true(body_erase(&crypto_sodium, body, len));
+    assert_int_equal(body_erased_check(&crypto_sodium, body, len), check);
     body[0] = COMMAND_JOIN;
-    assert_false(command_erase(&crypto_sodium, body, len));
+    assert_false(body_erase(&crypto_sodium, body, len));
 }
 
 /* A log with erased posts comes to the same state as the one that was applied first. */
@@ -212,7 +212,7 @@ static void applying_what_was_erased(void **state)
     other.body_len = town.body_len;
     other.index = town.index - 1;
     other.time_us = town.time_us - 10;
-    assert_true(command_erase(&crypto_sodium, other.body, other.body_len));
+    assert_true(body_erase(&crypto_sodium, other.body, other.body_len));
     assert_int_equal(town_again(&other), CODE_OK);
     assert_int_equal(other.applied.answer.room_seq, 1);
     assert_true(chat_hash(other.chat) == chat_hash(town.chat));

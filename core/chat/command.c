@@ -3,16 +3,11 @@
 #include "core/check.h"
 #include "core/feature.h"
 
-/* The digest's key says what is digested and, in its last byte, the kind: kind and content need not
- * lie together. */
-static const uint8_t digest_key[DIGEST_KEY_BYTES] = "ftchat command1";
-
 enum {
-    SALT_BYTES = 8,
+    SALT_BYTES = BODY_SALT_BYTES,
     TOKEN_BYTES = HASH_BYTES,
     SECRET_BYTES = 32,
     REPLIES = POST_REPLY | POST_REPLY_UID,
-    POST_FLAGS = POST_ME | POST_SENT | POST_CLOCK | REPLIES | POST_ERASED,
     ENROL_FLAGS = ENROL_REGISTER | ENROL_NEEDS_TOKEN,
 };
 
@@ -304,10 +299,7 @@ uint64_t command_digest(const struct command *command, const struct crypto *cryp
     CHECK(command->kind >= COMMAND_DEVICE_KINDS);
     if (command->kind == COMMAND_POST && command->flags & POST_ERASED)
         return bytes_get_u64(command->salt);
-    uint8_t key[DIGEST_KEY_BYTES];
-    memcpy(key, digest_key, sizeof key);
-    key[DIGEST_KEY_BYTES - 1] = command->kind;
-    return crypto->digest(key, command->content.data, command->content.len);
+    return body_content_digest(crypto, command->kind, command->content.data, command->content.len);
 }
 
 size_t command_set_target(uint8_t *body, size_t len, const struct command_target *target)
@@ -320,18 +312,4 @@ size_t command_set_target(uint8_t *body, size_t len, const struct command_target
     write_target(target, &writer);
     CHECK(!writer.full);
     return COMMAND_HEAD_BYTES + command.content.len + COMMAND_TARGET_BYTES;
-}
-
-bool command_erase(const struct crypto *crypto, uint8_t *body, size_t len)
-{
-    struct command command;
-    if (!command_decode(&command, (struct slice) { body, len }) || command.kind != COMMAND_POST)
-        return false;
-    if (command.flags & POST_ERASED)
-        return true;
-    uint8_t *salt = body + (command.salt - body);
-    bytes_put_u64(salt, command_digest(&command, crypto));
-    salt[SALT_BYTES] |= POST_ERASED;
-    memset(body + len - command.text.len, 0, command.text.len);
-    return true;
 }

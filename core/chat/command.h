@@ -28,7 +28,7 @@
  *     RESTORED       cluster[16], shared u64: the log up to `shared` is that cluster's history;
  *                    what it committed beyond is not here (ctl restore, ctl recover)
  *     LEVEL          level u16: every member can do it (feature.h)
- *     POST           room string8, salt[8], flags u8 (enum post_flag), [sent u64],
+ *     POST           room string8, salt[8], flags u8 (enum post_flag, body.h), [sent u64],
  *                    [reply_to u64], [reply_tag u64, reply_to u64], text: the rest
  *     CREATE         room string8, private u8, topic string16
  *     JOIN, PART     room string8
@@ -42,12 +42,12 @@
  * A direct message's room is "@name". The content of a device command, for its digest, is kind and
  * the content: resent under another `done` it is still the same command.
  *
- * A deleted post is erased once it can be (command_erase): what stays of it is everything but its
- * words. Its salt gives way to the digest of what it was, so that applying it again comes to the
- * same, and what is left confirms no guess of the words: they went into that digest with the salt. */
+ * A deleted post is erased once it can be (core/body.h): what stays of it is everything but its words,
+ * and applying it again comes to the same. */
 #ifndef FTCHAT_CORE_CHAT_COMMAND_H
 #define FTCHAT_CORE_CHAT_COMMAND_H
 
+#include "core/body.h"
 #include "core/bytes.h"
 #include "core/crypto.h"
 #include "core/limits.h"
@@ -55,7 +55,7 @@
 /* Where the parts of a device command's head begin. */
 enum {
     COMMAND_ACCOUNT_AT = 14,
-    COMMAND_HEAD_BYTES = 26,
+    COMMAND_HEAD_BYTES = BODY_HEAD_BYTES,
 };
 #define COMMAND_OVER_LONG UINT32_C(0x80000000)
 
@@ -68,7 +68,7 @@ enum command_kind {
     COMMAND_RESTORED = 8,
     COMMAND_LEVEL = 9,
     COMMAND_DEVICE_KINDS = 16, /* from here on: sent by a device under a seq */
-    COMMAND_POST = 16,
+    COMMAND_POST = BODY_POST,
     COMMAND_CREATE = 17,
     COMMAND_JOIN = 18,
     COMMAND_PART = 19,
@@ -82,15 +82,6 @@ enum command_kind {
 enum enrol_flag {
     ENROL_REGISTER = 1,    /* make the account when there is none */
     ENROL_NEEDS_TOKEN = 2, /* registration = invite on the node that took it: the token is spent */
-};
-
-enum post_flag {
-    POST_ME = 1,         /* kind "me" */
-    POST_SENT = 2,       /* carries the time the author's side claims, to be shown */
-    POST_REPLY = 4,      /* carries the seq it replies to */
-    POST_CLOCK = 8,      /* carries that time, to be shown if it took long to be committed */
-    POST_REPLY_UID = 16, /* carries the uid it replies to: a device's tag and seq */
-    POST_ERASED = 32,    /* deleted, and its words are gone; never from a device */
 };
 
 /* The post that a DELETE names, which stands in the log and not in the state: found by the node that
@@ -107,7 +98,7 @@ struct command_target {
     uint8_t state;
     uint64_t index;  /* of the post's command */
     uint32_t author; /* account */
-    uint32_t check;  /* erased_check of what erasing leaves of it (core/erased.h) */
+    uint32_t check;  /* body_erased_check of what erasing leaves of it */
 };
 
 /* A decoded command; slices are borrowed from its bytes. Fields beside the kind's own are zero. */
@@ -157,9 +148,6 @@ uint16_t command_level(struct slice body);
 /* The target that a DELETE's body ends with, in place of the one that it may have: `body` has room for
  * COMMAND_TARGET_BYTES more. Returns its length then. */
 size_t command_set_target(uint8_t *body, size_t len, const struct command_target *target);
-/* Takes the words out of a POST's body, in place; its length stays. Done again it changes nothing.
- * false: it is no post. */
-bool command_erase(const struct crypto *crypto, uint8_t *body, size_t len);
 /* A device command's 8-byte digest of kind and content (unkeyed: equal everywhere). `content` is
  * set by decoding: whoever has only encoded decodes first. */
 uint64_t command_digest(const struct command *command, const struct crypto *crypto);

@@ -1,6 +1,6 @@
 #include "core/node/state.h"
 
-#include "core/erased.h"
+#include "core/body.h"
 
 /* Whose post a DELETE is about, and where it stands, is in the log and not in the state. So the node
  * that takes the command looks for the post on its disk and puts what it finds into the command, for
@@ -94,12 +94,14 @@ static enum chat_code look(struct node *node, struct target_lookup *lookup,
     if (!command_decode(&post, stored.body))
         return CODE_OK;
     memcpy(copy, stored.body.data, stored.body.len);
-    if (!command_erase(node->options.crypto, copy, stored.body.len))
+    if (!body_erase(node->options.crypto, copy, stored.body.len))
         return CODE_OK;
-    target->state = stored.kind == NODE_STORE_DELETED ? TARGET_DELETED : TARGET_THERE;
+    /* Erased elsewhere already, and the command that deleted it is not applied here yet: still. */
+    bool deleted = stored.kind == NODE_STORE_DELETED || post.flags & POST_ERASED;
+    target->state = deleted ? TARGET_DELETED : TARGET_THERE;
     target->index = stored.index;
     target->author = post.account;
-    target->check = erased_check(node->options.crypto, copy, stored.body.len);
+    target->check = body_erased_check(node->options.crypto, copy, stored.body.len);
     return CODE_OK;
 }
 
