@@ -154,6 +154,7 @@ static void mark_indexed(struct store *store, uint64_t index)
     postings_drop(&store->postings, index);
     deletions_drop(&store->deletions, index);
     store_unlock(store);
+    scrub_go_on(store);
 }
 
 /* --- a checkpoint, slice by slice ---------------------------------------------------------------

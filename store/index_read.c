@@ -77,6 +77,15 @@ enum ft_error index_file_prove(const struct disk *disk, const struct crypto *cry
     return error;
 }
 
+static bool deletion_parse(struct deletion *deletion, const struct index_header *header,
+                           const uint8_t *item)
+{
+    *deletion = (struct deletion) { .index = header->first + bytes_get_u32(item),
+                                    .check = bytes_get_u32(item + 4),
+                                    .target = bytes_get_u64(item + 8) };
+    return deletion->target > 0 && deletion->target < deletion->index;
+}
+
 enum ft_error index_file_deletions(const struct disk *disk, const struct crypto *crypto,
                                    const uint8_t key[DIGEST_KEY_BYTES], const char *path,
                                    const struct index_header *header, index_deletion_fn *each,
@@ -98,11 +107,8 @@ enum ft_error index_file_deletions(const struct disk *disk, const struct crypto 
         if (!error && (got < INDEX_BLOCK_BYTES || !index_block_good(block, i, crypto, key)))
             error = FT_ERROR_CORRUPT;
         for (uint32_t at = 0; at < INDEX_DELETIONS_PER_BLOCK && left && !error; at++, left--) {
-            const uint8_t *item = block + at * INDEX_DELETION_BYTES;
-            struct deletion deletion = { .index = header->first + bytes_get_u32(item),
-                                         .check = bytes_get_u32(item + 4),
-                                         .target = bytes_get_u64(item + 8) };
-            if (deletion.target == 0 || deletion.target >= deletion.index)
+            struct deletion deletion;
+            if (!deletion_parse(&deletion, header, block + at * INDEX_DELETION_BYTES))
                 error = FT_ERROR_CORRUPT;
             else if (!each(ctx, &deletion))
                 error = FT_ERROR_LIMIT;
@@ -277,4 +283,16 @@ enum ft_error index_file_posting(struct store *store, struct index_file *index,
     *posting = (struct posting) { index->header.first + bytes_get_u32(item),
                                   room->seq_base + (seq_event >> 1), seq_event & 1 };
     return FT_OK;
+}
+
+enum ft_error index_file_deletion(struct store *store, struct index_file *index, uint32_t ordinal,
+                                  struct deletion *deletion)
+{
+    CHECK(ordinal < index->header.deletions);
+    const uint8_t *item;
+    enum ft_error error = item_at(store, index, index_deletions_block(&index->header), ordinal,
+                                  INDEX_DELETIONS_PER_BLOCK, INDEX_DELETION_BYTES, &item);
+    if (!error && !deletion_parse(deletion, &index->header, item))
+        error = FT_ERROR_CORRUPT;
+    return error;
 }

@@ -111,7 +111,10 @@ static enum ft_error put_in_place(const struct disk *disk, const struct crypto *
                                   const struct copy_file *copy, struct identity_file *identity,
                                   struct vote_record *vote)
 {
-    enum ft_error error = move_all(disk, copy);
+    /* Not what another node has erased by now, nor only what this one had not. */
+    enum ft_error error = scrub_forget(disk);
+    if (!error)
+        error = move_all(disk, copy);
     /* The new names are durable before an old one goes. */
     if (!error)
         error = disk->sync_dir(disk->ctx, "log");

@@ -43,6 +43,7 @@ enum file_kind {
     FILE_HELD,
     FILE_BEGIN,
     FILE_COPY,
+    FILE_SCRUB,
 };
 
 void file_prologue_write(uint8_t *out, enum file_kind kind, const struct crypto *crypto);
@@ -322,6 +323,10 @@ enum ft_error index_file_posting(struct store *store, struct index_file *index,
                                  const struct index_room *room, uint32_t ordinal,
                                  struct posting *posting);
 
+/* Deletion number `ordinal` (below header.deletions). */
+enum ft_error index_file_deletion(struct store *store, struct index_file *index, uint32_t ordinal,
+                                  struct deletion *deletion);
+
 /* Hands out each deletion of an index file, by index. */
 typedef bool index_deletion_fn(void *ctx, const struct deletion *deletion);
 enum ft_error index_file_deletions(const struct disk *disk, const struct crypto *crypto,
@@ -527,6 +532,32 @@ struct checkpoint_side {
     bool saved;
 };
 
+/* Erasing what was deleted, of the reading side (scrub.c). */
+enum { SCRUB_BYTES = 256 << 10 }; /* of a slice: the bytes it writes, and where */
+
+struct scrub_side {
+    uint64_t done;   /* what the segments up to here delete is erased, durably */
+    uint64_t walked; /* at or beyond `done`: looked at by this process */
+    uint32_t item;   /* of the deletions of the segment after it, the next */
+    bool left_some;  /* something on the way could not be read: `done` stays before it */
+    bool paused;     /* by an error, until the next checkpoint */
+    uint32_t count;  /* of `writes` */
+    size_t len;
+    uint8_t *writes; /* SCRUB_BYTES, made at first use */
+};
+void scrub_free(struct store *store);
+/* A checkpoint was made: there is more to do, and what failed is tried again. */
+void scrub_go_on(struct store *store);
+/* Something of the segment that begins at `first` is going to be mended with what another node sent. */
+enum ft_error scrub_again(struct store *store, uint64_t first);
+/* Opening: finishes what a crash left half written. */
+enum ft_error scrub_recover(struct store *store);
+/* All is to be looked at again: other segments have come into the log. */
+enum ft_error scrub_forget(const struct disk *disk);
+/* Of a folder that nobody runs on: is the file good? MISSING: there is none. */
+enum ft_error scrub_prove(const struct disk *disk, const struct crypto *crypto,
+                          const uint8_t key[DIGEST_KEY_BYTES]);
+
 struct copy_side {
     enum copy_stage stage;
     struct copy_file plan;
@@ -593,6 +624,7 @@ struct store {
     struct read_side reading;
     struct checkpoint_side checkpoint; /* of the reading side, like the next */
     struct copy_side copy;
+    struct scrub_side scrub;
     bool retains;
     struct check_side check; /* of the reading side, like all that follows */
     struct noticed noticed[STORE_NOTICED];
@@ -626,6 +658,15 @@ enum ft_error reading_window(struct store *store, const struct segment *segment,
                              size_t len, const uint8_t **data);
 /* Makes the entry that covers `index` the current one (store->reading.entry). */
 enum ft_error reading_locate(struct store *store, uint64_t index, struct segment *segment);
+/* Where the body of the command at `index` lies; its bytes, proven, into `out` (place->size). */
+struct body_place {
+    struct segment segment;
+    uint64_t offset;
+    uint64_t digest;
+    uint32_t size;
+};
+enum ft_error reading_find_body(struct store *store, uint64_t index, struct body_place *place);
+enum ft_error reading_body_at(struct store *store, const struct body_place *place, uint8_t *out);
 /* The body of the command at `index`, into `out`; *size is told even when it does not fit. */
 enum ft_error reading_body(struct store *store, uint64_t index, uint8_t *out, size_t capacity,
                            uint32_t *size, uint64_t *time_us);

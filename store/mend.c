@@ -197,11 +197,14 @@ static enum ft_error mend_entries(struct store *store, struct store_mend *mend)
     size_t len = provable(store, mend, &next);
     if (len == 0)
         return FT_ERROR_CORRUPT;
+    enum ft_error error = scrub_again(store, side->segment.first);
+    if (error)
+        return error;
     pthread_mutex_lock(&store->tail);
     store_lock(store);
     bool gone = mend->file == STORE_FILE_TAIL && !store->leftover;
     store_unlock(store);
-    enum ft_error error = gone ? FT_ERROR_MISSING : write_entries(store, mend, len);
+    error = gone ? FT_ERROR_MISSING : write_entries(store, mend, len);
     pthread_mutex_unlock(&store->tail);
     if (error)
         return error;

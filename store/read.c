@@ -226,15 +226,13 @@ static enum ft_error load_heads(struct store *store, const struct segment *segme
     return FT_OK;
 }
 
-enum ft_error reading_body(struct store *store, uint64_t index, uint8_t *out, size_t capacity,
-                           uint32_t *size, uint64_t *time_us)
+enum ft_error reading_find_body(struct store *store, uint64_t index, struct body_place *place)
 {
-    struct segment segment;
     struct read_entry *entry = &store->reading.entry;
-    enum ft_error error = reading_locate(store, index, &segment);
+    enum ft_error error = reading_locate(store, index, &place->segment);
     if (!error) {
-        error = load_heads(store, &segment);
-        reading_notice(store, STORE_FILE_SEGMENT, segment.first, error);
+        error = load_heads(store, &place->segment);
+        reading_notice(store, STORE_FILE_SEGMENT, place->segment.first, error);
     }
     if (error)
         return error;
@@ -248,24 +246,38 @@ enum ft_error reading_body(struct store *store, uint64_t index, uint8_t *out, si
             bytes_get_u32(store->reading.heads + entry->ordinal * ENTRY_HEAD_BYTES);
     const uint8_t *head = store->reading.heads + ordinal * ENTRY_HEAD_BYTES;
     uint64_t bodies = ENTRY_HEADER_BYTES + (uint64_t)entry->count * ENTRY_HEAD_BYTES;
-    *size = bytes_get_u32(head);
-    *time_us = entry->time_us;
-    if (*size > LIMIT_COMMAND_BYTES || bodies + entry->body_offset + *size > entry->size)
+    place->size = bytes_get_u32(head);
+    place->digest = bytes_get_u64(head + 4);
+    place->offset = entry->offset + bodies + entry->body_offset;
+    if (place->size > LIMIT_COMMAND_BYTES ||
+        bodies + entry->body_offset + place->size > entry->size)
         return FT_ERROR_CORRUPT;
-    if (*size > capacity)
-        return FT_OK;
+    return FT_OK;
+}
+
+enum ft_error reading_body_at(struct store *store, const struct body_place *place, uint8_t *out)
+{
     const uint8_t *body;
-    error =
-        reading_window(store, &segment, entry->offset + bodies + entry->body_offset, *size, &body);
-    reading_notice(store, STORE_FILE_SEGMENT, segment.first, error);
+    enum ft_error error = reading_window(store, &place->segment, place->offset, place->size, &body);
+    if (!error && body_digest(store->crypto, store->cluster, body, place->size) != place->digest)
+        error = FT_ERROR_CORRUPT;
+    reading_notice(store, STORE_FILE_SEGMENT, place->segment.first, error);
     if (error)
         return error;
-    if (body_digest(store->crypto, store->cluster, body, *size) != bytes_get_u64(head + 4)) {
-        reading_notice(store, STORE_FILE_SEGMENT, segment.first, FT_ERROR_CORRUPT);
-        return FT_ERROR_CORRUPT;
-    }
-    memcpy(out, body, *size);
+    memcpy(out, body, place->size);
     return FT_OK;
+}
+
+enum ft_error reading_body(struct store *store, uint64_t index, uint8_t *out, size_t capacity,
+                           uint32_t *size, uint64_t *time_us)
+{
+    struct body_place place;
+    enum ft_error error = reading_find_body(store, index, &place);
+    if (error)
+        return error;
+    *size = place.size;
+    *time_us = store->reading.entry.time_us;
+    return place.size > capacity ? FT_OK : reading_body_at(store, &place, out);
 }
 
 /* --- whole entries ------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ static const char magics[][8] = {
     [FILE_HELD] = { 'f', 't', 'c', 'h', 'a', 't', 'h', '\n' },
     [FILE_BEGIN] = { 'f', 't', 'c', 'h', 'a', 't', 'b', '\n' },
     [FILE_COPY] = { 'f', 't', 'c', 'h', 'a', 't', 'y', '\n' },
+    [FILE_SCRUB] = { 'f', 't', 'c', 'h', 'a', 't', 'e', '\n' },
 };
 
 static const uint8_t no_key[DIGEST_KEY_BYTES];

@@ -87,7 +87,7 @@ static enum ft_error settle_folder(const struct disk *disk, const char *path)
  * (Segments: recover.c.) */
 static enum ft_error settle(const struct disk *disk)
 {
-    static const char *const files[] = { "identity", "vote", "begin", "copy" };
+    static const char *const files[] = { "identity", "vote", "begin", "copy", "scrub" };
     static const char *const folders[] = { "", "log", "checkpoint" };
     enum ft_error error = FT_OK;
     for (size_t i = 0; i < sizeof files / sizeof files[0] && !error; i++)
@@ -201,6 +201,12 @@ static enum ft_error load_identity(struct recovering *run, const struct store_op
     return FT_OK;
 }
 
+static enum ft_error finish_scrub(struct store *store, char *why, size_t why_len)
+{
+    enum ft_error error = scrub_recover(store);
+    return error ? refuse(why, why_len, error, "scrub") : FT_OK;
+}
+
 /* A copy that was complete takes its place, and then the names are others. */
 static enum ft_error install(struct store *store, struct store_names *names,
                              struct store_recovery *recovery, char *why, size_t why_len)
@@ -215,6 +221,7 @@ static enum ft_error install(struct store *store, struct store_names *names,
     store->segment_bytes = identity.segment_bytes;
     if (!recovery->installed)
         return FT_OK;
+    store->scrub = (struct scrub_side) { 0 };
     names_free(names);
     error = names_list(store->disk, names);
     return error ? refuse(why, why_len, error, "the node's folder") : FT_OK;
@@ -252,6 +259,8 @@ static enum ft_error open_all(struct store *store, const struct store_options *o
         error = load_identity(&run, options);
     if (!error)
         error = load_vote(&run, options);
+    if (!error)
+        error = finish_scrub(store, why, why_len);
     if (!error)
         error = install(store, &names, recovery, why, why_len);
     if (!error)
@@ -349,6 +358,7 @@ void store_close(struct store *store)
         free(store->segments[i].marks);
     free(store->segments);
     postings_free(&store->postings);
+    scrub_free(store);
     deletions_free(&store->deletions);
     free(store->checkpoint_file);
     held_release(store);

@@ -16,6 +16,7 @@
  *   data/N/checkpoint/<index> the state machine at a segment's end: the newest two, the one before
  *                             the log's first entry, and with retention some between (retain.c)
  *   data/N/begin              where the log begins, once that is above 1
+ *   data/N/scrub              how far what was deleted is erased, and what is being written (scrub.c)
  *   data/N/copy               a catch-up by copying that is under way (copy.c); its files are
  *                             log/copy-<first>.seg and .idx, checkpoint/copy-<index>
  *
@@ -231,6 +232,17 @@ struct store_retention {
 };
 enum ft_error store_retain(struct store *store, const struct store_retention *retention,
                            uint64_t *first) FT_MUST_USE;
+
+/* Erases the words of deleted posts in sealed segments, a slice at a time, as long as it is wanted: after a
+ * checkpoint, and after an open that found some left. Errors other than SYNC: it is not wanted then
+ * before the next checkpoint. */
+struct store_scrubbed {
+    uint32_t erased;  /* posts */
+    uint32_t rotten;  /* could not be read: looked at again */
+    uint32_t refused; /* are not what their deletion says: left as they are */
+};
+bool store_wants_scrub(struct store *store);
+enum ft_error store_scrub(struct store *store, struct store_scrubbed *scrubbed) FT_MUST_USE;
 
 /* --- What other nodes copy from here (piece.c), and copying from them (copy.c). ---------------- */
 

@@ -19,10 +19,11 @@
 enum {
     STACK_BYTES = 256 << 10,
     COMPLETIONS_MAX =
-        STORE_READS_MAX + STORE_CHORES_MAX + 8, /* a flush, a hold, what nobody asked for */
-    SLICE_BYTES = 1 << 20,                      /* of a check */
-    READS_IN_A_ROW = 8,                         /* then a slice of a chore, if one waits */
-    RETRY_S = 1,                                /* a full disk is asked again so often */
+        STORE_READS_MAX + 2 * STORE_CHORES_MAX + 8, /* erasing, once a checkpoint; a flush, a hold,
+                                                       what nobody asked for */
+    SLICE_BYTES = 1 << 20,                          /* of a check */
+    READS_IN_A_ROW = 8,                             /* then a slice of a chore, if one waits */
+    RETRY_S = 1,                                    /* a full disk is asked again so often */
     OPEN_MAX_GUESS = 65536,
 };
 
@@ -78,7 +79,8 @@ struct store_threads {
     struct store_completion completions[COMPLETIONS_MAX];
     size_t completions_first;
     size_t completions_count;
-    enum ft_error prepare_error; /* told last */
+    enum ft_error prepare_error;    /* told last */
+    struct store_scrubbed scrubbed; /* and not told yet */
 };
 
 static uint64_t now_us(void)
@@ -342,6 +344,34 @@ static void prepare(struct store_threads *threads)
         threads->prepare_error = FT_ERROR_EXISTS; /* told the next time */
 }
 
+/* Under the mutex: is there something before erasing? */
+static bool has_work(const struct store_threads *threads)
+{
+    return threads->chores.count ||
+           (threads->reads.count && threads->reads_in_a_row < READS_IN_A_ROW);
+}
+
+/* A slice of erasing; tells when that is done, or fails. */
+static void scrub(struct store_threads *threads)
+{
+    struct store_scrubbed slice;
+    struct store_completion done = { .kind = STORE_DONE_SCRUB };
+    uint64_t start = now_us();
+    done.error = store_scrub(threads->store, &slice);
+    done.duration_us = now_us() - start;
+    threads->scrubbed.erased += slice.erased;
+    threads->scrubbed.rotten += slice.rotten;
+    threads->scrubbed.refused += slice.refused;
+    threads->reads_in_a_row = 0;
+    if (!done.error && store_wants_scrub(threads->store))
+        return;
+    done.scrubbed = threads->scrubbed;
+    threads->scrubbed = (struct store_scrubbed) { 0 };
+    bool any = done.scrubbed.erased || done.scrubbed.rotten || done.scrubbed.refused;
+    if (done.error || any)
+        complete(threads, &done);
+}
+
 static struct job jobs_take(struct jobs *jobs)
 {
     struct job job = jobs->list[jobs->first];
@@ -383,8 +413,13 @@ static void *reading_main(void *ctx)
     while (!threads->stopping || threads->reads.count || threads->chores.count) {
         pthread_mutex_unlock(&threads->mutex);
         prepare(threads);
+        bool wants_scrub = store_wants_scrub(threads->store);
         pthread_mutex_lock(&threads->mutex);
-        if (threads->reads.count || threads->chores.count) {
+        if (wants_scrub && !threads->stopping && !has_work(threads)) {
+            pthread_mutex_unlock(&threads->mutex);
+            scrub(threads);
+            pthread_mutex_lock(&threads->mutex);
+        } else if (threads->reads.count || threads->chores.count) {
             work(threads);
         } else if (!threads->stopping && threads->prepare_error) {
             struct timespec until;

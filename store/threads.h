@@ -7,8 +7,9 @@
  *                    successor waits for that write.
  *   reading thread   reads in the order of submission; between them chores (checkpoints, copying,
  *                    retention), likewise, a slice at a time, so that a read waits for a slice at
- *                    most and a chore for some reads; and next segments, made ahead of need by
- *                    itself, at once when a flush has used up the spare.
+ *                    most and a chore for some reads; by itself: next segments, ahead of need, at
+ *                    once when a flush has used up the spare; and after the chores, a slice at a
+ *                    time, the erasing of what was deleted.
  *
  * All functions here are called by the loop's thread only. Completions are fetched with
  * store_threads_next after `wake_fd` (an eventfd of the caller's) became readable; the caller
@@ -40,6 +41,7 @@ enum store_completion_kind {
     STORE_DONE_RETAIN,       /* id: where the log begins now */
     STORE_DONE_COPY,         /* id: the step; copy */
     STORE_DONE_NOTICED,      /* not asked for: check's file and id are damaged */
+    STORE_DONE_SCRUB,        /* not asked for: an error, or all is done and there was something; scrubbed */
     STORE_DONE_PREPARE,      /* not asked for: error SPACE: the disk is full, writes will be refused
                                 soon; FT_OK: it is no longer; told at each change */
 };
@@ -56,6 +58,7 @@ struct store_completion {
     struct store_check check;
     struct store_mend mend;
     struct store_copy_state copy;
+    struct store_scrubbed scrubbed;
 };
 
 enum store_copy_step {

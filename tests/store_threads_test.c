@@ -153,6 +153,26 @@ static void flushes_and_reads_go_through_the_threads(void **state)
     real_stop(&real);
 }
 
+/* After a checkpoint, unasked. (What is named here is no post: it is left, and told.) */
+static void erasing_goes_by_itself(void **state)
+{
+    (void)state;
+    struct real real = { 0 };
+    real_start(&real);
+    fill(&real);
+    uint64_t index = real.store->segments[0].last;
+    store_delete(real.store, index, 1, 0);
+    assert_true(store_threads_submit_checkpoint(real.threads, index,
+                                                (struct slice) { (const uint8_t *)"st", 2 }));
+    struct store_completion done = wait_for(&real, STORE_DONE_CHECKPOINT);
+    assert_int_equal(done.error, FT_OK);
+    done = wait_for(&real, STORE_DONE_SCRUB);
+    assert_int_equal(done.error, FT_OK);
+    assert_int_equal(done.scrubbed.erased + done.scrubbed.rotten, 0);
+    assert_int_equal(done.scrubbed.refused, 1);
+    real_stop(&real);
+}
+
 static void the_queue_is_bounded_and_answers_everything(void **state)
 {
     (void)state;
@@ -216,6 +236,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(flushes_and_reads_go_through_the_threads),
+        cmocka_unit_test(erasing_goes_by_itself),
         cmocka_unit_test(the_queue_is_bounded_and_answers_everything),
         cmocka_unit_test(the_log_thread_has_files_of_its_own),
         cmocka_unit_test(a_second_process_is_locked_out),

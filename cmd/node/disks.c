@@ -127,6 +127,19 @@ static void copied(const struct store_completion *done, struct node_event *event
     event->copied.chain = state->chain;
 }
 
+/* Nothing in core depends on it. */
+static void scrubbed(struct server *server, const struct store_completion *done)
+{
+    const struct store_scrubbed *told = &done->scrubbed;
+    if (done->error == FT_ERROR_SYNC)
+        end_on_failure(server, "scrub");
+    char line[160];
+    snprintf(line, sizeof line, "event=scrub posts=%u unreadable=%u refused=%u%s", told->erased,
+             told->rotten, told->refused, done->error ? " why=\"it is tried again\"" : "");
+    bool good = !done->error && !told->rotten && !told->refused;
+    server_log(server, good ? "info" : "warn", line);
+}
+
 static void completed(struct server *server, const struct store_completion *done)
 {
     struct node_event event = { .kind = EVENT_READ_DONE,
@@ -217,6 +230,9 @@ static void completed(struct server *server, const struct store_completion *done
         event = (struct node_event) { 0 };
         copied(done, &event);
         break;
+    case STORE_DONE_SCRUB:
+        scrubbed(server, done);
+        return;
     case STORE_DONE_PREPARE:
         if (done->error == FT_ERROR_SYNC)
             end_on_failure(server, "segment");
