@@ -102,7 +102,7 @@ void invariants_installed(struct sim_node *node, const struct store_recovery *re
     world->report->branches[BRANCH_COPY_INSTALLED]++;
     node->copying = false;
     for (uint64_t index = 1; index <= end || index <= node->durable_last; index++) {
-        const struct mark *mark = &world->invariants.committed[index];
+        const struct chain_mark *mark = &world->invariants.committed[index];
         if (index > end && mark->tag && mark->tag == node->durable[index])
             sim_fail(world,
                      "node %u: a copy up to %" PRIu64 " threw away what was committed at %" PRIu64,
@@ -293,7 +293,7 @@ static void check_leader(struct sim_node *node, const struct raft *raft)
     /* Leader completeness binds the leaders of later terms: one that was frozen between its election and
      * its first step may wake in a term that others have left behind. */
     uint64_t committed = world->invariants.committed_last;
-    const struct mark *marks = world->invariants.committed;
+    const struct chain_mark *marks = world->invariants.committed;
     while (committed && !(marks[committed].tag && marks[committed].by < raft->term))
         committed--;
     const uint8_t *chain = raft_log_chain(&raft->log, committed);
@@ -362,9 +362,9 @@ static void check_commit(struct sim_node *node, const struct raft *raft)
         const uint8_t *chain = raft_log_chain(&raft->log, meta->last);
         CHECK(chain != NULL);
         CHECK(meta->last < SIM_INDEXES);
-        struct mark *mark = &known->committed[meta->last];
+        struct chain_mark *mark = &known->committed[meta->last];
         if (mark->tag == 0)
-            *mark = (struct mark) { tag_of(chain), meta->term, raft->term };
+            *mark = (struct chain_mark) { tag_of(chain), meta->term, raft->term };
         if (mark->tag != tag_of(chain))
             sim_fail(world, "node %u: commits something else at %" PRIu64 " than another node",
                      node->slot, meta->last);

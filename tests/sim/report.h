@@ -133,7 +133,10 @@
     X(VOTE_LOST, "vote lost, a new identity taken")                                                \
     X(DELETED, "post deleted")                                                                     \
     X(SHOWN_DELETED, "post shown as deleted")                                                      \
-    X(FOUND_LATER, "post to be deleted not known yet where it was asked for")
+    X(FOUND_LATER, "post to be deleted not known yet where it was asked for")                      \
+    X(ERASED, "deleted post erased on a disk")                                                     \
+    X(ERASED_READ, "erased post read for somebody who copies or follows")                          \
+    X(SCRUB_DIED, "died while erasing")
 
 enum report_fault {
 #define X(name, text) FAULT_##name,

@@ -215,6 +215,7 @@ enum job_kind {
     JOB_RETAIN,
     JOB_COPY,
     JOB_PREPARE,
+    JOB_SCRUB,
 };
 
 struct job {
@@ -366,6 +367,7 @@ enum ft_error sim_node_flush(struct sim_node *node);
 enum ft_error sim_node_job_run(struct sim_node *node, struct item **done);
 void sim_node_jobs_free(struct sim_node *node);
 void sim_node_prepare(struct sim_node *node);
+void sim_node_scrub(struct sim_node *node);
 void sim_node_finish_disk(struct sim_node *node, enum death death);
 
 /* --- held.c ------------------------------------------------------------------------------------*/
@@ -614,7 +616,7 @@ void faults_stop(struct world *world); /* everything is healed and started again
 
 /* --- invariants.c ------------------------------------------------------------------------------*/
 
-struct mark {     /* of an entry that ends at an index */
+struct chain_mark {     /* of an entry that ends at an index */
     uint64_t tag; /* of its chain; 0: none */
     uint64_t term;
     uint64_t by; /* the term in which somebody first knew it to be committed */
@@ -641,7 +643,7 @@ struct promised_vote {
 
 struct invariants {
     uint8_t leader_of[SIM_TERMS];
-    struct mark *committed; /* by index */
+    struct chain_mark *committed; /* by index */
     uint8_t **history;      /* by index: the committed entry that ends there, whole */
     uint64_t committed_last;
     struct place *places;        /* by index */

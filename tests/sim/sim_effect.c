@@ -137,15 +137,26 @@ static struct job *job_add(struct sim_node *node, enum job_kind kind)
     return job;
 }
 
-void sim_node_prepare(struct sim_node *node)
+/* What the reading thread does by itself: once at a time. */
+static void job_of_its_own(struct sim_node *node, enum job_kind kind, bool wanted)
 {
     for (struct job *job = node->jobs; job; job = job->next)
-        if (job->kind == JOB_PREPARE)
+        if (job->kind == kind)
             return;
-    if (!store_wants_prepare(node->store))
+    if (!wanted)
         return;
-    (void)job_add(node, JOB_PREPARE);
+    (void)job_add(node, kind);
     job_plan(node);
+}
+
+void sim_node_prepare(struct sim_node *node)
+{
+    job_of_its_own(node, JOB_PREPARE, store_wants_prepare(node->store));
+}
+
+void sim_node_scrub(struct sim_node *node)
+{
+    job_of_its_own(node, JOB_SCRUB, store_wants_scrub(node->store));
 }
 
 static void read_begin(struct sim_node *node, const struct effect *effect)
@@ -399,6 +410,32 @@ static void put_noticed(struct sim_node *node)
     }
 }
 
+static enum ft_error job_scrub(struct sim_node *node)
+{
+    struct store_scrubbed scrubbed;
+    enum ft_error error = store_scrub(node->store, &scrubbed);
+    node->world->report->branches[BRANCH_ERASED] += scrubbed.erased;
+    if (scrubbed.erased)
+        SAY(node->world, "node %u: %u posts erased: %d", node->slot, scrubbed.erased, (int)error);
+    if (scrubbed.refused)
+        sim_fail(node->world, "node %u: a deletion names what is not there", node->slot);
+    return error;
+}
+
+static void note_erased(struct sim_node *node, const uint8_t *data, size_t len)
+{
+    struct entry entry;
+    for (size_t at = 0;
+         at < len && entry_parse(&entry, &crypto_sim, NULL, data + at, len - at) == ENTRY_WHOLE;
+         at += entry.size) {
+        struct entry_cursor cursor = { 0 };
+        struct slice body;
+        while (entry_next(&entry, &cursor, &body))
+            node->world->report->branches[BRANCH_ERASED_READ] +=
+                body_is_erased(body.data, body.len);
+    }
+}
+
 /* Does the first job; *done is what to tell the core, or NULL. Only SYNC is an error that counts. */
 enum ft_error sim_node_job_run(struct sim_node *node, struct item **done)
 {
@@ -406,6 +443,8 @@ enum ft_error sim_node_job_run(struct sim_node *node, struct item **done)
     *done = NULL;
     if (job->kind == JOB_PREPARE)
         return job_prepare(node, done);
+    if (job->kind == JOB_SCRUB)
+        return job_scrub(node);
     if (job->kind == JOB_CHECKPOINT)
         return job_checkpoint(node, job, done);
     if (job->kind == JOB_CHECK)
@@ -438,6 +477,9 @@ enum ft_error sim_node_job_run(struct sim_node *node, struct item **done)
     item->id = job->id;
     item->failed = error != FT_OK;
     item->len = error ? 0 : (uint32_t)len;
+    if (job->kind == JOB_ENTRIES ||
+        (job->kind == JOB_PIECE && job->piece.kind == STORE_PIECE_ENTRIES))
+        note_erased(node, item->data, item->len);
     *done = item;
     return error;
 }
@@ -468,6 +510,7 @@ void sim_node_job_done(struct sim_node *node)
     if (item)
         sim_node_put(node, item);
     put_noticed(node);
+    sim_node_scrub(node);
     job_plan(node);
 }
 
@@ -508,6 +551,7 @@ void sim_node_finish_disk(struct sim_node *node, enum death death)
     if (node->job_out && node->jobs && node->jobs->kind >= JOB_CHECKPOINT &&
         (death == DEATH_EXIT || random_below(&world->random, 2))) {
         world->report->branches[BRANCH_COPY_DIED] += node->jobs->kind == JOB_COPY;
+        world->report->branches[BRANCH_SCRUB_DIED] += node->jobs->kind == JOB_SCRUB;
         if (death != DEATH_EXIT && !sim_disk_dead(node->disk))
             sim_disk_die_at(node->disk, sim_disk_operations(node->disk) + 1 +
                                             random_below(&world->random, JOB_OPERATIONS));

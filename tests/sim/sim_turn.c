@@ -342,6 +342,7 @@ void sim_node_turn(struct sim_node *node)
         return;
     }
     sim_node_prepare(node);
+    sim_node_scrub(node);
     node->busy_until = world->now + MEAN_TURN_US + taken * 2;
     if (node->inbox)
         sim_node_want_turn(node, world->now);

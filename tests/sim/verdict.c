@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "core/check.h"
+#include "store/internal.h"
 #include "tests/sim/sim.h"
 
 struct fact {
@@ -28,7 +29,7 @@ struct truth {
     uint32_t count;
     uint64_t room_seq[256];
     uint32_t last_op[SIM_CLIENTS];
-    bool *deleted; /* by index: a post that is */
+    uint64_t *deleted; /* by index, a post that is: the index of the command that did it first */
     uint64_t
         given_back[256]; /* by device: a seq that was applied and not answered yet (CHAT_FULL) */
 };
@@ -151,7 +152,8 @@ static void delete (struct truth *truth, const struct chat_applied *applied, str
         chat_membership(truth->chat, applied->account, applied->answer.room);
     if (target->author != account || (account != applied->account && !member->is_operator))
         sim_fail(world, "index %" PRIu64 " deletes somebody else's post", fact->index);
-    truth->deleted[target->index] = true;
+    if (!truth->deleted[target->index])
+        truth->deleted[target->index] = fact->index;
     fact->shown = command->read_seq;
 }
 
@@ -306,6 +308,31 @@ static void check_ops(struct truth *truth)
 
 /* --- what is deleted ---------------------------------------------------------------------------*/
 
+/* What is deleted by a command in a segment that is indexed has no words any more on any disk; what is
+ * not deleted has them. */
+static void check_erased(const struct truth *truth, const struct sim_node *node, uint64_t index,
+                         struct slice body)
+{
+    uint64_t by = truth->deleted[index];
+    bool erased = body_is_erased(body.data, body.len);
+    if (erased && !by)
+        sim_fail(truth->world, "node %u: index %" PRIu64 " is erased and was not deleted",
+                 node->slot, index);
+    if (!erased && by && by <= node->store->indexed_last)
+        sim_fail(truth->world, "node %u: index %" PRIu64 " is deleted and was not erased",
+                 node->slot, index);
+}
+
+/* Whatever stopped it during the seed. */
+static void finish_scrub(struct sim_node *node)
+{
+    struct store_scrubbed scrubbed;
+    scrub_go_on(node->store);
+    while (store_wants_scrub(node->store))
+        if (store_scrub(node->store, &scrubbed) || scrubbed.refused || scrubbed.rotten)
+            sim_fail(node->world, "node %u: what was deleted cannot be erased", node->slot);
+}
+
 /* Each node gives every post that it keeps, and as deleted just those that are. */
 static void check_deleted(struct truth *truth, struct sim_node *node)
 {
@@ -330,8 +357,10 @@ static void check_deleted(struct truth *truth, struct sim_node *node)
                 query.seq_from = read_u64(&reader) + 1;
                 uint64_t index = read_u64(&reader);
                 (void)read_u64(&reader);
-                (void)read_slice32(&reader);
-                if ((kind == STORE_DELETED) != truth->deleted[index])
+                struct slice body = read_slice32(&reader);
+                if (kind == STORE_POST || kind == STORE_DELETED)
+                    check_erased(truth, node, index, body);
+                if ((kind == STORE_DELETED) != (truth->deleted[index] != 0))
                     sim_fail(world, "node %u: index %" PRIu64 " is %s deleted", node->slot, index,
                              truth->deleted[index] ? "not shown as" : "shown as");
             }
@@ -378,6 +407,7 @@ void verdict(struct world *world)
         if (node_damaged(node->node)) /* which nobody else keeps: rot_open() */
             continue;
         read_log(&truth, node);
+        finish_scrub(node);
         uint64_t entries;
         enum ft_error error = store_verify(node->store, damaged, node, &entries);
         if (error)
