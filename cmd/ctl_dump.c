@@ -102,6 +102,8 @@ static void add_device_fields(struct text_out *out, const struct command *comman
         add_time(out, "sent", command->sent_us);
     if (command->kind == COMMAND_POST && command->flags & POST_REPLY)
         add_number(out, "reply_to", command->reply_to);
+    if (command->kind == COMMAND_POST && command->flags & POST_ERASED)
+        text_word(out, ",\"erased\":true");
     if (command->kind == COMMAND_CREATE)
         text_word(out, command->flags & 1 ? ",\"private\":true" : ",\"private\":false");
     if (command->kind == COMMAND_READ)

@@ -100,8 +100,9 @@ int ctl_folder_prove(const struct ctl_folder *folder, const char *command)
 {
     struct proving proving = { folder, command, 0 };
     uint64_t entries;
+    uint64_t erased;
     enum ft_error error =
-        store_verify_folder(&folder->disk, &crypto_sodium, found, &proving, &entries);
+        store_verify_folder(&folder->disk, &crypto_sodium, found, &proving, &entries, &erased);
     if (error)
         return say_error(EXIT_FAILED, command, "%s: what was written cannot be read back",
                          folder->path);

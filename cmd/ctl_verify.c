@@ -54,8 +54,9 @@ static int verify_node(const struct config_file *file, unsigned slot)
         return status;
     struct verifying verifying = { .folder = folder.path };
     uint64_t entries = 0;
-    enum ft_error error =
-        store_verify_folder(&folder.disk, &crypto_sodium, print_damage, &verifying, &entries);
+    uint64_t erased = 0;
+    enum ft_error error = store_verify_folder(&folder.disk, &crypto_sodium, print_damage,
+                                              &verifying, &entries, &erased);
     disk_posix_close(&folder.disk);
     if (error)
         return ctl_folder_error("ctl verify", folder.path, slot, error);
@@ -64,7 +65,8 @@ static int verify_node(const struct config_file *file, unsigned slot)
                (unsigned long long)verifying.damages, verifying.damages == 1 ? "" : "s",
                (unsigned long long)entries);
     else
-        printf("node %u: all good: %llu entries\n", slot, (unsigned long long)entries);
+        printf("node %u: all good: %llu entries, %llu posts erased\n", slot,
+               (unsigned long long)entries, (unsigned long long)erased);
     return verifying.damages ? EXIT_CORRUPT : EXIT_DONE;
 }
 

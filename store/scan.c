@@ -162,7 +162,8 @@ static enum ft_error body_zeros(struct scan *scan, uint64_t damage, const struct
             return error;
         const uint8_t *head = data + ENTRY_HEADER_BYTES + i * ENTRY_HEAD_BYTES;
         uint32_t size = bytes_get_u32(head);
-        if (body_digest(scan->crypto, scan->key, data + (at - damage), size) != bytes_get_u64(head + 4))
+        if (body_digest(scan->crypto, scan->key, data + (at - damage), size) !=
+            bytes_get_u64(head + 4))
             error = zero_sector(scan, damage, at, at + size, zeros);
         at += size;
     }
@@ -227,6 +228,9 @@ static enum ft_error note_entry(struct scan *scan, const struct entry *entry, ui
     segment->end = offset + entry->size;
     memcpy(segment->chain, entry->chain, HASH_BYTES);
     scan->entries++;
+    struct entry_cursor cursor = { 0 };
+    for (struct slice body; entry_next(entry, &cursor, &body);)
+        scan->erased += body_is_erased(body.data, body.len);
     scan->term = entry->term;
     if (entry->flush > scan->flush)
         scan->flush = entry->flush;

@@ -38,6 +38,7 @@ struct scan {
         *segment; /* first and chain (of the entry before) in; end, last, chain, marks out */
 
     uint64_t entries;
+    uint64_t erased; /* posts without words */
     uint64_t flush;  /* highest number seen, also in what is damaged */
     uint64_t commit; /* highest commit index named */
     uint64_t term;   /* of the last good entry */

@@ -13,7 +13,7 @@
  *
  *    0  prologue [24]
  *   24  done u64              what segments up to here delete is erased, once these are written:
- *   32  count u32, zero u32
+ *   32  count u64
  *   40  first u64             of the segment's file; count times
  *       offset u64, len u32, bytes
  *       check u64             SipHash of all before under the cluster's identity */
@@ -59,6 +59,19 @@ static enum ft_error save(struct store *store)
     return error;
 }
 
+static bool writes_good(struct slice writes, uint64_t count)
+{
+    struct reader reader = reader_of(writes.data, writes.len);
+    for (; count && !reader.bad; count--) {
+        uint64_t first = read_u64(&reader);
+        uint64_t offset = read_u64(&reader);
+        struct slice bytes = read_slice32(&reader);
+        if (first == 0 || offset < SEGMENT_HEADER_BYTES || bytes.len == 0)
+            return false;
+    }
+    return !count && reader_finished(&reader);
+}
+
 /* The file's bytes are the caller's to free; `writes` lies in them. */
 static enum ft_error load(const struct disk *disk, const struct crypto *crypto, const uint8_t *key,
                           uint8_t **data, uint64_t *done, struct slice *writes)
@@ -74,7 +87,9 @@ static enum ft_error load(const struct disk *disk, const struct crypto *crypto, 
     if (!error) {
         *done = bytes_get_u64(*data + AT_DONE);
         *writes = (struct slice) { *data + AT_WRITES, len - 8 - AT_WRITES };
-        return FT_OK;
+        if (writes_good(*writes, bytes_get_u64(*data + AT_COUNT)))
+            return FT_OK;
+        error = FT_ERROR_CORRUPT;
     }
     free(*data);
     *data = NULL;

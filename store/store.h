@@ -384,10 +384,10 @@ enum ft_error store_verify(struct store *store,
                            void (*found)(void *ctx, const struct store_damage *), void *ctx,
                            uint64_t *entries) FT_MUST_USE;
 /* The same for a folder that no node runs on (it is locked meanwhile): finds more than one damage
- * where store_open would refuse at the first. */
+ * where store_open would refuse at the first. *erased: posts that have no words any more. */
 enum ft_error store_verify_folder(const struct disk *disk, const struct crypto *crypto,
                                   void (*found)(void *ctx, const struct store_damage *), void *ctx,
-                                  uint64_t *entries) FT_MUST_USE;
+                                  uint64_t *entries, uint64_t *erased) FT_MUST_USE;
 
 /* Hands out a stopped folder's log from the entry that holds `from` to the one that holds `to`, each
  * entry proven, until `each` returns false. The folder is locked meanwhile and nothing is changed:

@@ -662,10 +662,10 @@ bool store_threads_next(struct store_threads *threads, struct store_completion *
             threads->flush_out = false;
         else if (completion->kind == STORE_DONE_HOLD)
             threads->hold_out = false;
-        else if (completion->kind >= STORE_DONE_CHECKPOINT && completion->kind <= STORE_DONE_COPY)
-            threads->chores.outstanding--;
-        else if (completion->kind != STORE_DONE_PREPARE && completion->kind != STORE_DONE_NOTICED)
+        else if (completion->kind < STORE_DONE_CHECKPOINT)
             threads->reads.outstanding--;
+        else if (completion->kind <= STORE_DONE_COPY)
+            threads->chores.outstanding--;
     }
     pthread_mutex_unlock(&threads->mutex);
     return any;

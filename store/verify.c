@@ -121,6 +121,7 @@ static enum ft_error scan_entries(struct verify *verify, struct scan *scan, cons
         error = scan_some(scan, UINT64_MAX, &more);
     }
     verify->entries += scan->entries;
+    verify->erased += scan->erased;
     if (!error && (behind || (!scan->last_segment && scan->next < scan->stop_before)))
         error = verify_zeros(verify, scan->file, path, scan->offset, scan->size);
     return error;
@@ -211,6 +212,8 @@ static enum ft_error verify_keyed(struct verify *verify)
         error = verify_checkpoint(verify, verify->names.checkpoints[i]);
     if (!error)
         error = verify_held(verify);
+    if (!error)
+        error = verify_scrub(verify);
     return error ? error : verify_copy(verify);
 }
 
@@ -249,17 +252,19 @@ enum ft_error store_verify(struct store *store,
 
 enum ft_error store_verify_folder(const struct disk *disk, const struct crypto *crypto,
                                   void (*found)(void *ctx, const struct store_damage *), void *ctx,
-                                  uint64_t *entries)
+                                  uint64_t *entries, uint64_t *erased)
 {
     struct verify verify = {
         .disk = disk, .crypto = crypto, .found = found, .ctx = ctx, .upto = UINT64_MAX
     };
     struct disk_file *lock;
     *entries = 0;
+    *erased = 0;
     enum ft_error error = disk->lock(disk->ctx, "lock", &lock);
     if (error)
         return error;
     error = verify_all(&verify, entries);
+    *erased = verify.erased;
     disk->close(disk->ctx, lock);
     return error;
 }

@@ -16,6 +16,7 @@ struct verify {
     void (*found)(void *ctx, const struct store_damage *);
     void *ctx;
     uint64_t entries;
+    uint64_t erased; /* posts */
     uint64_t next;             /* index that the next segment must begin with; 0: unknown */
     uint8_t chain[HASH_BYTES]; /* before `next` */
     struct store_names names;
@@ -35,6 +36,7 @@ enum ft_error verify_vote(struct verify *verify);
 enum ft_error verify_index(struct verify *verify, const struct segment *segment, bool whole);
 enum ft_error verify_checkpoint(struct verify *verify, uint64_t index);
 enum ft_error verify_held(struct verify *verify);
+enum ft_error verify_scrub(struct verify *verify);
 enum ft_error verify_copy(struct verify *verify);
 
 #endif

@@ -55,6 +55,16 @@ enum ft_error verify_copy(struct verify *verify)
     return verify_is_damage(error) ? FT_OK : error;
 }
 
+enum ft_error verify_scrub(struct verify *verify)
+{
+    enum ft_error error = scrub_prove(verify->disk, verify->crypto, verify->key);
+    if (error == FT_ERROR_MISSING)
+        return FT_OK;
+    if (verify_is_damage(error))
+        verify_tell(verify, "scrub", 0, 0, "how far what was deleted is erased cannot be read");
+    return verify_is_damage(error) ? FT_OK : error;
+}
+
 /* --- vote ---------------------------------------------------------------------------------------
  */
 

@@ -18,7 +18,8 @@ static uint64_t digest(const uint8_t *body, size_t len)
     return body_digest(&crypto_sodium, key, body, len);
 }
 
-static size_t post(uint8_t *body, size_t capacity, uint8_t flags, const char *room, const char *text)
+static size_t post(uint8_t *body, size_t capacity, uint8_t flags, const char *room,
+                   const char *text)
 {
     struct command command = { .kind = COMMAND_POST,
                                .device = 5,

@@ -68,8 +68,9 @@ static uint64_t verify_folder(struct test_store *test)
 {
     uint64_t damages = 0;
     uint64_t entries;
+    uint64_t erased;
     must(store_verify_folder(sim_disk_table(test->disk), &crypto_sodium, count_damage, &damages,
-                             &entries));
+                             &entries, &erased));
     return damages;
 }
 

@@ -167,8 +167,7 @@ static void add_entry(struct town *town, uint32_t count)
                                  .count = count,
                                  .sizes = sizes,
                                  .bodies = bodies };
-    size_t size =
-        entry_build(data, sizeof data, &draft, &crypto_sodium, test_cluster, town->chain);
+    size_t size = entry_build(data, sizeof data, &draft, &crypto_sodium, test_cluster, town->chain);
     struct store_flush flush = { .number = town->test.flush++, .entries = { { data, size } } };
     entry_set_local(data, flush.number, 0, town->last, &crypto_sodium, test_cluster);
     memcpy(town->chain, data + ENTRY_AT_CHAIN, HASH_BYTES);
@@ -221,6 +220,12 @@ static void no_damage(void *ctx, const struct store_damage *damage)
     (void)ctx;
     print_error("%s at %llu: %s\n", damage->file, (unsigned long long)damage->offset, damage->what);
     fail();
+}
+
+static void count_damage(void *ctx, const struct store_damage *damage)
+{
+    assert_string_equal(damage->file, "scrub");
+    ++*(uint64_t *)ctx;
 }
 
 static bool is_due(const struct town *town, uint64_t index)
@@ -483,10 +488,19 @@ static void its_file_is_rotten(void **state)
     for (uint64_t byte = 0; byte < size; byte += 1 + size / 50) {
         struct town *copy = copy_town(town);
         assert_true(sim_disk_flip(copy->test.disk, "scrub", byte, (uint8_t)(1 << byte % 8)));
+        uint64_t damages = 0;
+        uint64_t entries;
+        uint64_t erased;
+        assert_int_equal(store_verify_folder(sim_disk_table(copy->test.disk), &crypto_sodium,
+                                             count_damage, &damages, &entries, &erased),
+                         FT_OK);
+        assert_int_equal(damages, 1);
+        assert_int_equal(erased, sum.erased);
         reopen(copy);
         assert_true(store_wants_scrub(copy->test.store));
-        assert_int_equal(scrub(copy, &sum), FT_OK);
-        assert_int_equal(sum.erased, 0);
+        struct store_scrubbed again;
+        assert_int_equal(scrub(copy, &again), FT_OK);
+        assert_int_equal(again.erased, 0);
         expect(copy, true);
         reopen(copy);
         assert_false(store_wants_scrub(copy->test.store));
@@ -515,8 +529,8 @@ static void an_older_checkpoint(void **state)
         uint8_t body[BODY_BYTES];
         uint32_t size;
         uint64_t time_us;
-        assert_int_equal(
-            reading_body(town->test.store, index, body, sizeof body, &size, &time_us), FT_OK);
+        assert_int_equal(reading_body(town->test.store, index, body, sizeof body, &size, &time_us),
+                         FT_OK);
     }
     checkpoint(town);
     assert_int_equal(scrub(town, NULL), FT_OK);

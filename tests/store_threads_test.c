@@ -170,6 +170,11 @@ static void erasing_goes_by_itself(void **state)
     assert_int_equal(done.error, FT_OK);
     assert_int_equal(done.scrubbed.erased + done.scrubbed.rotten, 0);
     assert_int_equal(done.scrubbed.refused, 1);
+    /* It was in nobody's queue. */
+    assert_true(store_threads_submit_read_entries(real.threads, 1, 5, LIMIT_ENTRY_BYTES));
+    done = wait_for(&real, STORE_DONE_READ_ENTRIES);
+    assert_int_equal(done.error, FT_OK);
+    store_threads_release(&done);
     real_stop(&real);
 }
 
