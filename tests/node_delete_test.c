@@ -47,6 +47,8 @@ static void delete (uint64_t device_seq, uint64_t seq)
     nodes_command(nodes, 1, alice, device_seq, 1, command);
 }
 
+static bool erased; /* the next that is found */
+
 /* The disk has this post of hers, or with 0 none. */
 static void found(uint64_t seq, uint8_t kind, bool failed, bool more)
 {
@@ -62,6 +64,7 @@ static void found(uint64_t seq, uint8_t kind, bool failed, bool more)
                             .text = { (const uint8_t *)"xxxxxxxxxx", 10 } };
     uint8_t body[256];
     size_t len = command_encode(&post, body, sizeof body);
+    assert_true(!erased || body_erase(nodes->node->options.crypto, body, len));
     if (seq) {
         write_u8(&writer, kind);
         write_u32(&writer, 1);
@@ -210,6 +213,25 @@ static void what_was_passed_over_is_asked_for_again(void **state)
     answered(next + 1, CODE_OK);
 }
 
+/* Another node sent it when it had erased it, and the command that deletes it is not applied here yet: it is
+ * deleted all the same, and nobody is told twice. */
+static void it_was_erased_elsewhere(void **state)
+{
+    (void)state;
+    unsigned records = nodes->client_sent[1][WIRE_RECORD];
+    delete (POSTS + 2, 3);
+    erased = true;
+    found(3, NODE_STORE_POST, false, false);
+    erased = false;
+    answered(POSTS + 2, CODE_OK);
+    assert_int_equal(nodes->client_sent[1][WIRE_RECORD], records);
+    struct command post = { .kind = COMMAND_POST, .account = 1, .flags = POST_ERASED };
+    struct wire_record record = { 0 };
+    assert_true(stream_record_from(nodes->node, &post, false, &record));
+    assert_int_equal(record.flags, RECORD_DELETED);
+    assert_int_equal(record.text.len, 0);
+}
+
 /* Its client is gone, or has another connection by now: nothing happens, and it comes again. */
 static void who_asked_is_gone(void **state)
 {
@@ -244,6 +266,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(it_is_answered_whatever_came_between, talk, end),
         cmocka_unit_test_setup_teardown(what_was_refused_is_answered_by_now, talk, end),
         cmocka_unit_test_setup_teardown(what_was_passed_over_is_asked_for_again, talk, end),
+        cmocka_unit_test_setup_teardown(it_was_erased_elsewhere, talk, end),
         cmocka_unit_test_setup_teardown(who_asked_is_gone, talk, end),
         cmocka_unit_test_setup_teardown(no_device_sends_what_is_erased, talk, end),
     };
