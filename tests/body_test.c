@@ -85,7 +85,7 @@ static void nothing_is_left_of_the_words(void **state)
     static const char words[] = "words that one could guess";
     uint8_t one[256];
     uint8_t other[256];
-    struct body_parts parts;
+    struct body_parts parts = { 0 };
     size_t len = post(one, sizeof one, 0, "#ops", words);
     assert_int_equal(post(other, sizeof other, 0, "#ops", words), len);
     assert_true(body_find(&parts, one, len));
