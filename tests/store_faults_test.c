@@ -1,6 +1,6 @@
 /* Everything that can fail, fails once: each call of the disk, and each allocation, of a script that
- * does all that a store is asked for: start on a blank folder, vote, append, truncate, index, seal,
- * checkpoint, read, verify, stop, start again. Whatever fails, the store says so or goes on; it never
+ * does all that a store is asked for: start on a blank folder, vote, append, truncate, index, delete, seal,
+ * checkpoint, erase, read, verify, stop, start again. Whatever fails, the store says so or goes on; it never
  * gives a wrong answer; and after a power loss everything that it had promised is there.
  *
  * Allocations are made to fail by the linker's --wrap (Makefile); those of the simulated disk are not. */
@@ -128,7 +128,7 @@ static struct test_store *quiet_store(uint64_t seed)
 
 /* --- the script ---------------------------------------------------------------------------------*/
 
-enum { ROUNDS = 12, ENTRIES = 3, COUNT = 4, ROOM = 5 };
+enum { ROUNDS = 12, ENTRIES = 3, COUNT = 4, ROOM = 5, DELETES_EACH = 5 };
 
 struct run {
     struct test_store *test;
@@ -194,6 +194,27 @@ static void checkpoint(struct run *run)
     (void)is_told(run, error);
 }
 
+/* What is named here is no post: it is looked at, and left. */
+static void erase(struct run *run)
+{
+    while (!run->over && store_wants_scrub(run->test->store)) {
+        struct store_scrubbed scrubbed;
+        heap.watching = true;
+        enum ft_error error = store_scrub(run->test->store, &scrubbed);
+        heap.watching = false;
+        run->over |= error == FT_ERROR_SYNC;
+        (void)is_told(run, error);
+        run->told += scrubbed.rotten;
+        assert_int_equal(scrubbed.erased, 0);
+    }
+}
+
+/* Each DELETES_EACHth command deletes the one before it. */
+static bool is_deleted(uint64_t index, uint64_t indexed)
+{
+    return (index + 1) % DELETES_EACH == 0 && index + 1 <= indexed;
+}
+
 /* Whatever is given is true, and no error leaves it out silently. */
 static void read_back(struct run *run)
 {
@@ -234,9 +255,10 @@ static void read_posts(struct run *run, uint64_t indexed)
     struct reader reader = reader_of(out, answer.len);
     uint64_t last = 0;
     for (uint32_t i = 0; i < answer.records; i++) {
-        assert_int_equal(read_u8(&reader), STORE_POST);
+        uint8_t kind = read_u8(&reader);
         (void)read_u32(&reader);
         assert_int_equal(read_u64(&reader), ++last);
+        assert_int_equal(kind, is_deleted(last, indexed) ? STORE_DELETED : STORE_POST);
         uint64_t index = read_u64(&reader);
         (void)read_u64(&reader);
         struct slice body = read_slice32(&reader);
@@ -255,6 +277,8 @@ static void index_up_to(struct run *run, uint64_t *indexed, uint64_t upto)
     while (*indexed < upto) {
         ++*indexed;
         store_index(run->test->store, ROOM, *indexed, *indexed, false);
+        if (*indexed % DELETES_EACH == 0)
+            store_delete(run->test->store, *indexed, *indexed - 1, 1);
     }
     heap.watching = false;
 }
@@ -299,6 +323,7 @@ static void rounds(struct run *run)
             uint64_t full = newest_full(test->store);
             index_up_to(run, &indexed, full < run->promised ? full : run->promised);
             checkpoint(run);
+            erase(run);
         }
         if (i % 3 == 2)
             read_posts(run, indexed);
