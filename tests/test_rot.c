@@ -195,9 +195,11 @@ static void note(void *ctx, const struct store_damage *damage)
 void rot_verify(struct test_store *test, struct rot_parts *parts)
 {
     uint64_t entries;
+    uint64_t erased;
     for (size_t i = 0; i < parts->count; i++)
         parts->list[i].named = 0;
-    must(store_verify_folder(sim_disk_table(test->disk), &crypto_sodium, note, parts, &entries));
+    must(store_verify_folder(sim_disk_table(test->disk), &crypto_sodium, note, parts, &entries,
+                             &erased));
 }
 
 void rot_expect_named(struct test_store *test, struct rot_parts *parts, uint64_t bit)
