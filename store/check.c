@@ -53,9 +53,12 @@ static bool table_from(struct store *store, uint64_t from, struct segment *copy)
     return any;
 }
 
+/* Of segments and checkpoints: as many of these as the last round came upon. */
 static uint64_t total_bytes(struct store *store)
 {
-    uint64_t total = 0;
+    const struct check_side *side = &store->check;
+    uint64_t total = side->checkpoints_now > side->checkpoints_before ? side->checkpoints_now
+                                                                      : side->checkpoints_before;
     store_lock(store);
     for (size_t i = 0; i < store->segments_count; i++)
         total += store->segments[i].end;
@@ -85,6 +88,8 @@ static void choose_next(struct store *store, struct store_check *check)
     if (side->next_file == STORE_FILE_NONE) {
         side->next_file = STORE_FILE_IDENTITY;
         check->round = true;
+        side->checkpoints_before = side->checkpoints_now;
+        side->checkpoints_now = 0;
     }
     if (side->next_file == STORE_FILE_CHECKPOINT &&
         !checkpoint_from(store, side->next_id, &side->next_id)) {
@@ -185,6 +190,8 @@ static enum ft_error check_checkpoint(struct store *store, struct store_check *c
                                                check->id, chain, &file, &state);
     if (!error) {
         check->bytes = state.len;
+        if (check->how == STORE_CHECK_NEXT)
+            store->check.checkpoints_now += state.len;
         free(file);
     }
     if (error == FT_ERROR_MISSING)
@@ -581,7 +588,6 @@ enum ft_error store_check(struct store *store, struct store_check *check, uint64
     check->result = STORE_CLEAN;
     check->mended = check->round = false;
     check->index = check->offset = check->bytes = 0;
-    check->total = total_bytes(store);
     bool going = side->handle && side->file == check->file && side->id == check->id;
     if (check->how == STORE_CHECK_NEXT)
         choose_next(store, check);
@@ -603,6 +609,7 @@ enum ft_error store_check(struct store *store, struct store_check *check, uint64
     }
     if (!error && check->result == STORE_CLEAN && side->handle)
         error = walk_on(store, check, budget);
+    check->total = total_bytes(store);
     if (error)
         let_go(store);
     return error;

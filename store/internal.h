@@ -584,6 +584,8 @@ struct check_side {
     uint64_t told;          /* bytes of it already counted */
     uint64_t gathered;      /* bytes of the file that is to take its place */
     bool skipped;           /* something of it could not be mended: its end proves nothing */
+    uint64_t checkpoints_now; /* bytes of them, in this round and the one before */
+    uint64_t checkpoints_before;
 };
 
 enum { STORE_NOTICED = 16 };

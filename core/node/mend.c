@@ -249,8 +249,10 @@ static void pace(struct node *node, uint64_t bytes, uint64_t total)
         mending->scrub_at_us = node->now.mono_us + (mending->asked_for ? 0 : MEND_RETRY_US);
         return;
     }
-    if (bytes && total)
-        wait = node->options.scrub_us / (total > bytes ? total / bytes : 1);
+    for (; total >> 18; total >>= 1) /* a year's microseconds times this fit into 64 bits */
+        bytes >>= 1;
+    if (total)
+        wait = bytes < total ? node->options.scrub_us * bytes / total : node->options.scrub_us;
     if (wait < MEND_LEAST_US)
         wait = MEND_LEAST_US;
     mending->scrub_at_us = node->now.mono_us + wait;
