@@ -1,5 +1,5 @@
-/* Proving files at rest while the node runs: identity, vote, checkpoints, each segment and its
- * index, in turn or as asked, in slices. On the reading side. It never looks at what the log side
+/* Proving files at rest while the node runs: identity, vote, where the log begins, the held log,
+ * checkpoints, each segment and its index, in turn or as asked, in slices. On the reading side. It never looks at what the log side
  * may still change: entries beyond the commit index, and the zeros behind the log's end. */
 #include <stdlib.h>
 #include <string.h>
@@ -91,6 +91,11 @@ static void choose_next(struct store *store, struct store_check *check)
         side->checkpoints_before = side->checkpoints_now;
         side->checkpoints_now = 0;
     }
+    if (side->next_file == STORE_FILE_HELD &&
+        !held_copy_from(store, side->next_id, &side->next_id)) {
+        side->next_file = STORE_FILE_CHECKPOINT;
+        side->next_id = 0;
+    }
     if (side->next_file == STORE_FILE_CHECKPOINT &&
         !checkpoint_from(store, side->next_id, &side->next_id)) {
         side->next_file = STORE_FILE_SEGMENT;
@@ -103,9 +108,13 @@ static void choose_next(struct store *store, struct store_check *check)
         side->next_file = STORE_FILE_VOTE;
         break;
     case STORE_FILE_VOTE:
-        side->next_file = STORE_FILE_CHECKPOINT;
+        side->next_file = STORE_FILE_BEGIN;
+        break;
+    case STORE_FILE_BEGIN:
+        side->next_file = STORE_FILE_HELD;
         side->next_id = 0;
         break;
+    case STORE_FILE_HELD:
     case STORE_FILE_CHECKPOINT:
         side->next_id++;
         break;

@@ -12,7 +12,17 @@
 /* As in store.h; the simulator and the program check that they are the same. */
 enum { CHECK_NEXT, CHECK_FILE, CHECK_AGAIN, CHECK_SKIP };
 enum { CHECKED_MORE, CHECKED_CLEAN, CHECKED_DAMAGED, CHECKED_GONE };
-enum { AT_NONE, AT_IDENTITY, AT_VOTE, AT_CHECKPOINT, AT_SEGMENT, AT_INDEX, AT_TAIL };
+enum {
+    AT_NONE,
+    AT_IDENTITY,
+    AT_VOTE,
+    AT_CHECKPOINT,
+    AT_SEGMENT,
+    AT_INDEX,
+    AT_TAIL,
+    AT_BEGIN, /* the store has all that it needs to make this and the next good */
+    AT_HELD,
+};
 
 enum {
     MEND_PATIENCE_US = 500000, /* one node's time to answer */
@@ -21,8 +31,8 @@ enum {
     MEND_LEAST_US = 20000,     /* between two files of a scrub */
 };
 
-static const char *const file_names[] = { "",        "identity", "vote", "checkpoint",
-                                          "segment", "index",    "tail" };
+static const char *const file_names[] = { "",      "identity", "vote",  "checkpoint", "segment",
+                                          "index", "tail",     "begin", "held" };
 
 static void tell(struct node *node, const char *what, enum effect_log_level level,
                  const struct effects *out)
@@ -264,7 +274,7 @@ void mend_checked(struct node *node, const struct node_event *event, const struc
     CHECK(mending->phase == MEND_CHECKING);
     mending->file = event->checked.file;
     mending->id = event->checked.id;
-    CHECK(mending->file <= AT_TAIL);
+    CHECK(mending->file <= AT_HELD);
     mending->listed |= listed(mending, mending->file, mending->id) != NULL;
     if (event->checked.result == CHECKED_GONE)
         mending->skipped = false; /* what is not here is not damaged */

@@ -224,6 +224,32 @@ def test_a_rotten_tail_starts_says_so_and_is_mended(talk):
     assert alice.quit() == (0, "")
 
 
+def test_a_running_node_mends_its_held_log(make_cluster, make_person):
+    cluster, left, others, alice, bob = dark(make_cluster, make_person)
+    keys = [alice.send("#ops", "dark %d" % number) for number in range(20)]
+    for key in keys:
+        wait_held(alice, key)
+    rolls = dice()
+    held, = held_files(cluster, left)
+    path = os.path.join(cluster.data(left), held)
+    with open(path, "rb") as file:
+        before = file.read()
+    for _ in range(5):
+        flip(path, rolls.randrange(len(before)), rolls.randrange(8))
+    assert cluster.ctl("verify", str(left), "--live", "--wait", "60", timeout=120).returncode == 5
+    assert "event=damage_mended file=held id=1" in cluster.log(left)
+    with open(path, "rb") as file:
+        assert file.read() == before
+    cluster.ctl("verify", str(left), "--live", "--wait", "60", timeout=120, status=0)
+    cluster.kill(left)
+    assert named(cluster, left) == set()
+    for node in (left, *others):
+        cluster.start(node, settled=False)
+    alice.wait_final(*keys)
+    assert bob.quit() == (0, "")
+    nothing_is_lost(cluster, [alice], ["#ops"])
+
+
 def test_rot_where_history_was_dropped(late):  # noqa: F811
     cluster, alice = late
     rolls = dice()
@@ -239,6 +265,9 @@ def test_rot_where_history_was_dropped(late):  # noqa: F811
         assert cluster.stop(node) == 0
         assert named(cluster, node) == set()
         cluster.start(node)
+    flip(begin, rolls.randrange(os.path.getsize(begin)), rolls.randrange(8))
+    assert cluster.ctl("verify", str(node), "--live", "--wait", "60", timeout=120).returncode == 5
+    assert "event=damage_mended file=begin" in cluster.log(node)
     seen = set()
     for _ in range(FLIPS // ROUND // 3):
         cluster.kill(node)
