@@ -46,6 +46,15 @@ static void remove_item(struct node *node, uint32_t position)
     queue_remove(node->queue, position);
 }
 
+/* What is held of a device may lack one that rotted in the held log: it is put where it belongs. */
+static uint32_t first_beyond(const struct node *node, const struct queue_item *item)
+{
+    uint32_t position = queue_device_first(node->queue, item->device);
+    while (position && queue_at(node->queue, position)->seq < item->seq)
+        position = queue_device_next(node->queue, position);
+    return position;
+}
+
 bool forward_push_any(struct node *node, const struct queue_item *item, struct slice body)
 {
     uint32_t first = queue_device_first(node->queue, item->device);
@@ -53,13 +62,19 @@ bool forward_push_any(struct node *node, const struct queue_item *item, struct s
         remove_item(node, first); /* its place is another device's by now: it ended */
         first = queue_device_first(node->queue, item->device);
     }
-    if (queue_count(node->queue) >= LIMIT_QUEUE_COMMANDS || !queue_push(node->queue, item, body))
+    uint32_t next = item->device ? first_beyond(node, item) : 0;
+    if (queue_count(node->queue) >= LIMIT_QUEUE_COMMANDS ||
+        !queue_insert(node->queue, item, body, next))
         return false;
+    uint32_t position = next ? queue_device_before(node->queue, next)
+                             : queue_device_last(node->queue, item->device);
     node->account_queued[item->account] += item->account ? item->len : 0;
-    if (!node->hold_next)
-        node->hold_next = queue_device_last(node->queue, item->device);
-    if (node->forward_done) {
-        node->forward_next = queue_device_last(node->queue, item->device);
+    if (!node->hold_next || next)
+        node->hold_next = position;
+    if (next) {
+        forward_again(node); /* what stands behind it was refused for the lack of it */
+    } else if (node->forward_done) {
+        node->forward_next = position;
         node->forward_done = false;
     }
     return true;

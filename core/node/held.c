@@ -510,9 +510,7 @@ static void restore_item(struct node *node, struct slice body)
         (!command.device || command.account < 1 || command.account > node->options.chat.accounts ||
          (command.device - 1) % LIMIT_DEVICES >= node->options.chat.devices))
         return;
-    uint32_t last = of_device ? queue_device_last(node->queue, command.device) : 0;
-    if (last && queue_at(node->queue, last)->device == command.device &&
-        queue_at(node->queue, last)->seq >= command.seq)
+    if (of_device && forward_find(node, command.device, command.seq))
         return; /* written by two processes */
     struct queue_item item = { .device = of_device ? command.device : 0,
                                .account = of_device ? command.account : 0,
@@ -525,7 +523,8 @@ static void restore_item(struct node *node, struct slice body)
     if (!forward_push_any(node, &item, body))
         return; /* the queue was made smaller: whoever sent it offers it again */
     node->nonces += !of_device;
-    uint32_t position = queue_device_last(node->queue, item.device);
+    uint32_t position =
+        of_device ? forward_find(node, item.device, item.seq) : queue_device_last(node->queue, 0);
     queue_edit(node->queue, position)->held = ++node->held_last;
     queue_held_add(node->queue, position);
     node->held_open++;

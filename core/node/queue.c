@@ -114,36 +114,58 @@ static void copy_in(struct queue *queue, uint32_t position, struct slice body)
     }
 }
 
-bool queue_push(struct queue *queue, const struct queue_item *item, struct slice body)
+/* Between a device's neighbours seqs rise. */
+static void link_device(struct queue *queue, uint32_t position, uint32_t next)
+{
+    struct block *block = &queue->block[position];
+    struct ends *device = &queue->device[lane(queue, block->item.device)];
+    block->device_before = next ? queue->block[next].device_before : device->last;
+    block->device_after = next;
+    if (block->device_before) {
+        struct block *before = &queue->block[block->device_before];
+        CHECK(!block->item.device || before->item.device == block->item.device);
+        CHECK(!block->item.device || before->item.seq < block->item.seq);
+        before->device_after = position;
+    } else {
+        device->first = position;
+    }
+    if (next) {
+        CHECK(queue->block[next].item.device == block->item.device);
+        CHECK(queue->block[next].item.seq > block->item.seq);
+        queue->block[next].device_before = position;
+    } else {
+        device->last = position;
+    }
+}
+
+bool queue_insert(struct queue *queue, const struct queue_item *item, struct slice body,
+                  uint32_t next)
 {
     CHECK(item->len == body.len && body.len > 0);
     if (queue_blocks_for(item->len) > queue->blocks - queue->used + queue->free_count)
         return false;
     uint32_t position = take_block(queue);
     struct block *block = &queue->block[position];
-    struct ends *device = &queue->device[lane(queue, item->device)];
     block->item = *item;
-    block->before = queue->all.last;
-    block->after = 0;
-    block->device_before = device->last;
-    block->device_after = 0;
+    block->before = next ? queue->block[next].before : queue->all.last;
+    block->after = next;
     copy_in(queue, position, body);
-    if (queue->all.last)
-        queue->block[queue->all.last].after = position;
+    if (block->before)
+        queue->block[block->before].after = position;
     else
         queue->all.first = position;
-    queue->all.last = position;
-    if (device->last) {
-        struct block *last = &queue->block[device->last];
-        CHECK(!item->device || last->item.device == item->device);
-        CHECK(!item->device || last->item.seq < item->seq);
-        last->device_after = position;
-    } else {
-        device->first = position;
-    }
-    device->last = position;
+    if (next)
+        queue->block[next].before = position;
+    else
+        queue->all.last = position;
+    link_device(queue, position, next);
     queue->count++;
     return true;
+}
+
+bool queue_push(struct queue *queue, const struct queue_item *item, struct slice body)
+{
+    return queue_insert(queue, item, body, 0);
 }
 
 uint32_t queue_first(const struct queue *queue)

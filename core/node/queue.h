@@ -44,6 +44,9 @@ uint32_t queue_blocks_for(uint32_t len);
 uint32_t queue_blocks(const struct queue *queue);
 /* false: full. */
 bool queue_push(struct queue *queue, const struct queue_item *item, struct slice body);
+/* The same before `next`, an item of the same device; 0: at the end. */
+bool queue_insert(struct queue *queue, const struct queue_item *item, struct slice body,
+                  uint32_t next);
 /* The oldest item, the one after `position`; 0: none. Positions stay good until their item is
  * removed. */
 uint32_t queue_first(const struct queue *queue);

@@ -267,15 +267,9 @@ static bool command_received(struct node *node, struct session *session, struct 
         return true;
     default:
         /* Beyond what is applied here: others may have taken what lies between; the leader knows. What is queued
-         * here beyond this one lacks it, and comes again after it. */
+         * here beyond this one lacks it, and comes again after it; what is held stays. */
         if (last)
             forward_drop_device(node, queue_at(node->queue, last)->device);
-        last = queue_device_last(node->queue, command.device);
-        if (last && queue_at(node->queue, last)->device == command.device &&
-            queue_at(node->queue, last)->seq >= command.seq) {
-            forward_nack_client(node, command.device, command.seq, out); /* once that is resolved */
-            return true;
-        }
         take_command(node, session, &command, body, digest, out);
         return true;
     }

@@ -194,7 +194,7 @@ def test_bits_of_the_held_log_are_named_and_nothing_is_lost(make_cluster, make_p
         flip(*at)
     assert named(cluster, left) == set()
     with open(path, "rb") as file:
-        flip(path, file.read().rindex(b"dark 19"), 4)
+        flip(path, file.read().rindex(b"dark 7"), 4)
     cluster.start(left, settled=False)
     wait_for("its log to say so", lambda: held + " at " in cluster.log(left))
     for node in others:
