@@ -17,7 +17,7 @@
 enum {
     SEGMENT_BYTES = 6000,
     INDEXES = 600,
-    BODY_BYTES = 4096,
+    BODY_BYTES = LIMIT_COMMAND_BYTES,
     COMMANDS_MAX = 3,
     PLENTY = 1 << 20,
 };
@@ -37,11 +37,10 @@ static void words_of(uint64_t index, char out[32])
     snprintf(out, 32, "secret %06llu.", (unsigned long long)index);
 }
 
-static void make_post(uint64_t index, struct random *random)
+static void make_post(uint64_t index, size_t len, struct random *random)
 {
     struct deed *deed = &deeds[index];
-    char text[BODY_BYTES];
-    size_t len = 20 + random_below(random, random_below(random, 4) ? 100 : 2500);
+    static char text[BODY_BYTES + 32];
     for (size_t at = 0; at < len; at += 14) {
         char words[32];
         words_of(index, words);
@@ -62,28 +61,33 @@ static void make_post(uint64_t index, struct random *random)
     assert_true(deed->size > 0);
 }
 
+static void make_deletion(uint64_t index, uint64_t target)
+{
+    struct deed *deed = &deeds[index];
+    static uint8_t left[BODY_BYTES];
+    memcpy(left, deeds[target].body, deeds[target].size);
+    assert_true(body_erase(&crypto_sodium, left, deeds[target].size));
+    deed->target = target;
+    deed->check = body_erased_check(&crypto_sodium, left, deeds[target].size);
+    deed->size = 40;
+    memset(deed->body, 'd', deed->size);
+    deeds[target].by = index;
+}
+
 static void make_history(void)
 {
     struct random random;
     random_seed(&random, 77);
     memset(deeds, 0, sizeof deeds);
     for (uint64_t index = 1; index <= INDEXES; index++) {
-        struct deed *deed = &deeds[index];
         uint64_t target = 1 + random_below(&random, index);
         bool deletes = index > 10 && random_below(&random, 3) == 0 && target < index &&
                        !deeds[target].target && !deeds[target].by;
-        if (!deletes) {
-            make_post(index, &random);
-            continue;
-        }
-        uint8_t left[BODY_BYTES];
-        memcpy(left, deeds[target].body, deeds[target].size);
-        assert_true(body_erase(&crypto_sodium, left, deeds[target].size));
-        deed->target = target;
-        deed->check = body_erased_check(&crypto_sodium, left, deeds[target].size);
-        deed->size = 40;
-        memset(deed->body, 'd', deed->size);
-        deeds[target].by = index;
+        if (deletes)
+            make_deletion(index, target);
+        else
+            make_post(index, 20 + random_below(&random, random_below(&random, 4) ? 100 : 2500),
+                      &random);
     }
 }
 
@@ -241,8 +245,8 @@ static void expect(struct town *town, bool all)
     assert_int_equal(store_verify(store, no_damage, NULL, &entries), FT_OK);
     for (uint64_t index = store->begin; index <= town->last; index++) {
         const struct deed *deed = &deeds[index];
-        uint8_t body[BODY_BYTES];
-        uint8_t left[BODY_BYTES];
+        static uint8_t body[BODY_BYTES];
+        static uint8_t left[BODY_BYTES];
         uint32_t size;
         uint64_t time_us;
         assert_int_equal(reading_body(store, index, body, sizeof body, &size, &time_us), FT_OK);
@@ -509,6 +513,75 @@ static void its_file_is_rotten(void **state)
     free_town(town);
 }
 
+/* More than a slice can write: it takes some. */
+static void long_posts(void **state)
+{
+    (void)state;
+    struct random random;
+    random_seed(&random, 13);
+    memset(deeds, 0, sizeof deeds);
+    enum { LONG = 12 };
+    for (uint64_t index = 1; index <= LONG; index++)
+        make_post(index, 60000 + index, &random);
+    for (uint64_t index = LONG + 1; index <= 2 * LONG; index++)
+        make_deletion(index, index - LONG);
+    for (uint64_t index = 2 * LONG + 1; index <= 4 * LONG; index++)
+        make_post(index, 1000, &random);
+    struct town *town = blank_town(13);
+    grow(town, 4 * LONG - COMMANDS_MAX);
+    checkpoint(town);
+    struct store_scrubbed slice;
+    assert_int_equal(store_scrub(town->test.store, &slice), FT_OK);
+    assert_true(slice.erased > 1 && slice.erased < LONG);
+    assert_int_equal(scrub(town, NULL), FT_OK);
+    expect(town, true);
+    expect_no_words(town);
+    free_town(town);
+    make_history();
+}
+
+/* Its check is right, and yet: nothing that could be written anywhere else is taken from it. */
+static void files_that_make_no_sense(void **state)
+{
+    (void)state;
+    static const struct {
+        uint64_t first;
+        uint64_t offset;
+        uint32_t len;
+        uint64_t count;
+        size_t size; /* of the writes */
+        bool good;
+    } rows[] = {
+        { 1, SEGMENT_HEADER_BYTES + 96, 4, 1, 24, true },
+        { 1, SEGMENT_HEADER_BYTES + 96, 4, 2, 24, false },
+        { 1, SEGMENT_HEADER_BYTES + 96, 4, 0, 24, false },
+        { 1, SEGMENT_HEADER_BYTES + 96, 4, 1, 25, false },
+        { 1, SEGMENT_HEADER_BYTES + 96, 5, 1, 24, false },
+        { 1, SEGMENT_HEADER_BYTES + 96, 0, 1, 20, false },
+        { 1, SEGMENT_HEADER_BYTES - 1, 4, 1, 24, false },
+        { 0, SEGMENT_HEADER_BYTES + 96, 4, 1, 24, false },
+        { 0, 0, 0, 0, 0, true },
+    };
+    struct town *town = prepared(14, 120);
+    const struct disk *disk = sim_disk_table(town->test.disk);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        uint8_t data[128] = { 0 };
+        size_t len = 40 + rows[i].size;
+        file_prologue_write(data, FILE_SCRUB, &crypto_sodium);
+        bytes_put_u64(data + 32, rows[i].count);
+        bytes_put_u64(data + 40, rows[i].first);
+        bytes_put_u64(data + 48, rows[i].offset);
+        bytes_put_u32(data + 56, rows[i].len);
+        bytes_put_u64(data + len, crypto_sodium.digest(test_cluster, data, len));
+        struct slice file = { data, len + 8 };
+        assert_int_equal(file_replace(disk, "", "scrub.tmp", "scrub", &file, 1), FT_OK);
+        assert_int_equal(scrub_prove(disk, &crypto_sodium, test_cluster),
+                         rows[i].good ? FT_OK : FT_ERROR_CORRUPT);
+        assert_int_equal(scrub_prove(disk, &crypto_sodium, test_identity), FT_ERROR_CORRUPT);
+    }
+    free_town(town);
+}
+
 /* Recovery goes back to an older checkpoint and walks over what is erased behind it. */
 static void an_older_checkpoint(void **state)
 {
@@ -526,7 +599,7 @@ static void an_older_checkpoint(void **state)
     assert_int_equal(town->test.recovery.last_index, town->last);
     assert_true(sim_disk_remove(town->test.disk, path));
     for (uint64_t index = 1; index <= town->last; index++) {
-        uint8_t body[BODY_BYTES];
+        static uint8_t body[BODY_BYTES];
         uint32_t size;
         uint64_t time_us;
         assert_int_equal(reading_body(town->test.store, index, body, sizeof body, &size, &time_us),
@@ -560,6 +633,10 @@ static void history_is_dropped(void **state)
     assert_int_equal(scrub(town, NULL), FT_OK);
     expect(town, true);
     expect_no_words(town);
+    /* What was written last is gone before the next start, which would write it again. */
+    want.keep_bytes = 1;
+    assert_int_equal(store_retain(town->test.store, &want, &first), FT_OK);
+    assert_true(first > 150);
     reopen(town);
     expect(town, true);
     free_town(town);
@@ -642,11 +719,18 @@ int main(void)
 {
     make_history();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_words_are_gone),       cmocka_unit_test(each_crash),
-        cmocka_unit_test(each_call_fails),          cmocka_unit_test(what_is_rotten_waits),
-        cmocka_unit_test(only_what_is_named),       cmocka_unit_test(its_file_is_rotten),
-        cmocka_unit_test(an_older_checkpoint),      cmocka_unit_test(history_is_dropped),
-        cmocka_unit_test(what_is_erased_is_copied), cmocka_unit_test(what_is_copied_is_erased),
+        cmocka_unit_test(the_words_are_gone),
+        cmocka_unit_test(each_crash),
+        cmocka_unit_test(each_call_fails),
+        cmocka_unit_test(what_is_rotten_waits),
+        cmocka_unit_test(only_what_is_named),
+        cmocka_unit_test(its_file_is_rotten),
+        cmocka_unit_test(long_posts),
+        cmocka_unit_test(files_that_make_no_sense),
+        cmocka_unit_test(an_older_checkpoint),
+        cmocka_unit_test(history_is_dropped),
+        cmocka_unit_test(what_is_erased_is_copied),
+        cmocka_unit_test(what_is_copied_is_erased),
     };
     return cmocka_run_group_tests_name("store_scrub", tests, NULL, NULL);
 }
