@@ -83,7 +83,8 @@ static bool others_dropped(const struct sim_node *node, uint64_t id)
 {
     bool dropped = true;
     for (uint8_t slot = 1; slot <= node->world->nodes_count; slot++)
-        dropped &= slot == node->slot || node->world->nodes[slot].first > id;
+        dropped &= slot == node->slot || !members_wants(node->world, slot) ||
+                   node->world->nodes[slot].first > id;
     return dropped;
 }
 
