@@ -74,6 +74,10 @@ enum ft_error file_load_twice(const struct disk *disk, const char *path, size_t 
  * bytes that no checksum agrees with. For whoever proves what it reads. */
 enum ft_error disk_read_around(const struct disk *disk, struct disk_file *file, uint64_t offset,
                                uint8_t *data, size_t len, size_t *got);
+/* Writes like the disk's write; a page that cannot be read takes no part of itself: all of it is written,
+ * with what else of it could be read. What could not be is as bad as before. Not where another writes. */
+enum ft_error disk_write_around(const struct disk *disk, struct disk_file *file, uint64_t offset,
+                                const uint8_t *data, size_t len) FT_MUST_USE;
 /* The prologue's own checksum is wrong: nobody wrote it so. */
 bool file_prologue_rotten(const uint8_t *data, const struct crypto *crypto);
 

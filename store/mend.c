@@ -129,40 +129,14 @@ static enum ft_error write_zeros(struct store *store, struct disk_file *file, ui
     return store->disk->write(store->disk->ctx, file, end, zeros, (size_t)(to - end));
 }
 
-/* A page that cannot be read takes no part of itself: all of it is written, with what else of it
- * could be read. Not where the log side may be writing. */
-static enum ft_error write_pages(struct store *store, struct disk_file *file, uint64_t offset,
-                                 const uint8_t *data, size_t len)
-{
-    const struct check_side *side = &store->check;
-    const struct disk *disk = store->disk;
-    uint64_t size;
-    uint64_t from = offset - offset % PAGE;
-    uint64_t to = (offset + len + PAGE - 1) / PAGE * PAGE;
-    size_t got;
-    enum ft_error error = disk->size(disk->ctx, file, &size);
-    if (error)
-        return error;
-    if (to > size)
-        to = size > offset + len ? size : offset + len;
-    if (side->file == STORE_FILE_SEGMENT && !side->known.indexed && to > side->known.end)
-        return FT_ERROR_IO;
-    uint8_t *pages = calloc(1, (size_t)(to - from));
-    if (!pages)
-        return FT_ERROR_LIMIT;
-    error = disk_read_around(disk, file, from, pages, (size_t)(to - from), &got);
-    memcpy(pages + (offset - from), data, len);
-    if (!error)
-        error = disk->write(disk->ctx, file, from, pages, (size_t)(to - from));
-    free(pages);
-    return error;
-}
-
 static enum ft_error write_entries(struct store *store, const struct store_mend *mend, size_t len)
 {
     const struct check_side *side = &store->check;
     const struct disk *disk = store->disk;
     uint64_t offset = side->scan->damage.offset;
+    /* Where the log side may be writing, nothing around it is written. */
+    bool may_share = side->file == STORE_FILE_SEGMENT && !side->known.indexed &&
+                     (offset + len + PAGE - 1) / PAGE * PAGE > side->known.end;
     char path[DISK_PATH_BYTES];
     struct disk_file *file;
     uint8_t *copy = malloc(len);
@@ -174,9 +148,8 @@ static enum ft_error write_entries(struct store *store, const struct store_mend 
     segment_path(path, side->segment.first, "seg");
     enum ft_error error = disk->open(disk->ctx, path, DISK_WRITE, &file);
     if (!error) {
-        error = disk->write(disk->ctx, file, offset, copy, len);
-        if (error == FT_ERROR_IO)
-            error = write_pages(store, file, offset, copy, len);
+        error = may_share ? disk->write(disk->ctx, file, offset, copy, len)
+                          : disk_write_around(disk, file, offset, copy, len);
         if (!error)
             error = write_zeros(store, file, offset + len);
         if (!error)

@@ -203,3 +203,28 @@ enum ft_error disk_read_around(const struct disk *disk, struct disk_file *file, 
     }
     return FT_OK;
 }
+
+enum ft_error disk_write_around(const struct disk *disk, struct disk_file *file, uint64_t offset,
+                                const uint8_t *data, size_t len)
+{
+    enum { PAGE = 4096 };
+    uint64_t size;
+    size_t got;
+    enum ft_error error = disk->write(disk->ctx, file, offset, data, len);
+    if (error != FT_ERROR_IO)
+        return error;
+    error = disk->size(disk->ctx, file, &size);
+    uint64_t from = offset - offset % PAGE;
+    uint64_t to = (offset + len + PAGE - 1) / PAGE * PAGE;
+    if (to > size)
+        to = size > offset + len ? size : offset + len;
+    uint8_t *pages = error ? NULL : calloc(1, (size_t)(to - from));
+    if (!pages)
+        return error ? error : FT_ERROR_LIMIT;
+    error = disk_read_around(disk, file, from, pages, (size_t)(to - from), &got);
+    memcpy(pages + (offset - from), data, len);
+    if (!error)
+        error = disk->write(disk->ctx, file, from, pages, (size_t)(to - from));
+    free(pages);
+    return error;
+}

@@ -96,11 +96,9 @@ static enum ft_error load(const struct disk *disk, const struct crypto *crypto, 
     return error;
 }
 
-/* Consecutive writes to one file. MISSING: retention has dropped it. A page that cannot be read takes
- * no part of itself: it is left to be mended, and is gone through once more then (scrub_again). */
-static enum ft_error write_file(struct store *store, struct reader *reader, uint64_t first)
+/* Consecutive writes to one file. MISSING: retention has dropped it. */
+static enum ft_error write_file(const struct disk *disk, struct reader *reader, uint64_t first)
 {
-    const struct disk *disk = store->disk;
     char path[DISK_PATH_BYTES];
     struct disk_file *file;
     segment_path(path, first, "seg");
@@ -113,11 +111,7 @@ static enum ft_error write_file(struct store *store, struct reader *reader, uint
         struct slice bytes = read_slice32(reader);
         CHECK(!reader->bad);
         if (!error)
-            error = disk->write(disk->ctx, file, offset, bytes.data, bytes.len);
-        if (there && error == FT_ERROR_IO) {
-            reading_notice(store, STORE_FILE_SEGMENT, first, error);
-            error = FT_OK;
-        }
+            error = disk_write_around(disk, file, offset, bytes.data, bytes.len);
         same = reader_left(reader) && bytes_get_u64(reader->at) == first;
     }
     if (!error)
@@ -127,12 +121,12 @@ static enum ft_error write_file(struct store *store, struct reader *reader, uint
     return error == FT_ERROR_MISSING ? FT_OK : error;
 }
 
-static enum ft_error write_in_place(struct store *store, struct slice writes)
+static enum ft_error write_in_place(const struct disk *disk, struct slice writes)
 {
     struct reader reader = reader_of(writes.data, writes.len);
     enum ft_error error = FT_OK;
     while (reader_left(&reader) && !error)
-        error = write_file(store, &reader, bytes_get_u64(reader.at));
+        error = write_file(disk, &reader, bytes_get_u64(reader.at));
     return error;
 }
 
@@ -153,7 +147,7 @@ enum ft_error scrub_recover(struct store *store)
     if (error)
         return error;
     side->walked = side->done;
-    error = write_in_place(store, writes);
+    error = write_in_place(store->disk, writes);
     free(data);
     return error;
 }
@@ -329,7 +323,7 @@ enum ft_error store_scrub(struct store *store, struct store_scrubbed *scrubbed)
         *side = before; /* nothing was written */
         *scrubbed = (struct store_scrubbed) { 0 };
     } else if (side->count &&
-               write_in_place(store, (struct slice) { side->writes, side->len })) {
+               write_in_place(store->disk, (struct slice) { side->writes, side->len })) {
         error = FT_ERROR_SYNC; /* the next start finishes it */
     }
     store->reading.window_id = 0; /* it may show what was there */
