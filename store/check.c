@@ -157,14 +157,22 @@ static enum ft_error check_identity(struct store *store, struct store_check *che
     return identity_file_save(store->disk, store->crypto, &own);
 }
 
-/* Only this side changes it. */
+/* With it the file that says how far what was deleted is erased: without it all is gone through again. Only this
+ * side changes them. */
 static enum ft_error check_begin(struct store *store, struct store_check *check)
 {
     uint64_t first;
     bool whole;
+    enum ft_error error = scrub_prove(store->disk, store->crypto, store->cluster);
+    if (error != FT_ERROR_MISSING && is_damage(error)) {
+        check->mended = true;
+        error = scrub_all_again(store);
+    }
+    if (error && error != FT_ERROR_MISSING)
+        return error;
     if (store->begin == 1)
         return FT_OK; /* there is no such file */
-    enum ft_error error = begin_file_load(store->disk, store->crypto, &first, &whole);
+    error = begin_file_load(store->disk, store->crypto, &first, &whole);
     if (!error && whole && first == store->begin)
         return FT_OK;
     if (error && !is_damage(error))

@@ -554,6 +554,8 @@ void scrub_free(struct store *store);
 void scrub_go_on(struct store *store);
 /* Something of the segment that begins at `first` is going to be mended with what another node sent. */
 enum ft_error scrub_again(struct store *store, uint64_t first);
+/* Its file is damaged: it is written anew. */
+enum ft_error scrub_all_again(struct store *store);
 /* Opening: finishes what a crash left half written. */
 enum ft_error scrub_recover(struct store *store);
 /* All is to be looked at again: other segments have come into the log. */

@@ -186,16 +186,24 @@ void scrub_go_on(struct store *store)
     side->item = 0;
 }
 
-enum ft_error scrub_again(struct store *store, uint64_t first)
+static enum ft_error go_back(struct store *store, uint64_t to)
 {
     struct scrub_side *side = &store->scrub;
-    if (side->walked < first)
-        return FT_OK;
-    side->walked = side->done = first - 1;
+    side->walked = side->done = to;
     side->item = side->count = 0;
     side->len = 0;
     side->left_some = side->paused = false;
     return save(store);
+}
+
+enum ft_error scrub_again(struct store *store, uint64_t first)
+{
+    return store->scrub.walked < first ? FT_OK : go_back(store, first - 1);
+}
+
+enum ft_error scrub_all_again(struct store *store)
+{
+    return go_back(store, 0);
 }
 
 void scrub_free(struct store *store)
