@@ -128,6 +128,9 @@ variants: build/release-clang/ftchat $(foreach v,native-asan native-clang native
 build/test/%: build/native-asan/test/%
 	@mkdir -p $(@D) && cp $< $@
 
+# Makes what a channel asks of the kernel fail.
+%/net_faults_test: LINK_MORE = -Wl,--wrap=send,--wrap=recv,--wrap=connect,--wrap=getsockopt,--wrap=epoll_ctl,--wrap=calloc
+
 # Makes allocations fail.
 %/store_faults_test: LINK_MORE = -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
 

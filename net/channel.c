@@ -131,8 +131,7 @@ void channel_end(struct channel *channel, enum channel_end end)
         channel->state = CHANNEL_ENDING;
         channel_deliver(channel, &event);
     }
-    if (channel->state != CHANNEL_DEAD)
-        channel_die(channel);
+    channel_die(channel);
 }
 
 /* -- Interest ------------------------------------------------------------------------------------
@@ -141,9 +140,8 @@ void channel_end(struct channel *channel, enum channel_end end)
 void channel_update_interest(struct channel *channel)
 {
     unsigned interest = 0;
-    if (channel->state == CHANNEL_CONNECTING)
-        interest = LOOP_WRITE;
-    else if (channel->reading || channel->state == CHANNEL_LINGERING)
+    CHECK(channel->state > CHANNEL_CONNECTING);
+    if (channel->reading || channel->state == CHANNEL_LINGERING)
         interest = LOOP_READ;
     if (buffer_len(&channel->sealed) > 0)
         interest |= LOOP_WRITE;
