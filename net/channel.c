@@ -108,6 +108,8 @@ static enum net_counter counter_of(const struct channel *channel, enum channel_e
     case CHANNEL_END_RESET:
         return NET_RESET;
     case CHANNEL_END_TIMEOUT:
+        if (channel->admitted) /* the network's, not the login's */
+            return NET_COUNTERS;
         return channel->state < CHANNEL_OPEN ? NET_HANDSHAKE_TIMEOUT : NET_LOGIN_TIMEOUT;
     case CHANNEL_END_GARBAGE:
         return NET_GARBAGE;

@@ -438,6 +438,9 @@ static void each_failure_of_reading_has_its_end(void **state)
         assert_int_equal(channels_state(server).all, 0);
         close(stranger.fd);
     }
+    /* It was admitted, so nobody waited for its login. */
+    assert_int_equal(count(NET_LOGIN_TIMEOUT), 0);
+    assert_int_equal(count(NET_RESET), 2);
 }
 
 static void reading_that_finds_nothing_goes_on(void **state)
