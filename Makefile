@@ -132,7 +132,7 @@ build/test/%: build/native-asan/test/%
 %/net_faults_test: LINK_MORE = -Wl,--wrap=send,--wrap=recv,--wrap=connect,--wrap=getsockopt,--wrap=epoll_ctl,--wrap=calloc
 
 # Makes allocations fail.
-%/store_faults_test: LINK_MORE = -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
+%/store_faults_test %/store_copy_faults_test %/store_calls_test: LINK_MORE = -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
 
 # The unit tests once more, as built for release: musl, static, cmocka compiled from its source.
 $(deps)/lib/libcmocka.a: | $(deps)/ready
