@@ -295,10 +295,9 @@ static enum ft_error file_size(struct store *store, uint64_t *size)
     char path[DISK_PATH_BYTES];
     struct disk_file *file;
     path_of(&store->copy, path);
-    *size = 0;
     enum ft_error error = store->disk->open(store->disk->ctx, path, DISK_READ, &file);
     if (error)
-        return error == FT_ERROR_MISSING ? FT_OK : error;
+        return error;
     error = store->disk->size(store->disk->ctx, file, size);
     store->disk->close(store->disk->ctx, file);
     return error;
@@ -420,14 +419,13 @@ static enum ft_error resume(struct store *store)
     enum ft_error error = FT_OK;
     for (;;) {
         enum copy_stage stage = copy->stage;
-        uint64_t first = copy->first;
         if (stage <= COPY_BASE)
             error = resume_checkpoint(store);
         else if (stage == COPY_INDEX)
             error = resume_index(store);
         else if (stage == COPY_ENTRIES)
             error = resume_entries(store);
-        if (error || (copy->stage == stage && copy->first == first))
+        if (error || copy->stage == stage)
             return error;
     }
 }

@@ -14,6 +14,8 @@
 #include "tests/test_copy.h"
 #include "tests/test_heap.h"
 
+enum { SEGMENTS = 5 };
+
 static void watch(bool on)
 {
     heap.watching = on;
@@ -39,15 +41,24 @@ struct each {
     enum ft_error error; /* of the disk's call; FT_ERROR_LIMIT: of an allocation */
 };
 
-static bool arm(const struct each *each, struct test_store *target, uint64_t at)
+/* The `at`th from now on fails. */
+static void arm(enum ft_error error, struct test_store *target, uint64_t at)
 {
-    if (each->error != FT_ERROR_LIMIT) {
-        sim_disk_fail_call(target->disk, at, each->error);
-        return true;
-    }
     heap.count = 0;
-    heap.fail_at = at;
-    return true;
+    if (error == FT_ERROR_LIMIT)
+        heap.fail_at = at;
+    else
+        sim_disk_fail_call(target->disk, at, error);
+}
+
+/* False: nothing has failed, there were not so many. */
+static bool disarm(enum ft_error error, struct test_store *target, uint64_t at)
+{
+    const bool reached =
+        error == FT_ERROR_LIMIT ? heap.count >= at : sim_disk_calls(target->disk) >= at;
+    heap.fail_at = 0;
+    sim_disk_fail_call(target->disk, 0, FT_OK);
+    return reached;
 }
 
 /* What a node does when copying failed: it begins again, or, when it cannot go on, starts again, after
@@ -71,7 +82,7 @@ static void go_on(struct copy_session *session, enum ft_error error, uint64_t se
 
 static void fails_in_turn(const struct each *each)
 {
-    struct test_store *source = copy_source(each->kind);
+    struct test_store *source = copy_source(each->kind, SEGMENTS);
     struct test_store *before = copy_target(each->kind);
     const uint64_t begin = each->kind == TARGET_OVERTAKEN ? source->store->begin : 1;
     uint64_t at = 1, told = 0;
@@ -79,12 +90,9 @@ static void fails_in_turn(const struct each *each)
         struct copy_session session = {
             .source = source, .target = like(before), .whole = each->whole, .watch = watch
         };
-        (void)arm(each, session.target, at);
+        arm(each->error, session.target, at);
         const enum ft_error error = copy_run(&session);
-        reached = each->error == FT_ERROR_LIMIT ? heap.count >= at
-                                                : sim_disk_calls(session.target->disk) >= at;
-        sim_disk_fail_call(session.target->disk, 0, FT_OK);
-        heap.fail_at = 0;
+        reached = disarm(each->error, session.target, at);
         told += error != FT_OK;
         if (error)
             go_on(&session, error, at);
@@ -120,11 +128,88 @@ static void each_allocation_fails_once(void **state)
         fails_in_turn(&each[i]);
 }
 
+/* --- what fails while a copy that was begun is found again --------------------------------------
+ */
+
+/* A target that was stopped after so many pieces, and that lost a part of the last one. */
+static struct test_store *stopped(struct test_store *source, const struct test_store *before,
+                                  unsigned pieces, uint64_t older)
+{
+    struct copy_session session = { .source = source, .target = like(before) };
+    struct test_store *target = session.target;
+    struct store_copy_state state;
+    test_must(test_store_open(target));
+    if (memcmp(target->recovery.cluster, test_cluster, IDENTITY_BYTES) != 0)
+        test_must(test_flush(target, &test_form));
+    struct store_copy_plan plan = copy_offer(&session);
+    plan.newest -= older;
+    test_must(store_copy_begin(target->store, &plan, &state));
+    while (session.pieces < pieces && !state.complete)
+        test_must(copy_fetch(&session, &state));
+    const bool entries = state.next.kind == STORE_PIECE_ENTRIES && !state.complete;
+    const uint64_t first = target->store->copy.first, end = target->store->copy.offset;
+    test_store_close(target);
+    char path[DISK_PATH_BYTES];
+    copy_segment_path(path, first, "seg");
+    if (entries && end > SEGMENT_HEADER_BYTES)
+        assert_true(sim_disk_flip(target->disk, path, end - 1, 1));
+    return target;
+}
+
+static void found_again_while_one_fails(struct test_store *source, const struct test_store *half,
+                                        enum ft_error kind, uint64_t begin)
+{
+    uint64_t at = 1;
+    for (bool reached = true; reached; at++) {
+        struct copy_session session = { .source = source, .target = like(half), .watch = watch };
+        struct test_store *target = session.target;
+        struct store_copy_state state;
+        test_must(test_store_open(target));
+        const struct store_copy_plan plan = copy_offer(&session);
+        const uint64_t calls = sim_disk_calls(target->disk);
+        arm(kind, target, at);
+        enum ft_error error;
+        WATCHED(error = store_copy_begin(target->store, &plan, &state));
+        reached = disarm(kind, target, kind == FT_ERROR_LIMIT ? at : calls + at);
+        assert_int_equal(error != FT_OK, reached);
+        go_on(&session, error, at);
+        copy_same(&session, begin);
+        test_store_free(target);
+    }
+    assert_true(at > 2);
+}
+
+static void a_copy_is_found_again_while_one_fails(void **state)
+{
+    (void)state;
+    static const struct {
+        enum copy_target_kind kind;
+        unsigned pieces;
+        uint64_t older; /* the source went on by so many since */
+    } rows[] = {
+        { TARGET_BLANK, 0, 4 },  { TARGET_BLANK, 1, 0 },     { TARGET_BLANK, 2, 0 },
+        { TARGET_BLANK, 5, 0 },  { TARGET_OVERTAKEN, 3, 0 }, { TARGET_OVERTAKEN, 4, 0 },
+        { TARGET_BEHIND, 9, 0 }, { TARGET_BLANK, 1000, 0 },
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct test_store *source = copy_source(rows[i].kind, SEGMENTS);
+        struct test_store *before = copy_target(rows[i].kind);
+        struct test_store *half = stopped(source, before, rows[i].pieces, rows[i].older);
+        const uint64_t begin = rows[i].kind == TARGET_OVERTAKEN ? source->store->begin : 1;
+        found_again_while_one_fails(source, half, FT_ERROR_IO, begin);
+        found_again_while_one_fails(source, half, FT_ERROR_LIMIT, begin);
+        test_store_free(half);
+        test_store_free(before);
+        test_store_free(source);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_call_of_the_disk_fails_once),
         cmocka_unit_test(each_allocation_fails_once),
+        cmocka_unit_test(a_copy_is_found_again_while_one_fails),
     };
     return cmocka_run_group_tests_name("store_copy_faults", tests, NULL, NULL);
 }

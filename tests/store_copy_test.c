@@ -13,7 +13,7 @@
 /* Returns how many pieces were refused. */
 static unsigned copy_from(enum copy_target_kind kind, unsigned spoil_each)
 {
-    struct copy_session session = { .source = copy_source(kind),
+    struct copy_session session = { .source = copy_source(kind, COPY_SEGMENTS),
                                     .target = copy_target(kind),
                                     .spoil_each = spoil_each };
     random_seed(&session.random, 5);
@@ -47,7 +47,7 @@ static void spoilt_pieces_are_refused(void **state)
 /* At every operation of the target's disk: killed, or its power goes; then it goes on. */
 static void every_crash(enum copy_target_kind kind, bool power)
 {
-    struct test_store *source = copy_source(kind);
+    struct test_store *source = copy_source(kind, COPY_SEGMENTS);
     struct test_store *before = copy_target(kind);
     unsigned resumed = 0;
     unsigned installed = 0;

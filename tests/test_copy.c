@@ -200,12 +200,12 @@ void copy_finish(struct copy_session *session, uint64_t begin)
 /* --- targets ------------------------------------------------------------------------------------
  */
 
-struct test_store *copy_source(enum copy_target_kind kind)
+struct test_store *copy_source(enum copy_target_kind kind, int segments)
 {
-    struct test_store *source = test_node(1, COPY_SEGMENTS, true);
+    struct test_store *source = test_node(1, segments, true);
     enum ft_error error;
     if (kind == TARGET_OVERTAKEN) {
-        assert_true(test_retain(source, 4 * COPY_SEGMENT_BYTES, &error) > 1);
+        assert_true(test_retain(source, (uint64_t)(segments - 3) * COPY_SEGMENT_BYTES, &error) > 1);
         test_must(error);
     }
     return source;

@@ -49,7 +49,7 @@ void copy_finish(struct copy_session *session, uint64_t begin);
 
 enum copy_target_kind { TARGET_BLANK, TARGET_BEHIND, TARGET_DIVERGED, TARGET_OVERTAKEN, TARGETS };
 
-struct test_store *copy_source(enum copy_target_kind kind);
+struct test_store *copy_source(enum copy_target_kind kind, int segments);
 /* Closed, as it lies on its disk before the copying. */
 struct test_store *copy_target(enum copy_target_kind kind);
 
