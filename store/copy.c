@@ -95,6 +95,7 @@ static void next_segment(struct store *store, uint64_t first)
     copy->stage = first > copy->plan.end ? COPY_COMPLETE : COPY_INDEX;
     copy->first = copy->next = first;
     copy->offset = 0;
+    memcpy(copy->first_chain, copy->chain, HASH_BYTES);
 }
 
 /* The chain that the first copied entry follows. */
@@ -166,6 +167,7 @@ static enum ft_error drop_segment(struct store *store)
     enum ft_error error = store->disk->unlink(store->disk->ctx, path);
     copy->stage = COPY_INDEX;
     copy->next = copy->first;
+    memcpy(copy->chain, copy->first_chain, HASH_BYTES);
     if (!error || error == FT_ERROR_MISSING)
         error = start_over(store);
     return error;

@@ -438,6 +438,7 @@ struct copy_side {
     struct index_header header;
     uint64_t next;             /* entry wanted */
     uint8_t chain[HASH_BYTES]; /* of the entry before it */
+    uint8_t first_chain[HASH_BYTES]; /* of the entry before the segment at hand */
 };
 
 struct store {
