@@ -150,11 +150,11 @@ static enum ft_error prove_checkpoint(struct store *store, uint8_t chain[HASH_BY
 static bool ends_right(const struct copy_side *copy)
 {
     const struct index_header *header = &copy->header;
+    CHECK(header->last <= copy->plan.end);
     if (copy->next != header->last + 1 || copy->offset != header->end ||
         memcmp(copy->chain, header->chain, HASH_BYTES) != 0)
         return false;
-    return header->last < copy->plan.end || (header->last == copy->plan.end &&
-                                             memcmp(copy->chain, copy->end_chain, HASH_BYTES) == 0);
+    return header->last < copy->plan.end || memcmp(copy->chain, copy->end_chain, HASH_BYTES) == 0;
 }
 
 /* What the copy has of a segment is not what it should be: both its files go. */
@@ -168,9 +168,7 @@ static enum ft_error drop_segment(struct store *store)
     copy->stage = COPY_INDEX;
     copy->next = copy->first;
     memcpy(copy->chain, copy->first_chain, HASH_BYTES);
-    if (!error || error == FT_ERROR_MISSING)
-        error = start_over(store);
-    return error;
+    return error ? error : start_over(store);
 }
 
 /* Each piece was good, the whole is not: it was thrown away (or that failed). */
@@ -470,6 +468,8 @@ static enum ft_error resume_plan(struct store *store, const struct store_copy_pl
     struct copy_side *copy = &store->copy;
     *resumed = false;
     enum ft_error error = copy_file_load(store->disk, store->crypto, copy->cluster, &copy->plan);
+    free(copy->plan.firsts); /* of one that is to be put in place, which is not gone on with */
+    copy->plan.firsts = NULL;
     bool broken = error == FT_ERROR_CORRUPT || error == FT_ERROR_FOREIGN ||
                   error == FT_ERROR_VERSION || error == FT_ERROR_MISSING;
     if (error)

@@ -157,11 +157,13 @@ static struct test_store *stopped(struct test_store *source, const struct test_s
 }
 
 static void found_again_while_one_fails(struct test_store *source, const struct test_store *half,
-                                        enum ft_error kind, uint64_t begin)
+                                        enum ft_error kind, bool anew, uint64_t begin)
 {
     uint64_t at = 1;
     for (bool reached = true; reached; at++) {
-        struct copy_session session = { .source = source, .target = like(half), .watch = watch };
+        struct copy_session session = {
+            .source = source, .target = like(half), .whole = anew, .watch = watch
+        };
         struct test_store *target = session.target;
         struct store_copy_state state;
         test_must(test_store_open(target));
@@ -186,18 +188,21 @@ static void a_copy_is_found_again_while_one_fails(void **state)
         enum copy_target_kind kind;
         unsigned pieces;
         uint64_t older; /* the source went on by so many since */
+        bool anew;      /* it is not gone on with */
     } rows[] = {
-        { TARGET_BLANK, 0, 4 },  { TARGET_BLANK, 1, 0 },     { TARGET_BLANK, 2, 0 },
-        { TARGET_BLANK, 5, 0 },  { TARGET_OVERTAKEN, 3, 0 }, { TARGET_OVERTAKEN, 4, 0 },
-        { TARGET_BEHIND, 9, 0 }, { TARGET_BLANK, 1000, 0 },
+        { TARGET_BLANK, 0, 4, false },     { TARGET_BLANK, 1, 0, false },
+        { TARGET_BLANK, 2, 0, false },     { TARGET_BLANK, 5, 0, false },
+        { TARGET_OVERTAKEN, 3, 0, false }, { TARGET_OVERTAKEN, 4, 0, false },
+        { TARGET_BEHIND, 9, 0, false },    { TARGET_BLANK, 1000, 0, false },
+        { TARGET_BEHIND, 9, 0, true },
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct test_store *source = copy_source(rows[i].kind, SEGMENTS);
         struct test_store *before = copy_target(rows[i].kind);
         struct test_store *half = stopped(source, before, rows[i].pieces, rows[i].older);
         const uint64_t begin = rows[i].kind == TARGET_OVERTAKEN ? source->store->begin : 1;
-        found_again_while_one_fails(source, half, FT_ERROR_IO, begin);
-        found_again_while_one_fails(source, half, FT_ERROR_LIMIT, begin);
+        found_again_while_one_fails(source, half, FT_ERROR_IO, rows[i].anew, begin);
+        found_again_while_one_fails(source, half, FT_ERROR_LIMIT, rows[i].anew, begin);
         test_store_free(half);
         test_store_free(before);
         test_store_free(source);

@@ -533,6 +533,9 @@ static void plans_that_make_no_sense(void **state)
             assert_int_equal(plan.firsts[2], 15);
         free(plan.firsts);
     }
+    struct copy_file plan;
+    cut_file(test->disk, "copy", sizeof bytes - 3);
+    assert_int_equal(copy_file_load(disk, &crypto_sodium, test_cluster, &plan), FT_ERROR_CORRUPT);
     test_store_free(test);
 }
 
@@ -567,6 +570,12 @@ static void a_copy_with_a_hole_is_not_put_in_place(void **state)
     struct store_copy_state copy;
     struct copy_session session = begun(&copy);
     char path[DISK_PATH_BYTES];
+    while (!copy.complete)
+        test_must(copy_fetch(&session, &copy));
+    test_must(store_copy_install(session.target->store));
+    /* Nor is it gone on with, once it is to be put in place. */
+    begin_again(&session, &copy);
+    assert_false(copy.resumed);
     while (!copy.complete)
         test_must(copy_fetch(&session, &copy));
     test_must(store_copy_install(session.target->store));
