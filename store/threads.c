@@ -18,10 +18,10 @@
 
 enum {
     STACK_BYTES = 256 << 10,
-    COMPLETIONS_MAX =
-        STORE_READS_MAX + STORE_CHORES_MAX + 8, /* a flush, a hold, what nobody asked for */
-    READS_IN_A_ROW = 8,                         /* then a slice of a chore, if one waits */
-    RETRY_S = 1,                                /* a full disk is asked again so often */
+    WORDS_MAX = 6, /* of what nobody asked for, until they are fetched */
+    COMPLETIONS_MAX = STORE_READS_MAX + STORE_CHORES_MAX + 2 + WORDS_MAX, /* a flush, a hold */
+    READS_IN_A_ROW = 8, /* then a slice of a chore, if one waits */
+    RETRY_S = 1,        /* a full disk is asked again so often */
     OPEN_MAX_GUESS = 65536,
 };
 
@@ -83,6 +83,11 @@ static uint64_t now_us(void)
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+static bool asked_for(enum store_completion_kind kind)
+{
+    return kind != STORE_DONE_PREPARE;
 }
 
 static void complete(struct store_threads *threads, const struct store_completion *completion)
@@ -241,10 +246,10 @@ static enum ft_error do_copy(struct store *store, const struct job *job,
                                 (struct slice) { job->copied, job->copied_len }, state);
     case STORE_COPY_INSTALL:
         return store_copy_install(store);
-    case STORE_COPY_DROP:
+    default:
+        CHECK(copy->step == STORE_COPY_DROP);
         return store_copy_drop(store);
     }
-    return FT_OK;
 }
 
 /* One slice of a chore; false: there is more of it to do. */
@@ -279,6 +284,18 @@ static bool do_chore(struct store_threads *threads, struct job *job)
     return true;
 }
 
+/* Is there room for one more word that nobody asked for? The answers' own is not touched. */
+static bool room_for_word(struct store_threads *threads)
+{
+    size_t words = 0;
+    pthread_mutex_lock(&threads->mutex);
+    for (size_t i = 0; i < threads->completions_count; i++)
+        words += !asked_for(
+            threads->completions[(threads->completions_first + i) % COMPLETIONS_MAX].kind);
+    pthread_mutex_unlock(&threads->mutex);
+    return words < WORDS_MAX;
+}
+
 /* Makes the next segment when it is due; tells when that begins or ceases to fail. */
 static void prepare(struct store_threads *threads)
 {
@@ -292,10 +309,7 @@ static void prepare(struct store_threads *threads)
     struct store_completion done = { .kind = STORE_DONE_PREPARE,
                                      .error = error,
                                      .duration_us = now_us() - start };
-    pthread_mutex_lock(&threads->mutex);
-    bool room = threads->completions_count < COMPLETIONS_MAX - 2;
-    pthread_mutex_unlock(&threads->mutex);
-    if (room)
+    if (room_for_word(threads))
         complete(threads, &done);
     else
         threads->prepare_error = FT_ERROR_EXISTS; /* told the next time */
@@ -571,7 +585,7 @@ bool store_threads_next(struct store_threads *threads, struct store_completion *
             threads->hold_out = false;
         else if (completion->kind >= STORE_DONE_CHECKPOINT && completion->kind <= STORE_DONE_COPY)
             threads->chores.outstanding--;
-        else if (completion->kind != STORE_DONE_PREPARE)
+        else if (asked_for(completion->kind))
             threads->reads.outstanding--;
     }
     pthread_mutex_unlock(&threads->mutex);
