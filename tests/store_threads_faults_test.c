@@ -83,7 +83,11 @@ void *__wrap_realloc(void *old, size_t size)
 ssize_t __wrap_write(int fd, const void *data, size_t len)
 {
     if (len == 8 && atomic_load(&interrupts) > 0) {
-        atomic_fetch_sub(&interrupts, 1);
+        if (atomic_fetch_sub(&interrupts, 1) == 1) { /* the last: the counter is full as it is */
+            (void)!__real_write(fd, data, len);
+            errno = EAGAIN;
+            return -1;
+        }
         errno = EINTR;
         return -1;
     }
@@ -140,7 +144,7 @@ static pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t gate_moved = PTHREAD_COND_INITIALIZER;
 static bool gate_shut;
 static bool gate_reached;
-static atomic_bool full, refuses_writes, by_turns;
+static atomic_bool full, refuses_writes, refuses_sync_dir, by_turns;
 
 static void pass_gate(void)
 {
@@ -198,6 +202,11 @@ static enum ft_error slow_sync(void *ctx, struct disk_file *file)
     return posix.sync(ctx, file);
 }
 
+static enum ft_error refused_sync_dir(void *ctx, const char *path)
+{
+    return atomic_load(&refuses_sync_dir) ? FT_ERROR_SYNC : posix.sync_dir(ctx, path);
+}
+
 static enum ft_error space_told(void *ctx, uint64_t *bytes)
 {
     if (atomic_load(&by_turns))
@@ -216,6 +225,7 @@ static void make(struct real *real)
     real->disk.write = refused_write;
     real->disk.sync = slow_sync;
     real->disk.space = space_told;
+    real->disk.sync_dir = refused_sync_dir;
     atomic_store(&full, false);
     atomic_store(&refuses_writes, false);
     atomic_store(&by_turns, false);
@@ -479,40 +489,53 @@ static void a_full_disk_is_told_at_each_change(void **state)
     real_stop(&real);
 }
 
-/* Flush and hold, reads and chores: submitted, and stopped while the disk hangs. */
+/* Flush and hold, whichever waits for the other, reads and chores: submitted, and stopped while the disk
+ * hangs. */
 static void what_was_submitted_before_the_end_is_done(void **state)
 {
     (void)state;
-    static uint8_t first[8192], entry[8192];
-    static const uint8_t no_chain[HASH_BYTES];
-    struct real real = { 0 };
-    uint8_t chain[HASH_BYTES] = { 0 }, body[100] = { 'h' };
-    const uint32_t size = sizeof body;
-    begin(&real);
-    struct store_flush form = { .number = 1, .save_cluster = true, .save_vote = true, .term = 1 };
-    memcpy(form.cluster, test_cluster, IDENTITY_BYTES);
-    store_threads_submit_flush(real.threads, &form);
-    assert_int_equal(real_wait(&real, STORE_DONE_FLUSH).error, FT_OK);
-    struct store_flush flush = { .number = 2 };
-    flush.entries[0] = (struct slice) { first, real_entry(first, 1, chain, 2) };
-    struct entry_draft draft = { ENTRY_COMMANDS, 1, 0, 1, 1, &size, body };
-    const size_t len =
-        entry_build(entry, sizeof entry, &draft, &crypto_sodium, test_cluster, no_chain);
-    entry_set_local(entry, 1, 0, 0, &crypto_sodium, test_cluster);
-    shut_gate();
-    store_threads_submit_hold(real.threads,
-                              &(struct store_hold) { .number = 7, .entry = { entry, len } });
-    until_reached();
-    store_threads_submit_flush(real.threads, &flush);
-    assert_true(ask_entries(&real, 1));
-    before_join = open_gate;
-    store_threads_stop(real.threads);
-    real.threads = NULL;
-    store_close(real.store);
-    assert_int_equal(real_open(&real), FT_OK);
-    assert_int_equal(real.recovery.last_index, 1);
-    assert_int_equal(real.recovery.held.last, 1);
-    real_stop(&real);
+    for (int flush_waits = 0; flush_waits < 2; flush_waits++) {
+        static uint8_t first[8192], entry[8192];
+        static const uint8_t no_chain[HASH_BYTES];
+        struct real real = { 0 };
+        uint8_t chain[HASH_BYTES] = { 0 }, body[100] = { 'h' };
+        const uint32_t size = sizeof body;
+        begin(&real);
+        struct store_flush form = {
+            .number = 1, .save_cluster = true, .save_vote = true, .term = 1
+        };
+        memcpy(form.cluster, test_cluster, IDENTITY_BYTES);
+        store_threads_submit_flush(real.threads, &form);
+        assert_int_equal(real_wait(&real, STORE_DONE_FLUSH).error, FT_OK);
+        struct store_flush flush = { .number = 2 };
+        flush.entries[0] = (struct slice) { first, real_entry(first, 1, chain, 2) };
+        struct entry_draft draft = { ENTRY_COMMANDS, 1, 0, 1, 1, &size, body };
+        const size_t len =
+            entry_build(entry, sizeof entry, &draft, &crypto_sodium, test_cluster, no_chain);
+        entry_set_local(entry, 1, 0, 0, &crypto_sodium, test_cluster);
+        const struct store_hold hold = { .number = 7, .entry = { entry, len } };
+        shut_gate();
+        if (flush_waits)
+            store_threads_submit_hold(real.threads, &hold);
+        else
+            store_threads_submit_flush(real.threads, &flush);
+        until_reached();
+        if (flush_waits)
+            store_threads_submit_flush(real.threads, &flush);
+        else
+            store_threads_submit_hold(real.threads, &hold);
+        assert_true(ask_entries(&real, 1));
+        assert_true(store_threads_submit_retain(real.threads,
+                                                &(struct store_retention) { .floor = UINT64_MAX }));
+        before_join = open_gate;
+        store_threads_stop(real.threads);
+        real.threads = NULL;
+        store_close(real.store);
+        assert_int_equal(real_open(&real), FT_OK);
+        assert_int_equal(real.recovery.last_index, 1);
+        assert_int_equal(real.recovery.held.last, 1);
+        real_stop(&real);
+    }
 }
 
 /* The flush goes before the held, whichever came first. */
@@ -608,6 +631,29 @@ static void a_copy_goes_through_the_threads(void **state)
     test_store_free(session.source);
 }
 
+/* Dropping a copy is not waited for, unless a sync failed: then the process has to end. */
+static void a_drop_that_cannot_sync_is_told(void **state)
+{
+    (void)state;
+    struct real real = { 0 };
+    struct copy_session session = { .source = test_node(1, 1, false) };
+    begin(&real);
+    struct store_flush form = { .number = 1, .save_cluster = true };
+    memcpy(form.cluster, test_cluster, IDENTITY_BYTES);
+    store_threads_submit_flush(real.threads, &form);
+    assert_int_equal(real_wait(&real, STORE_DONE_FLUSH).error, FT_OK);
+    struct store_copy_job job = { .step = STORE_COPY_BEGIN, .plan = copy_offer(&session) };
+    assert_int_equal(copy_step(&real, &job).error, FT_OK);
+    atomic_store(&refuses_sync_dir, true);
+    job = (struct store_copy_job) { .step = STORE_COPY_DROP };
+    const struct store_completion done = copy_step(&real, &job);
+    assert_int_equal(done.error, FT_ERROR_SYNC);
+    assert_int_equal(done.id, STORE_COPY_DROP);
+    atomic_store(&refuses_sync_dir, false);
+    real_stop(&real);
+    test_store_free(session.source);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -621,6 +667,7 @@ int main(void)
         cmocka_unit_test(what_was_submitted_before_the_end_is_done),
         cmocka_unit_test(a_flush_goes_first),
         cmocka_unit_test(a_copy_goes_through_the_threads),
+        cmocka_unit_test(a_drop_that_cannot_sync_is_told),
     };
     return cmocka_run_group_tests_name("store_threads_faults", tests, NULL, NULL);
 }
