@@ -538,6 +538,22 @@ static void what_was_submitted_before_the_end_is_done(void **state)
     }
 }
 
+/* The next segment is in the making: it is finished, and then the thread ends. */
+static void stopped_while_a_segment_is_made(void **state)
+{
+    (void)state;
+    struct real real = { 0 };
+    make(&real);
+    shut_gate();
+    real_run(&real);
+    until_reached();
+    before_join = open_gate;
+    store_threads_stop(real.threads);
+    real.threads = NULL;
+    assert_false(store_wants_prepare(real.store));
+    real_stop(&real);
+}
+
 /* The flush goes before the held, whichever came first. */
 static void a_flush_goes_first(void **state)
 {
@@ -665,6 +681,7 @@ int main(void)
         cmocka_unit_test(words_about_the_disk_leave_room),
         cmocka_unit_test(a_full_disk_is_told_at_each_change),
         cmocka_unit_test(what_was_submitted_before_the_end_is_done),
+        cmocka_unit_test(stopped_while_a_segment_is_made),
         cmocka_unit_test(a_flush_goes_first),
         cmocka_unit_test(a_copy_goes_through_the_threads),
         cmocka_unit_test(a_drop_that_cannot_sync_is_told),
