@@ -43,7 +43,10 @@ static bool is_damage(enum ft_error error)
 
 static bool all_zero(const uint8_t *data, size_t len)
 {
-    return len == 0 || (data[0] == 0 && memcmp(data, data + 1, len - 1) == 0);
+    for (size_t i = 0; i < len; i++)
+        if (data[i])
+            return false;
+    return true;
 }
 
 /* --- vote ---------------------------------------------------------------------------------------
