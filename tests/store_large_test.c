@@ -116,7 +116,7 @@ static void far_reads_while_each_call_fails(void **state)
     (void)state;
     struct test_store *test = sealed();
     unsigned told = 0;
-    for (unsigned question = 0; question < 3; question++) {
+    for (unsigned question = 0; question < 5; question++) {
         uint64_t at = 1;
         for (bool reached = true; reached; at++) {
             reading_forget(test->store);
@@ -126,7 +126,9 @@ static void far_reads_while_each_call_fails(void **state)
             sim_disk_fail_call(test->disk, at, FT_ERROR_IO);
             const enum ft_error error = question == 0   ? entry_at(test, 2500)
                                         : question == 1 ? entry_at(test, 2000)
-                                                        : posts(test, 2, 600, 700);
+                                        : question == 2 ? posts(test, 2, 600, 700)
+                                        : question == 3 ? posts(test, 2, 1300, 1320)
+                                                        : posts(test, 2, 1010, 1030);
             reached = sim_disk_calls(test->disk) - calls >= at;
             sim_disk_fail_call(test->disk, 0, FT_OK);
             assert_true(reached || !error);
@@ -136,6 +138,30 @@ static void far_reads_while_each_call_fails(void **state)
         }
     }
     assert_true(told > 12);
+    test_store_free(test);
+}
+
+/* The heads alone of an entry are more than is read ahead. */
+static void an_entry_of_many_heads_while_each_call_fails(void **state)
+{
+    (void)state;
+    struct test_store *test = test_store_new(1, SEGMENT_BYTES);
+    test_must(test_store_open(test));
+    test_must(test_flush(test, &test_form));
+    test_must(test_flush(test, &(struct test_flush) { .entries = 1, .count = 2000, .term = 1 }));
+    post_all(test);
+    uint64_t at = 1;
+    for (bool reached = true; reached; at++) {
+        reading_forget(test->store);
+        const uint64_t calls = sim_disk_calls(test->disk);
+        sim_disk_fail_call(test->disk, at, FT_ERROR_IO);
+        const enum ft_error error = posts(test, 1, 700, 710);
+        reached = sim_disk_calls(test->disk) - calls >= at;
+        sim_disk_fail_call(test->disk, 0, FT_OK);
+        assert_int_equal(error != FT_OK, reached);
+        test_must(posts(test, 1, 700, 710));
+    }
+    assert_true(at > 3);
     test_store_free(test);
 }
 
@@ -186,6 +212,113 @@ static void flushes_of_other_shapes(void **state)
     test_must(test_store_open(test));
     assert_int_equal(test->recovery.last_index, 11 * COUNT + 1);
     test_store_free(test);
+}
+
+/* More new segments at once than are kept ready. */
+static void a_flush_over_many_segments(void **state)
+{
+    (void)state;
+    struct test_store *test = test_node(1, 1, false);
+    test_must(test_flush(test, &(struct test_flush) { .entries = 60, .count = 4, .term = 2 }));
+    assert_true(test->store->segments_count > STORE_SPARES + 3);
+    const uint64_t last = test->log.last;
+    test_store_close(test);
+    test_must(test_store_open(test));
+    assert_int_equal(test->recovery.last_index, last);
+    (void)test_read_all(test, 0, last, &test->log, NULL);
+    test_store_free(test);
+}
+
+/* The place cannot be found that is to be cut at, since a header before it is damaged, or says other than
+ * it did: nothing is cut, and the log is not written any more. */
+static void truncation_over_damage(void **state)
+{
+    (void)state;
+    for (int lie = 0; lie < 2; lie++) {
+        struct test_store *test = large();
+        const struct segment *segment = &test->store->segments[0];
+        const uint64_t before = 2 * COUNT + 1; /* the entry before the cut begins here */
+        char path[DISK_PATH_BYTES];
+        uint8_t header[ENTRY_HEADER_BYTES];
+        uint64_t at = SEGMENT_HEADER_BYTES;
+        segment_path(path, 1, "seg");
+        for (;;) {
+            assert_true(sim_disk_peek(test->disk, path, at, header, sizeof header));
+            if (bytes_get_u64(header + ENTRY_AT_FIRST) == before)
+                break;
+            at += bytes_get_u32(header + ENTRY_AT_SIZE);
+        }
+        if (lie) {
+            bytes_put_u32(header + ENTRY_AT_COUNT, COUNT - 1);
+            bytes_put_u32(header + ENTRY_AT_SIZE, (uint32_t)(segment->end - at));
+            bytes_put_u32(header + ENTRY_AT_CHECK,
+                          entry_header_check(&crypto_sodium, test_cluster, header));
+        } else {
+            header[40] ^= 1;
+        }
+        assert_true(sim_disk_poke(test->disk, path, at, header, sizeof header));
+        const enum ft_error error =
+            test_flush(test, &(struct test_flush) { .truncate_from = before + COUNT });
+        assert_true(error == FT_ERROR_IO || error == FT_ERROR_CORRUPT);
+        assert_int_equal(test_flush(test, &(struct test_flush) { .save_vote = true, .term = 9 }),
+                         FT_ERROR_IO);
+        test_store_free(test);
+    }
+}
+
+static enum ft_error join(struct test_store *test, const uint8_t cluster[IDENTITY_BYTES])
+{
+    struct store_flush flush = { .number = test->flush++, .save_cluster = true };
+    memcpy(flush.cluster, cluster, IDENTITY_BYTES);
+    return store_flush(test->store, &flush);
+}
+
+/* Its first entries died with the process; then it joins another cluster, while that fails, too. */
+static void another_cluster_after_a_first_flush_that_died(void **state)
+{
+    (void)state;
+    static const uint8_t other[IDENTITY_BYTES] = "another cluster";
+    unsigned empty = 0;
+    bool died = true;
+    for (uint64_t at = 1; died; at++) {
+        bool reached = true;
+        for (uint64_t fails = 1; reached; fails++) {
+            struct test_store *test = test_store_new(at, COPY_SEGMENT_BYTES);
+            test_must(test_store_open(test));
+            sim_disk_die_at(test->disk, sim_disk_operations(test->disk) + at);
+            const enum ft_error first = test_flush(
+                test,
+                &(struct test_flush) { .save_cluster = true, .entries = 1, .count = 2, .term = 1 });
+            died = sim_disk_dead(test->disk);
+            assert_int_equal(first != FT_OK, died);
+            test_store_close(test);
+            sim_disk_die_at(test->disk, 0);
+            sim_disk_kill(test->disk);
+            test_must(test_store_open(test));
+            reached = false;
+            if (test->recovery.last_index == 0) {
+                const uint64_t calls = sim_disk_calls(test->disk);
+                empty++;
+                sim_disk_fail_call(test->disk, fails, FT_ERROR_IO);
+                const enum ft_error error = join(test, other);
+                reached = sim_disk_calls(test->disk) - calls >= fails;
+                sim_disk_fail_call(test->disk, 0, FT_OK);
+                assert_true(reached || !error);
+                if (error) { /* the process ends, and the next one tries again */
+                    test_store_close(test);
+                    sim_disk_crash(test->disk, fails);
+                    test_must(test_store_open(test));
+                    test_must(join(test, other));
+                }
+                test_store_close(test);
+                test_must(test_store_open(test));
+                assert_int_equal(test->recovery.last_index, 0);
+                assert_memory_equal(test->recovery.cluster, other, IDENTITY_BYTES);
+            }
+            test_store_free(test);
+        }
+    }
+    assert_true(empty > 10);
 }
 
 /* --- lies about places --------------------------------------------------------------------------
@@ -374,6 +507,14 @@ static void retention_goes_to_a_checkpoint_that_is_good(void **state)
     assert_int_equal(test_retain(test, 1, &error), good + 1);
     test_must(error);
     test_store_free(test);
+    /* Nor what somebody still needs. */
+    test = test_node(1, 30, true);
+    const uint64_t floor = test->store->segments[20].first;
+    const struct store_retention want = { .keep_bytes = 1, .floor = floor };
+    uint64_t first;
+    test_must(store_retain(test->store, &want, &first));
+    assert_in_range(first, 2, floor);
+    test_store_free(test);
     /* And with none at all nothing goes. */
     test = test_node(1, 0, true);
     assert_int_equal(test_retain(test, 1, &error), 1);
@@ -421,8 +562,12 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_near_and_far),
         cmocka_unit_test(far_reads_while_each_call_fails),
+        cmocka_unit_test(an_entry_of_many_heads_while_each_call_fails),
         cmocka_unit_test(truncated_anywhere),
         cmocka_unit_test(flushes_of_other_shapes),
+        cmocka_unit_test(a_flush_over_many_segments),
+        cmocka_unit_test(truncation_over_damage),
+        cmocka_unit_test(another_cluster_after_a_first_flush_that_died),
         cmocka_unit_test(indexes_that_lead_elsewhere),
         cmocka_unit_test(an_index_that_is_spoilt_while_it_is_open),
         cmocka_unit_test(entries_that_say_too_much),

@@ -171,6 +171,8 @@ static void votes_in_the_wrong_place(void **state)
     struct seen seen = verified(test);
     assert_int_equal(seen.damages, 2);
     assert_true(says(&seen, "copy of the vote"));
+    test_must(test_store_open(test)); /* it still knows its vote */
+    assert_int_equal(test->recovery.term, 2);
     test_store_free(test);
     test = closed(1);
     assert_true(sim_disk_flip(test->disk, "vote", VOTE_RECORD_BYTES, 1));
@@ -299,10 +301,10 @@ static void backups_are_no_nodes(void **state)
 static void without_its_identity(void **state)
 {
     (void)state;
-    for (int kind = 0; kind < 4; kind++) {
-        struct test_store *test = closed(kind == 3 ? 0 : 1);
+    for (int kind = 0; kind < 5; kind++) {
+        struct test_store *test = closed(kind >= 3 ? 0 : 1);
         char path[DISK_PATH_BYTES];
-        if (kind == 3) { /* all of it as a first start that died left it */
+        if (kind >= 3) { /* all of it as a first start that died left it */
             test_store_free(test);
             test = test_store_new(2, COPY_SEGMENT_BYTES);
             test_must(test_store_open(test));
@@ -310,6 +312,10 @@ static void without_its_identity(void **state)
         }
         const uint64_t last = test->log.last;
         assert_true(sim_disk_remove(test->disk, "identity"));
+        if (kind == 4) { /* but its vote, which cannot be read */
+            static const uint8_t rot[VOTE_FILE_BYTES] = { 'r' };
+            assert_true(sim_disk_poke(test->disk, "vote", 0, rot, sizeof rot));
+        }
         if (kind == 1 || kind == 2)
             assert_true(sim_disk_remove(test->disk, "vote"));
         for (uint64_t index = 1; kind == 2 && index <= last; index++) { /* a checkpoint alone */
@@ -317,7 +323,7 @@ static void without_its_identity(void **state)
             (void)sim_disk_remove(test->disk, path);
         }
         assert_int_equal(test_store_open(test), kind == 3 ? FT_OK : FT_ERROR_CORRUPT);
-        if (kind < 3)
+        if (kind != 3)
             assert_non_null(strstr(test->why, "identity is missing"));
         test_store_free(test);
     }
@@ -352,6 +358,42 @@ static void free_space_that_cannot_be_told(void **state)
     assert_int_equal(store_space(test->store), 12345);
     sim_disk_fail_call(test->disk, 1, FT_ERROR_IO);
     assert_int_equal(store_space(test->store), 0);
+    test_store_free(test);
+}
+
+static bool any_entry(void *ctx, const struct entry *entry)
+{
+    (void)entry;
+    ++*(unsigned *)ctx;
+    return true;
+}
+
+/* Not even a header is left of it. */
+static void a_segment_without_its_header(void **state)
+{
+    (void)state;
+    struct test_store *test = closed(3);
+    const struct disk *disk = sim_disk_table(test->disk);
+    struct disk_file *file;
+    char path[DISK_PATH_BYTES];
+    uint64_t first;
+    unsigned entries = 0;
+    const struct store_walk walk = { 1, UINT64_MAX, any_entry, &entries };
+    first_of(test, 1, &first);
+    segment_path(path, first, "seg");
+    test_must(disk->open(disk->ctx, path, DISK_WRITE, &file));
+    test_must(disk->resize(disk->ctx, file, SEGMENT_HEADER_BYTES - 1));
+    disk->close(disk->ctx, file);
+    assert_int_equal(store_walk_folder(disk, &crypto_sodium, &walk), FT_ERROR_CORRUPT);
+    assert_true(entries > 0); /* those before it */
+    const struct seen seen = verified(test);
+    assert_true(says(&seen, "header is damaged"));
+    /* It is sealed, so opening does not read it; whoever asks for it is refused. */
+    static uint8_t out[LIMIT_ENTRY_BYTES];
+    size_t len;
+    test_must(test_store_open(test));
+    assert_int_equal(store_read_entries(test->store, first, out, sizeof out, &len),
+                     FT_ERROR_CORRUPT);
     test_store_free(test);
 }
 
@@ -468,6 +510,7 @@ int main(void)
         cmocka_unit_test(without_its_identity),
         cmocka_unit_test(anothers_vote),
         cmocka_unit_test(free_space_that_cannot_be_told),
+        cmocka_unit_test(a_segment_without_its_header),
         cmocka_unit_test(names_of_all_kinds),
         cmocka_unit_test(each_error_has_its_words),
         cmocka_unit_test(a_file_of_parts),
