@@ -67,6 +67,38 @@ static void of_any_size(void **state)
     free(data);
 }
 
+/* Each part is proven, not only the last one. */
+static void every_part_is_proven(void **state)
+{
+    (void)state;
+    enum { BYTES = 2 * PART + 77, HEADER = 112 };
+    static const uint64_t places[] = { 0, PART - 1, PART, 2 * PART - 1, 2 * PART, BYTES - 1 };
+    struct test_store *test = test_node(1, 1, false);
+    uint8_t *data = calloc(1, BYTES);
+    char path[DISK_PATH_BYTES];
+    uint8_t chain[HASH_BYTES];
+    uint8_t *file;
+    struct slice found;
+    assert_non_null(data);
+    fill_segment(test);
+    const uint64_t index = test->log.last;
+    test_must(store_checkpoint(test->store, index, (struct slice) { data, BYTES }));
+    checkpoint_file_path(path, index);
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+        assert_true(sim_disk_flip(test->disk, path, HEADER + places[i], 1));
+        assert_int_equal(checkpoint_file_load(test->store->disk, test->store->crypto, test_cluster,
+                                              index, chain, &file, &found),
+                         FT_ERROR_CORRUPT);
+        assert_true(sim_disk_flip(test->disk, path, HEADER + places[i], 1));
+    }
+    test_must(checkpoint_file_load(test->store->disk, test->store->crypto, test_cluster, index,
+                                   chain, &file, &found));
+    assert_int_equal(found.len, BYTES);
+    free(file);
+    free(data);
+    test_store_free(test);
+}
+
 /* A flush may come between its parts, and so may the end of the process. */
 static void a_part_at_a_time(void **state)
 {
@@ -196,6 +228,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(not_everywhere),
         cmocka_unit_test(of_any_size),
+        cmocka_unit_test(every_part_is_proven),
         cmocka_unit_test(a_part_at_a_time),
         cmocka_unit_test(while_each_call_fails),
         cmocka_unit_test(a_base_while_each_call_fails),
