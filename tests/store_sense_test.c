@@ -329,6 +329,16 @@ static void without_its_identity(void **state)
     }
 }
 
+static void without_the_folder_of_its_log(void **state)
+{
+    (void)state;
+    struct test_store *test = closed(0);
+    assert_true(sim_disk_remove(test->disk, "log"));
+    assert_int_equal(test_store_open(test), FT_ERROR_MISSING);
+    assert_non_null(strstr(test->why, "log is missing"));
+    test_store_free(test);
+}
+
 static void anothers_vote(void **state)
 {
     (void)state;
@@ -508,6 +518,7 @@ int main(void)
         cmocka_unit_test(what_vanishes_meanwhile),
         cmocka_unit_test(backups_are_no_nodes),
         cmocka_unit_test(without_its_identity),
+        cmocka_unit_test(without_the_folder_of_its_log),
         cmocka_unit_test(anothers_vote),
         cmocka_unit_test(free_space_that_cannot_be_told),
         cmocka_unit_test(a_segment_without_its_header),
