@@ -413,6 +413,9 @@ static void a_segment_without_its_header(void **state)
 static enum ft_error list_of_anything(void *ctx, const char *path,
                                       void (*name)(void *list_ctx, const char *), void *list_ctx)
 {
+    static const char long_name[] =
+        "a name that is longer than any that this program would ever make, by a long way, and then "
+        "some more of it.tmp";
     static const char *const names[] = {
         "",
         "a",
@@ -428,8 +431,7 @@ static enum ft_error list_of_anything(void *ctx, const char *path,
         "00000000000000000005.idx",
         "00000000000000000009",
         "00000000000000000009.old",
-        "a name that is longer than any that this program would ever make, by a long way, and then "
-        "some more of it.tmp",
+        long_name,
     };
     (void)ctx;
     (void)path;

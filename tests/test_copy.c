@@ -84,7 +84,9 @@ enum ft_error copy_fetch(struct copy_session *session, struct store_copy_state *
     static uint8_t data[LIMIT_ENTRY_BYTES];
     size_t len;
     uint64_t size;
-    size_t want = state->next.kind == STORE_PIECE_INDEX ? INDEX_BLOCK_BYTES : COPY_PIECE_BYTES;
+    size_t want = session->piece_bytes ? session->piece_bytes : COPY_PIECE_BYTES;
+    if (state->next.kind == STORE_PIECE_INDEX && want < INDEX_BLOCK_BYTES)
+        want = INDEX_BLOCK_BYTES;
     struct store_piece piece = state->next;
     test_must(store_read_piece(session->source->store, &piece, want, data, &len, &size));
     assert_true(len > 0);

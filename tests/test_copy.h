@@ -28,10 +28,11 @@ struct copy_session {
     bool resumed;
     unsigned pieces;
     unsigned refused;
+    size_t piece_bytes;  /* at most in one piece; 0: COPY_PIECE_BYTES */
     unsigned spoil_each; /* one piece in so many comes with a wrong byte; 0: none */
     struct random random;
-    bool installing;         /* from here on only a new start helps */
-    void (*watch)(bool on);  /* told before and after the target does something; or NULL */
+    bool installing;        /* from here on only a new start helps */
+    void (*watch)(bool on); /* told before and after the target does something; or NULL */
 };
 
 struct store_copy_plan copy_offer(const struct copy_session *session);
