@@ -144,6 +144,7 @@ static pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t gate_moved = PTHREAD_COND_INITIALIZER;
 static bool gate_shut;
 static bool gate_reached;
+static unsigned looks; /* at how much is free; under the gate's mutex, too */
 static atomic_bool full, refuses_writes, refuses_sync_dir, by_turns;
 
 static void pass_gate(void)
@@ -211,7 +212,12 @@ static enum ft_error space_told(void *ctx, uint64_t *bytes)
 {
     if (atomic_load(&by_turns))
         atomic_store(&full, !atomic_load(&full));
-    if (!atomic_load(&full))
+    const bool is_full = atomic_load(&full);
+    pthread_mutex_lock(&gate);
+    looks++;
+    pthread_cond_broadcast(&gate_moved);
+    pthread_mutex_unlock(&gate);
+    if (!is_full)
         return posix.space(ctx, bytes);
     *bytes = 0;
     return FT_OK;
@@ -482,6 +488,11 @@ static void a_full_disk_is_told_at_each_change(void **state)
         assert_int_equal(done.kind, STORE_DONE_READ_ENTRIES);
         store_threads_release(&done);
     }
+    pthread_mutex_lock(&gate);
+    const unsigned before = looks;
+    while (looks < before + 2) /* with nothing to do it waits, and looks again */
+        pthread_cond_wait(&gate_moved, &gate);
+    pthread_mutex_unlock(&gate);
     atomic_store(&full, false);
     done = next_of(&real); /* by itself, after a while */
     assert_int_equal(done.kind, STORE_DONE_PREPARE);
