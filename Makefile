@@ -128,8 +128,14 @@ variants: build/release-clang/ftchat $(foreach v,native-asan native-clang native
 build/test/%: build/native-asan/test/%
 	@mkdir -p $(@D) && cp $< $@
 
+# Makes what a channel asks of the kernel fail.
+%/net_faults_test: LINK_MORE = -Wl,--wrap=send,--wrap=recv,--wrap=connect,--wrap=getsockopt,--wrap=epoll_ctl,--wrap=calloc
+
+# Makes what the threads ask of the system fail.
+%/store_threads_faults_test: LINK_MORE = -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=write,--wrap=syscall,--wrap=sysconf,--wrap=unshare,--wrap=pthread_create,--wrap=pthread_attr_init,--wrap=pthread_join
+
 # Makes allocations fail.
-%/store_faults_test: LINK_MORE = -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
+%/store_faults_test %/store_copy_faults_test %/store_calls_test %/store_torn_test: LINK_MORE = -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
 
 # The unit tests once more, as built for release: musl, static, cmocka compiled from its source.
 $(deps)/lib/libcmocka.a: | $(deps)/ready

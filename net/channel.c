@@ -108,6 +108,8 @@ static enum net_counter counter_of(const struct channel *channel, enum channel_e
     case CHANNEL_END_RESET:
         return NET_RESET;
     case CHANNEL_END_TIMEOUT:
+        if (channel->admitted) /* the network's, not the login's */
+            return NET_COUNTERS;
         return channel->state < CHANNEL_OPEN ? NET_HANDSHAKE_TIMEOUT : NET_LOGIN_TIMEOUT;
     case CHANNEL_END_GARBAGE:
         return NET_GARBAGE;
@@ -131,8 +133,7 @@ void channel_end(struct channel *channel, enum channel_end end)
         channel->state = CHANNEL_ENDING;
         channel_deliver(channel, &event);
     }
-    if (channel->state != CHANNEL_DEAD)
-        channel_die(channel);
+    channel_die(channel);
 }
 
 /* -- Interest ------------------------------------------------------------------------------------
@@ -141,9 +142,8 @@ void channel_end(struct channel *channel, enum channel_end end)
 void channel_update_interest(struct channel *channel)
 {
     unsigned interest = 0;
-    if (channel->state == CHANNEL_CONNECTING)
-        interest = LOOP_WRITE;
-    else if (channel->reading || channel->state == CHANNEL_LINGERING)
+    CHECK(channel->state > CHANNEL_CONNECTING);
+    if (channel->reading || channel->state == CHANNEL_LINGERING)
         interest = LOOP_READ;
     if (buffer_len(&channel->sealed) > 0)
         interest |= LOOP_WRITE;

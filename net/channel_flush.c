@@ -42,8 +42,9 @@ static bool push_or_keep(struct channel *channel, const uint8_t *data, size_t le
 
 void channel_write(struct channel *channel, const uint8_t *data, size_t len)
 {
-    if (!channel->write_broken)
-        push_or_keep(channel, data, len);
+    /* Nothing was written before that could have failed. */
+    CHECK(!channel->write_broken);
+    push_or_keep(channel, data, len);
 }
 
 /* What was sealed before goes first. True when nothing of it is left. */
@@ -97,7 +98,8 @@ static void finish_lingering(struct channel *channel)
 
 void channel_flush(struct channel *channel)
 {
-    if (channel->write_broken || channel->state < CHANNEL_AWAIT_REPLY)
+    CHECK(channel->state >= CHANNEL_AWAIT_REPLY);
+    if (channel->write_broken)
         return;
     if (!push_kept(channel))
         return;
@@ -108,7 +110,7 @@ void channel_flush(struct channel *channel)
     }
     if (channel->state == CHANNEL_LINGERING) {
         finish_lingering(channel);
-    } else if (channel->undrained && channel->state == CHANNEL_OPEN) {
+    } else if (channel->undrained) {
         channel->undrained = false;
         channel_deliver(channel, &(struct channel_event) { .kind = CHANNEL_DRAINED });
     }

@@ -211,12 +211,14 @@ void channel_answer_first(struct channel *channel)
     noise_start_responder(handshake, role_pattern(role), prologue, sizeof prologue,
                           set->static_secret, set->static_public,
                           role == ROLE_CLIENT ? NULL : set->psk);
-    frame_write_head(out, NOISE_HANDSHAKE_BYTES);
-    if (!noise_read_message(handshake, channel->opening->first, NOISE_HANDSHAKE_BYTES, payload) ||
-        !noise_write_message(handshake, NULL, 0, out + FRAME_HEAD_BYTES)) {
+    if (!noise_read_message(handshake, channel->opening->first, NOISE_HANDSHAKE_BYTES, payload)) {
         channel_end(channel, CHANNEL_END_GARBAGE);
         return;
     }
+    frame_write_head(out, NOISE_HANDSHAKE_BYTES);
+    /* Reading it has refused a key of low order, and with any other no secret of ours fails: each
+     * is a multiple of 8 below 8 times the order of the curve and of its twist. */
+    CHECK(noise_write_message(handshake, NULL, 0, out + FRAME_HEAD_BYTES));
     keep_keys(channel);
     channel->state = CHANNEL_AWAIT_CONFIRM;
     channel_write(channel, out, sizeof out);

@@ -73,20 +73,15 @@ static void deliver_messages(struct channel *channel, struct slice payload)
     struct buffer_pool *pool = &channel->set->pool;
     struct channel_event event = { .kind = CHANNEL_MESSAGE };
     while (channel->state == CHANNEL_OPEN) {
-        switch (
-            message_cut(&channel->cutter, pool, &payload, channel->limit_bytes, &event.message)) {
-        case CUT_MESSAGE:
+        const enum cut_result cut =
+            message_cut(&channel->cutter, pool, &payload, channel->limit_bytes, &event.message);
+        if (cut == CUT_NEED_MORE)
+            return;
+        if (cut == CUT_MESSAGE)
             channel_deliver(channel, &event);
-            break;
-        case CUT_NEED_MORE:
-            return;
-        case CUT_OVERSIZED:
-            channel_end(channel, CHANNEL_END_OVERSIZED);
-            return;
-        case CUT_NO_MEMORY:
-            channel_end(channel, CHANNEL_END_NO_MEMORY);
-            return;
-        }
+        else
+            channel_end(channel,
+                        cut == CUT_OVERSIZED ? CHANNEL_END_OVERSIZED : CHANNEL_END_NO_MEMORY);
     }
 }
 
@@ -202,8 +197,7 @@ static bool receive_once(struct channel *channel)
     const size_t used = take_all(channel, data, len);
     if (channel->state == CHANNEL_DEAD)
         return false;
-    if (used < len && channel->state != CHANNEL_LINGERING &&
-        !buffer_append(&channel->in, &set->pool, data + used, len - used)) {
+    if (used < len && !buffer_append(&channel->in, &set->pool, data + used, len - used)) {
         channel_end(channel, CHANNEL_END_NO_MEMORY);
         return false;
     }

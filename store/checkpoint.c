@@ -285,7 +285,7 @@ enum ft_error store_checkpoint_step(struct store *store, bool *finished)
     if (!side->saved) {
         if (!step_index(store, &error))
             error = step_save(store);
-        if (!side->saved || error)
+        if (!side->saved)
             return error;
         mark_indexed(store, side->index);
         retain_drop_checkpoints(store);

@@ -95,6 +95,7 @@ static void next_segment(struct store *store, uint64_t first)
     copy->stage = first > copy->plan.end ? COPY_COMPLETE : COPY_INDEX;
     copy->first = copy->next = first;
     copy->offset = 0;
+    memcpy(copy->first_chain, copy->chain, HASH_BYTES);
 }
 
 /* The chain that the first copied entry follows. */
@@ -149,11 +150,11 @@ static enum ft_error prove_checkpoint(struct store *store, uint8_t chain[HASH_BY
 static bool ends_right(const struct copy_side *copy)
 {
     const struct index_header *header = &copy->header;
+    CHECK(header->last <= copy->plan.end);
     if (copy->next != header->last + 1 || copy->offset != header->end ||
         memcmp(copy->chain, header->chain, HASH_BYTES) != 0)
         return false;
-    return header->last < copy->plan.end || (header->last == copy->plan.end &&
-                                             memcmp(copy->chain, copy->end_chain, HASH_BYTES) == 0);
+    return header->last < copy->plan.end || memcmp(copy->chain, copy->end_chain, HASH_BYTES) == 0;
 }
 
 /* What the copy has of a segment is not what it should be: both its files go. */
@@ -166,9 +167,8 @@ static enum ft_error drop_segment(struct store *store)
     enum ft_error error = store->disk->unlink(store->disk->ctx, path);
     copy->stage = COPY_INDEX;
     copy->next = copy->first;
-    if (!error || error == FT_ERROR_MISSING)
-        error = start_over(store);
-    return error;
+    memcpy(copy->chain, copy->first_chain, HASH_BYTES);
+    return error ? error : start_over(store);
 }
 
 /* Each piece was good, the whole is not: it was thrown away (or that failed). */
@@ -295,10 +295,9 @@ static enum ft_error file_size(struct store *store, uint64_t *size)
     char path[DISK_PATH_BYTES];
     struct disk_file *file;
     path_of(&store->copy, path);
-    *size = 0;
     enum ft_error error = store->disk->open(store->disk->ctx, path, DISK_READ, &file);
     if (error)
-        return error == FT_ERROR_MISSING ? FT_OK : error;
+        return error;
     error = store->disk->size(store->disk->ctx, file, size);
     store->disk->close(store->disk->ctx, file);
     return error;
@@ -421,14 +420,13 @@ static enum ft_error resume(struct store *store)
     enum ft_error error = FT_OK;
     for (;;) {
         enum copy_stage stage = copy->stage;
-        uint64_t first = copy->first;
         if (stage <= COPY_BASE)
             error = resume_checkpoint(store);
         else if (stage == COPY_INDEX)
             error = resume_index(store);
         else if (stage == COPY_ENTRIES)
             error = resume_entries(store);
-        if (error || (copy->stage == stage && copy->first == first))
+        if (error || copy->stage == stage)
             return error;
     }
 }
@@ -473,6 +471,8 @@ static enum ft_error resume_plan(struct store *store, const struct store_copy_pl
     bool whole;
     enum ft_error error =
         copy_file_load(store->disk, store->crypto, copy->cluster, &copy->plan, &whole);
+    free(copy->plan.firsts); /* of one that is to be put in place, which is not gone on with */
+    copy->plan.firsts = NULL;
     bool broken = error == FT_ERROR_CORRUPT || error == FT_ERROR_FOREIGN ||
                   error == FT_ERROR_VERSION || error == FT_ERROR_MISSING;
     if (error)

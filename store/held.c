@@ -69,12 +69,12 @@ const struct held_row held_rows[HELD_ROWS] = {
 
 const struct held_row *held_decide(enum held_head head, bool missing, bool last)
 {
-    for (size_t i = 0; i < HELD_ROWS; i++)
-        if (held_rows[i].head == head && held_rows[i].missing == missing &&
-            held_rows[i].last == last)
-            return &held_rows[i];
-    CHECK(false && "every case has its row");
-    return NULL;
+    const struct held_row *row = held_rows;
+    while (row->head != head || row->missing != missing || row->last != last) {
+        row++;
+        CHECK(row < held_rows + HELD_ROWS && "every case has its row");
+    }
+    return row;
 }
 
 static bool zeros(const uint8_t *data, size_t len)
@@ -403,8 +403,7 @@ static enum ft_error take_back(struct store *store, bool begun, const char *path
     if (!begun)
         return disk->resize(disk->ctx, side->file, side->end);
     held_forget(store);
-    enum ft_error error = disk->unlink(disk->ctx, path);
-    return error == FT_ERROR_MISSING ? FT_OK : error;
+    return disk->unlink(disk->ctx, path);
 }
 
 static enum ft_error append(struct store *store, struct slice entry)

@@ -573,8 +573,9 @@ struct copy_side {
     uint64_t offset;        /* of it, written and durable */
     uint64_t first;         /* the segment at hand; its index, once copied: */
     struct index_header header;
-    uint64_t next;             /* entry wanted */
-    uint8_t chain[HASH_BYTES]; /* of the entry before it */
+    uint64_t next;                   /* entry wanted */
+    uint8_t chain[HASH_BYTES];       /* of the entry before it */
+    uint8_t first_chain[HASH_BYTES]; /* of the entry before the segment at hand */
 };
 
 /* The file that is being proved (check.c). */

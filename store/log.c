@@ -142,7 +142,7 @@ static enum ft_error reserve_segments(struct store *store, const struct store_fl
         }
         content += walk.entry.size;
     }
-    if (flush->truncate_from && needed == 0 && flush->entries[0].len + flush->entries[1].len)
+    if (flush->truncate_from && needed == 0)
         needed = 1;
     for (;;) {
         store_lock(store);
@@ -218,9 +218,9 @@ static enum ft_error publish(struct store *store, bool begun, struct walk from,
 {
     enum ft_error error = FT_OK;
     store_lock(store);
-    struct segment *segment = begun ? segments_push(store) : NULL;
-    if (!begun && store->segments_count)
-        segment = &store->segments[store->segments_count - 1];
+    CHECK(begun || store->segments_count > 0);
+    struct segment *segment =
+        begun ? segments_push(store) : &store->segments[store->segments_count - 1];
     if (!segment) {
         store_unlock(store);
         return FT_ERROR_LIMIT;

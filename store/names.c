@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/check.h"
 #include "store/internal.h"
 
 struct listing {
@@ -35,7 +36,8 @@ static void add_path(struct store_names *names, char (**list)[DISK_PATH_BYTES], 
     }
     *list = grown;
     int len = snprintf(grown[*count], DISK_PATH_BYTES, "%s%s", folder, name);
-    if (len > 0 && len < DISK_PATH_BYTES)
+    CHECK(len > 0);
+    if (len < DISK_PATH_BYTES) /* a longer one is not of this program's making */
         (*count)++;
 }
 

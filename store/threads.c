@@ -18,12 +18,11 @@
 
 enum {
     STACK_BYTES = 256 << 10,
-    COMPLETIONS_MAX =
-        STORE_READS_MAX + 2 * STORE_CHORES_MAX + 8, /* erasing, once a checkpoint; a flush, a hold,
-                                                       what nobody asked for */
-    SLICE_BYTES = 1 << 20,                          /* of a check */
-    READS_IN_A_ROW = 8,                             /* then a slice of a chore, if one waits */
-    RETRY_S = 1,                                    /* a full disk is asked again so often */
+    WORDS_MAX = 8, /* of what nobody asked for, until they are fetched */
+    COMPLETIONS_MAX = STORE_READS_MAX + STORE_CHORES_MAX + 2 + WORDS_MAX, /* a flush, a hold */
+    SLICE_BYTES = 1 << 20,                                                /* of a check */
+    READS_IN_A_ROW = 8, /* then a slice of a chore, if one waits */
+    RETRY_S = 1,        /* a full disk is asked again so often */
     OPEN_MAX_GUESS = 65536,
 };
 
@@ -88,6 +87,11 @@ static uint64_t now_us(void)
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+static bool asked_for(enum store_completion_kind kind)
+{
+    return kind <= STORE_DONE_COPY;
 }
 
 static void complete(struct store_threads *threads, const struct store_completion *completion)
@@ -202,11 +206,24 @@ static void *log_main(void *ctx)
 /* --- the reading thread
  * --------------------------------------------------------------------------- */
 
+/* Is there room for one more word that nobody asked for? The answers' own is not touched. */
+static bool room_for_word(struct store_threads *threads)
+{
+    size_t words = 0;
+    pthread_mutex_lock(&threads->mutex);
+    for (size_t i = 0; i < threads->completions_count; i++)
+        words += !asked_for(
+            threads->completions[(threads->completions_first + i) % COMPLETIONS_MAX].kind);
+    pthread_mutex_unlock(&threads->mutex);
+    return words < WORDS_MAX;
+}
+
 /* Damage that reads came upon. What does not fit is found again. */
 static void tell_noticed(struct store_threads *threads)
 {
     struct store_completion done = { .kind = STORE_DONE_NOTICED };
-    while ((done.check.file = store_noticed(threads->store, &done.check.id)) != STORE_FILE_NONE) {
+    while (room_for_word(threads) &&
+           (done.check.file = store_noticed(threads->store, &done.check.id)) != STORE_FILE_NONE) {
         pthread_mutex_lock(&threads->mutex);
         bool room = threads->completions_count < COMPLETIONS_MAX - 2;
         pthread_mutex_unlock(&threads->mutex);
@@ -261,10 +278,10 @@ static enum ft_error do_copy(struct store *store, const struct job *job,
                                 (struct slice) { job->copied, job->copied_len }, state);
     case STORE_COPY_INSTALL:
         return store_copy_install(store);
-    case STORE_COPY_DROP:
+    default:
+        CHECK(copy->step == STORE_COPY_DROP);
         return store_copy_drop(store);
     }
-    return FT_OK;
 }
 
 /* *finished: not only a slice of it. */
@@ -335,10 +352,7 @@ static void prepare(struct store_threads *threads)
     struct store_completion done = { .kind = STORE_DONE_PREPARE,
                                      .error = error,
                                      .duration_us = now_us() - start };
-    pthread_mutex_lock(&threads->mutex);
-    bool room = threads->completions_count < COMPLETIONS_MAX - 2;
-    pthread_mutex_unlock(&threads->mutex);
-    if (room)
+    if (room_for_word(threads))
         complete(threads, &done);
     else
         threads->prepare_error = FT_ERROR_EXISTS; /* told the next time */
@@ -413,7 +427,7 @@ static void *reading_main(void *ctx)
     while (!threads->stopping || threads->reads.count || threads->chores.count) {
         pthread_mutex_unlock(&threads->mutex);
         prepare(threads);
-        bool wants_scrub = store_wants_scrub(threads->store);
+        bool wants_scrub = store_wants_scrub(threads->store) && room_for_word(threads);
         pthread_mutex_lock(&threads->mutex);
         if (wants_scrub && !threads->stopping && !has_work(threads)) {
             pthread_mutex_unlock(&threads->mutex);

@@ -8,225 +8,17 @@
 
 #include <cmocka.h>
 
-#include "core/random.h"
-#include "tests/test_store.h"
-
-enum { SEGMENT_BYTES = 1500, SEGMENTS = 7, PIECE_BYTES = 600 };
-
-static void must(enum ft_error error)
-{
-    assert_int_equal(error, FT_OK);
-}
-
-static const struct test_flush form = { .save_cluster = true };
-
-static void add(struct test_store *test, uint64_t term)
-{
-    must(test_flush(test, &(struct test_flush) { .entries = 1, .count = 2, .term = term }));
-}
-
-/* Fills the segment that is open, and seals it with a checkpoint. */
-static void seal_one(struct test_store *test, uint64_t term)
-{
-    static uint8_t state[1000];
-    struct store *store = test->store;
-    uint64_t from = store->indexed_last;
-    do
-        add(test, term);
-    while (!segment_full(&store->segments[store->segments_count - 1], store->segment_bytes));
-    for (uint64_t index = from + 1; index <= test->log.last; index++)
-        store_index(store, 1 + (uint32_t)(index & 1), (index + 1) / 2, index, false);
-    bytes_put_u64(state, test->log.last);
-    must(store_checkpoint(store, test->log.last, (struct slice) { state, sizeof state }));
-}
-
-/* A node whose log is `segments` sealed ones and two entries more. */
-static struct test_store *node(uint64_t seed, int segments, bool retains)
-{
-    struct test_store *test = test_store_new(seed, SEGMENT_BYTES);
-    must(test_store_open(test));
-    test->store->retains = retains;
-    must(test_flush(test, &form));
-    must(test_flush(test, &(struct test_flush) { .save_vote = true, .term = 2, .vote = 2 }));
-    for (int i = 0; i < segments; i++)
-        seal_one(test, 1);
-    if (segments)
-        add(test, 1);
-    return test;
-}
-
-/* Drops what is older than half of the log, if a checkpoint lets it. */
-static uint64_t retain(struct test_store *test, uint64_t keep_bytes, enum ft_error *error)
-{
-    uint64_t first = 0;
-    struct store_retention want = { .keep_bytes = keep_bytes, .floor = UINT64_MAX };
-    *error = store_retain(test->store, &want, &first);
-    return first;
-}
-
-/* --- one session of copying ---------------------------------------------------------------------
- */
-
-struct session {
-    struct test_store *source;
-    struct test_store *target;
-    bool whole;
-    bool resumed;
-    unsigned pieces;
-    unsigned refused;
-    unsigned spoil_each; /* one piece in so many comes with a wrong byte; 0: none */
-    struct random random;
-};
-
-static struct store_copy_plan offer_of(const struct session *session)
-{
-    const struct store *store = session->source->store;
-    struct store_copy_plan plan = { .oldest = store->begin,
-                                    .newest = store->indexed_last,
-                                    .segment_bytes = store->segment_bytes,
-                                    .whole = session->whole };
-    memcpy(plan.cluster, test_cluster, IDENTITY_BYTES);
-    return plan;
-}
-
-static enum ft_error fetch(struct session *session, struct store_copy_state *state)
-{
-    static uint8_t data[LIMIT_ENTRY_BYTES];
-    size_t len;
-    uint64_t size;
-    size_t want = state->next.kind == STORE_PIECE_INDEX ? INDEX_BLOCK_BYTES : PIECE_BYTES;
-    struct store_piece piece = state->next;
-    must(store_read_piece(session->source->store, &piece, want, data, &len, &size));
-    assert_true(len > 0);
-    session->pieces++;
-    bool spoilt = session->spoil_each && random_below(&session->random, session->spoil_each) == 0;
-    if (spoilt)
-        data[random_below(&session->random, len)] ^=
-            (uint8_t)(1 + random_below(&session->random, 255));
-    enum ft_error error =
-        store_copy_write(session->target->store, &piece, size, (struct slice) { data, len }, state);
-    session->refused += error == FT_ERROR_CORRUPT;
-    return error == FT_ERROR_CORRUPT ? FT_OK : error;
-}
-
-/* From opening the target to having opened it with the copy in place. */
-static enum ft_error run(struct session *session)
-{
-    struct test_store *target = session->target;
-    enum ft_error error = test_store_open(target);
-    if (error)
-        return error;
-    if (target->recovery.installed)
-        return FT_OK;
-    if (memcmp(target->recovery.cluster, test_cluster, IDENTITY_BYTES) != 0)
-        error = test_flush(target, &form);
-    struct store_copy_plan plan = offer_of(session);
-    struct store_copy_state state = { 0 };
-    if (!error)
-        error = store_copy_begin(target->store, &plan, &state);
-    if (error == FT_ERROR_EXISTS) /* in place, and the process died before it said so */
-        return FT_OK;
-    session->resumed = state.resumed;
-    while (!error && !state.complete)
-        error = fetch(session, &state);
-    if (!error)
-        error = store_copy_install(target->store);
-    if (error)
-        return error;
-    assert_int_equal(state.end, plan.newest);
-    test_store_close(target);
-    return test_store_open(target);
-}
-
-static void damaged(void *ctx, const struct store_damage *damage)
-{
-    (void)ctx;
-    fail_msg("%s at %llu: %s", damage->file, (unsigned long long)damage->offset, damage->what);
-}
-
-/* The target has what the source has sealed, proves it, and serves its history. */
-static void same_as_source(struct session *session, uint64_t begin)
-{
-    struct test_store *source = session->source;
-    struct test_store *target = session->target;
-    uint64_t end = source->store->indexed_last;
-    uint64_t entries;
-    assert_int_equal(target->recovery.checkpoint_index, end);
-    assert_int_equal(target->recovery.last_index, end);
-    assert_int_equal(target->recovery.first_index, begin);
-    assert_int_equal(bytes_get_u64(target->recovery.checkpoint.data), end);
-    assert_int_equal(target->store->segment_bytes, source->store->segment_bytes);
-    (void)test_read_all(target, begin - 1, end, &source->log, NULL);
-    must(store_verify(target->store, damaged, NULL, &entries));
-    assert_true(entries > 0);
-    static uint8_t out[TEST_BUFFER_BYTES], expected[TEST_BUFFER_BYTES];
-    struct store_query query = { .room = 1, .seq_to = end, .max_records = 10000 };
-    struct store_answer answer;
-    struct store_answer known;
-    must(store_read_posts(target->store, &query, out, sizeof out, &answer));
-    query.seq_to = (end + 1) / 2;
-    must(store_read_posts(source->store, &query, expected, sizeof expected, &known));
-    assert_true(answer.records > 0);
-    if (begin == source->store->begin) {
-        size_t len = answer.len < known.len ? answer.len : known.len;
-        assert_memory_equal(out, expected, len);
-    }
-    /* It goes on from there. */
-    struct test_log after = source->log;
-    after.last = end;
-    target->log = after;
-    assert_true(target->recovery.may_vote);
-    add(target, 3);
-    (void)test_read_all(target, begin - 1, target->log.last, &target->log, NULL);
-}
-
-static void finish(struct session *session, uint64_t begin)
-{
-    must(run(session));
-    assert_true(session->target->recovery.installed > 0);
-    same_as_source(session, begin);
-}
-
-/* --- targets ------------------------------------------------------------------------------------
- */
-
-enum target { TARGET_BLANK, TARGET_BEHIND, TARGET_DIVERGED, TARGET_OVERTAKEN, TARGETS };
-
-static struct test_store *source_for(enum target kind)
-{
-    struct test_store *source = node(1, SEGMENTS, true);
-    enum ft_error error;
-    if (kind == TARGET_OVERTAKEN) {
-        assert_true(retain(source, 4 * SEGMENT_BYTES, &error) > 1);
-        must(error);
-    }
-    return source;
-}
-
-/* Closed, as it lies on its disk before the copying. */
-static struct test_store *target_for(enum target kind)
-{
-    struct test_store *target = test_store_new(2, SEGMENT_BYTES);
-    if (kind == TARGET_BLANK)
-        return target;
-    test_store_free(target);
-    target = node(2, kind == TARGET_OVERTAKEN ? 1 : 2, false);
-    if (kind == TARGET_DIVERGED)
-        for (int i = 0; i < 5; i++)
-            add(target, 2);
-    test_store_close(target);
-    return target;
-}
+#include "tests/test_copy.h"
 
 /* Returns how many pieces were refused. */
-static unsigned copy_from(enum target kind, unsigned spoil_each)
+static unsigned copy_from(enum copy_target_kind kind, unsigned spoil_each)
 {
-    struct session session = { .source = source_for(kind),
-                               .target = target_for(kind),
-                               .spoil_each = spoil_each };
+    struct copy_session session = { .source = copy_source(kind, COPY_SEGMENTS),
+                                    .target = copy_target(kind),
+                                    .spoil_each = spoil_each };
     random_seed(&session.random, 5);
     uint64_t begin = kind == TARGET_OVERTAKEN ? session.source->store->begin : 1;
-    finish(&session, begin);
+    copy_finish(&session, begin);
     assert_false(session.resumed);
     assert_true(session.pieces > 10);
     test_store_free(session.source);
@@ -238,7 +30,7 @@ static void copies_a_log(void **state)
 {
     (void)state;
     for (int kind = 0; kind < TARGETS; kind++)
-        assert_int_equal(copy_from((enum target)kind, 0), 0);
+        assert_int_equal(copy_from((enum copy_target_kind)kind, 0), 0);
 }
 
 /* Nothing that is wrong counts, wherever the byte is; what is right is taken afterwards. */
@@ -248,27 +40,27 @@ static void spoilt_pieces_are_refused(void **state)
     unsigned refused = 0;
     for (int kind = 0; kind < TARGETS; kind++)
         for (unsigned each = 2; each < 6; each++)
-            refused += copy_from((enum target)kind, each);
+            refused += copy_from((enum copy_target_kind)kind, each);
     assert_true(refused > 40);
 }
 
 /* At every operation of the target's disk: killed, or its power goes; then it goes on. */
-static void every_crash(enum target kind, bool power)
+static void every_crash(enum copy_target_kind kind, bool power)
 {
-    struct test_store *source = source_for(kind);
-    struct test_store *before = target_for(kind);
+    struct test_store *source = copy_source(kind, COPY_SEGMENTS);
+    struct test_store *before = copy_target(kind);
     unsigned resumed = 0;
     unsigned installed = 0;
     bool died = true;
     uint64_t begin = kind == TARGET_OVERTAKEN ? source->store->begin : 1;
     for (uint64_t at = 1; died; at++) {
-        struct test_store *target = test_store_new(at, SEGMENT_BYTES);
+        struct test_store *target = test_store_new(at, COPY_SEGMENT_BYTES);
         sim_disk_free(target->disk);
         target->disk = sim_disk_copy(before->disk);
         target->flush = before->flush;
-        struct session session = { .source = source, .target = target };
+        struct copy_session session = { .source = source, .target = target };
         sim_disk_die_at(target->disk, sim_disk_operations(target->disk) + at);
-        enum ft_error error = run(&session);
+        enum ft_error error = copy_run(&session);
         died = sim_disk_dead(target->disk);
         assert_true(died || !error);
         test_store_close(target);
@@ -279,16 +71,16 @@ static void every_crash(enum target kind, bool power)
         else
             sim_disk_kill(target->disk);
         if (died) {
-            struct session again = { .source = source, .target = target };
-            must(run(&again));
+            struct copy_session again = { .source = source, .target = target };
+            test_must(copy_run(&again));
             resumed += again.resumed;
             installed += again.pieces == 0;
             /* Either that start put it in place, or the one before had done so. */
             session.resumed = again.resumed;
         } else {
-            must(test_store_open(target));
+            test_must(test_store_open(target));
         }
-        same_as_source(&session, begin);
+        copy_same(&session, begin);
         test_store_free(target);
     }
     assert_true(resumed > 10);
@@ -301,8 +93,8 @@ static void survives_every_crash(void **state)
 {
     (void)state;
     for (int kind = 0; kind < TARGETS; kind++) {
-        every_crash((enum target)kind, true);
-        every_crash((enum target)kind, false);
+        every_crash((enum copy_target_kind)kind, true);
+        every_crash((enum copy_target_kind)kind, false);
     }
 }
 
@@ -310,48 +102,48 @@ static void survives_every_crash(void **state)
 static void source_moves_on(void **state)
 {
     (void)state;
-    struct session session = { .source = node(1, SEGMENTS, true),
-                               .target = test_store_new(2, SEGMENT_BYTES) };
+    struct copy_session session = { .source = test_node(1, COPY_SEGMENTS, true),
+                                    .target = test_store_new(2, COPY_SEGMENT_BYTES) };
     struct test_store *target = session.target;
     struct store_copy_state copy;
-    must(test_store_open(target));
-    must(test_flush(target, &form));
-    struct store_copy_plan plan = offer_of(&session);
-    must(store_copy_begin(target->store, &plan, &copy));
+    test_must(test_store_open(target));
+    test_must(test_flush(target, &test_form));
+    struct store_copy_plan plan = copy_offer(&session);
+    test_must(store_copy_begin(target->store, &plan, &copy));
     uint64_t end = copy.end;
     while (copy.next.kind != STORE_PIECE_ENTRIES || copy.next.index < 20)
-        must(fetch(&session, &copy));
+        test_must(copy_fetch(&session, &copy));
     test_store_close(target);
     for (int i = 0; i < 3; i++)
-        seal_one(session.source, 1);
+        test_seal_one(session.source, 1);
     /* Its checkpoint is here, so the end stays. */
-    must(test_store_open(target));
-    plan = offer_of(&session);
+    test_must(test_store_open(target));
+    plan = copy_offer(&session);
     assert_true(plan.newest > end);
-    must(store_copy_begin(target->store, &plan, &copy));
+    test_must(store_copy_begin(target->store, &plan, &copy));
     assert_true(copy.resumed);
     assert_int_equal(copy.end, end);
     /* What is missing is gone everywhere: begun anew. */
     plan.oldest = plan.newest - 2;
-    must(store_copy_begin(target->store, &plan, &copy));
+    test_must(store_copy_begin(target->store, &plan, &copy));
     assert_false(copy.resumed);
     assert_int_equal(copy.end, plan.newest);
-    must(store_copy_drop(target->store));
-    plan = offer_of(&session);
+    test_must(store_copy_drop(target->store));
+    plan = copy_offer(&session);
     test_store_close(target);
     session.source->store->retains = true;
-    finish(&session, 1);
+    copy_finish(&session, 1);
     test_store_free(session.source);
     test_store_free(target);
 }
 
 /* A source, and a node that has just joined its cluster. */
-static struct session fresh_session(void)
+static struct copy_session fresh_session(void)
 {
-    struct session session = { .source = node(1, SEGMENTS, true),
-                               .target = test_store_new(2, SEGMENT_BYTES) };
-    must(test_store_open(session.target));
-    must(test_flush(session.target, &form));
+    struct copy_session session = { .source = test_node(1, COPY_SEGMENTS, true),
+                                    .target = test_store_new(2, COPY_SEGMENT_BYTES) };
+    test_must(test_store_open(session.target));
+    test_must(test_flush(session.target, &test_form));
     return session;
 }
 
@@ -359,19 +151,19 @@ static struct session fresh_session(void)
 static void another_source_is_behind_what_was_begun(void **state)
 {
     (void)state;
-    struct session session = fresh_session();
+    struct copy_session session = fresh_session();
     struct store_copy_state copy;
-    struct store_copy_plan plan = offer_of(&session);
+    struct store_copy_plan plan = copy_offer(&session);
     plan.oldest = plan.newest + 1;
     plan.newest += 100;
-    must(store_copy_begin(session.target->store, &plan, &copy));
+    test_must(store_copy_begin(session.target->store, &plan, &copy));
     test_store_close(session.target);
-    must(test_store_open(session.target));
-    plan = offer_of(&session);
-    must(store_copy_begin(session.target->store, &plan, &copy));
+    test_must(test_store_open(session.target));
+    plan = copy_offer(&session);
+    test_must(store_copy_begin(session.target->store, &plan, &copy));
     assert_false(copy.resumed);
     test_store_close(session.target);
-    finish(&session, 1);
+    copy_finish(&session, 1);
     test_store_free(session.source);
     test_store_free(session.target);
 }
@@ -382,15 +174,15 @@ static void a_rotten_identity_is_told_by_what_was_copied(void **state)
     (void)state;
     unsigned resumed = 0;
     for (int pieces = 0; pieces < 12; pieces++) {
-        struct session session = fresh_session();
+        struct copy_session session = fresh_session();
         struct store_copy_state copy;
-        struct store_copy_plan plan = offer_of(&session);
-        must(store_copy_begin(session.target->store, &plan, &copy));
+        struct store_copy_plan plan = copy_offer(&session);
+        test_must(store_copy_begin(session.target->store, &plan, &copy));
         for (int i = 0; i < pieces; i++)
-            must(fetch(&session, &copy));
+            test_must(copy_fetch(&session, &copy));
         test_store_close(session.target);
         assert_true(sim_disk_unreadable(session.target->disk, "identity", 0));
-        finish(&session, 1);
+        copy_finish(&session, 1);
         resumed += session.resumed;
         test_store_free(session.source);
         test_store_free(session.target);
@@ -402,21 +194,21 @@ static void a_rotten_identity_is_told_by_what_was_copied(void **state)
 static void another_source_ends_before_what_is_missing(void **state)
 {
     (void)state;
-    struct session session = fresh_session();
+    struct copy_session session = fresh_session();
     struct store_copy_state copy;
-    struct store_copy_plan plan = offer_of(&session);
-    must(store_copy_begin(session.target->store, &plan, &copy));
+    struct store_copy_plan plan = copy_offer(&session);
+    test_must(store_copy_begin(session.target->store, &plan, &copy));
     while (copy.next.kind != STORE_PIECE_ENTRIES || copy.next.index < 20)
-        must(fetch(&session, &copy));
+        test_must(copy_fetch(&session, &copy));
     plan.newest = 10;
-    must(store_copy_begin(session.target->store, &plan, &copy));
+    test_must(store_copy_begin(session.target->store, &plan, &copy));
     assert_false(copy.resumed);
     assert_int_equal(copy.end, plan.newest);
     test_store_close(session.target);
-    must(test_store_open(session.target));
-    must(store_copy_drop(session.target->store));
+    test_must(test_store_open(session.target));
+    test_must(store_copy_drop(session.target->store));
     test_store_close(session.target);
-    finish(&session, 1);
+    copy_finish(&session, 1);
     test_store_free(session.source);
     test_store_free(session.target);
 }
@@ -424,8 +216,9 @@ static void another_source_ends_before_what_is_missing(void **state)
 static void nothing_to_copy(void **state)
 {
     (void)state;
-    struct session session = { .source = node(1, 2, false), .target = node(2, 3, false) };
-    struct store_copy_plan plan = offer_of(&session);
+    struct copy_session session = { .source = test_node(1, 2, false),
+                                    .target = test_node(2, 3, false) };
+    struct store_copy_plan plan = copy_offer(&session);
     struct store_copy_state copy;
     assert_int_equal(store_copy_begin(session.target->store, &plan, &copy), FT_ERROR_EXISTS);
     assert_int_equal(
@@ -440,13 +233,14 @@ static void other_boundaries(void **state)
 {
     (void)state;
     struct test_store *target = test_store_new(2, 900);
-    must(test_store_open(target));
-    must(test_flush(target, &form));
-    seal_one(target, 1);
-    seal_one(target, 1);
+    test_must(test_store_open(target));
+    test_must(test_flush(target, &test_form));
+    test_seal_one(target, 1);
+    test_seal_one(target, 1);
     test_store_close(target);
-    struct session session = { .source = node(1, SEGMENTS, false), .target = target };
-    finish(&session, 1);
+    struct copy_session session = { .source = test_node(1, COPY_SEGMENTS, false),
+                                    .target = target };
+    copy_finish(&session, 1);
     test_store_free(session.source);
     test_store_free(target);
 }
@@ -454,14 +248,14 @@ static void other_boundaries(void **state)
 static void full_disk(void **state)
 {
     (void)state;
-    struct session session = { .source = node(1, SEGMENTS, false),
-                               .target = target_for(TARGET_BEHIND) };
+    struct copy_session session = { .source = test_node(1, COPY_SEGMENTS, false),
+                                    .target = copy_target(TARGET_BEHIND) };
     struct sim_disk *disk = session.target->disk;
     sim_disk_capacity(disk, sim_disk_used(disk) + 9000);
-    assert_int_equal(run(&session), FT_ERROR_SPACE);
+    assert_int_equal(copy_run(&session), FT_ERROR_SPACE);
     sim_disk_capacity(disk, 0);
     test_store_close(session.target);
-    finish(&session, 1);
+    copy_finish(&session, 1);
     assert_true(session.resumed);
     test_store_free(session.source);
     test_store_free(session.target);
@@ -473,12 +267,12 @@ static void full_disk(void **state)
 static void keeps_what_was_asked_for(void **state)
 {
     (void)state;
-    struct test_store *test = node(3, 20, true);
+    struct test_store *test = test_node(3, 20, true);
     enum ft_error error;
-    uint64_t all = 20 * SEGMENT_BYTES;
-    assert_int_equal(retain(test, 100 * all, &error), 1);
-    uint64_t first = retain(test, all / 2, &error);
-    must(error);
+    uint64_t all = 20 * COPY_SEGMENT_BYTES;
+    assert_int_equal(test_retain(test, 100 * all, &error), 1);
+    uint64_t first = test_retain(test, all / 2, &error);
+    test_must(error);
     assert_true(first > 1);
     uint64_t kept = 0;
     for (size_t i = 0; i < test->store->segments_count; i++)
@@ -491,23 +285,23 @@ static void keeps_what_was_asked_for(void **state)
         .floor = UINT64_MAX
     };
     uint64_t begin;
-    must(store_retain(test->store, &age, &begin));
+    test_must(store_retain(test->store, &age, &begin));
     assert_true(begin > first);
     assert_true(begin * 1000 <= age.since_us);
     /* A floor is not stepped over. */
     struct store_retention floor = { .keep_bytes = 1, .floor = begin };
     uint64_t same;
-    must(store_retain(test->store, &floor, &same));
+    test_must(store_retain(test->store, &floor, &same));
     assert_int_equal(same, begin);
     uint64_t entries;
-    must(store_verify(test->store, damaged, NULL, &entries));
+    test_must(store_verify(test->store, test_no_damage, NULL, &entries));
     test_store_close(test);
-    must(test_store_open(test));
+    test_must(test_store_open(test));
     assert_int_equal(test->recovery.first_index, begin);
     (void)test_read_all(test, begin - 1, test->log.last, &test->log, NULL);
     size_t len;
     static uint8_t out[LIMIT_ENTRY_BYTES];
-    must(store_read_entries(test->store, begin - 1, out, sizeof out, &len));
+    test_must(store_read_entries(test->store, begin - 1, out, sizeof out, &len));
     assert_int_equal(len, 0);
     test_store_free(test);
 }
@@ -515,7 +309,7 @@ static void keeps_what_was_asked_for(void **state)
 static unsigned checkpoints(const struct test_store *test)
 {
     struct store_names names;
-    must(names_list(test->store->disk, &names));
+    test_must(names_list(test->store->disk, &names));
     unsigned count = (unsigned)names.checkpoints_count;
     names_free(&names);
     return count;
@@ -524,14 +318,14 @@ static unsigned checkpoints(const struct test_store *test)
 static void few_checkpoints_are_kept(void **state)
 {
     (void)state;
-    struct test_store *test = node(3, 60, true);
+    struct test_store *test = test_node(3, 60, true);
     assert_in_range(checkpoints(test), 6, 20);
     enum ft_error error;
-    assert_true(retain(test, 30 * SEGMENT_BYTES, &error) > 1);
-    must(error);
+    assert_true(test_retain(test, 30 * COPY_SEGMENT_BYTES, &error) > 1);
+    test_must(error);
     assert_in_range(checkpoints(test), 4, 20);
     test_store_free(test);
-    test = node(3, 10, false);
+    test = test_node(3, 10, false);
     assert_int_equal(checkpoints(test), 2);
     test_store_free(test);
 }
@@ -540,28 +334,28 @@ static void few_checkpoints_are_kept(void **state)
 static void retention_survives_every_crash(void **state)
 {
     (void)state;
-    struct test_store *before = node(4, 12, true);
+    struct test_store *before = test_node(4, 12, true);
     uint64_t last = before->log.last;
     test_store_close(before);
     bool died = true;
     unsigned dropped = 0;
     for (uint64_t at = 1; died; at++) {
-        struct test_store *test = test_store_new(at, SEGMENT_BYTES);
+        struct test_store *test = test_store_new(at, COPY_SEGMENT_BYTES);
         sim_disk_free(test->disk);
         test->disk = sim_disk_copy(before->disk);
-        must(test_store_open(test));
+        test_must(test_store_open(test));
         test->store->retains = true;
         sim_disk_die_at(test->disk, sim_disk_operations(test->disk) + at);
         enum ft_error error;
-        (void)retain(test, 5 * SEGMENT_BYTES, &error);
+        (void)test_retain(test, 5 * COPY_SEGMENT_BYTES, &error);
         died = sim_disk_dead(test->disk);
         assert_true(died || !error);
         test_store_close(test);
         sim_disk_die_at(test->disk, 0);
         sim_disk_crash(test->disk, at);
-        must(test_store_open(test));
+        test_must(test_store_open(test));
         uint64_t entries;
-        must(store_verify(test->store, damaged, NULL, &entries));
+        test_must(store_verify(test->store, test_no_damage, NULL, &entries));
         (void)test_read_all(test, test->recovery.first_index - 1, last, &before->log, NULL);
         dropped += test->recovery.first_index > 1;
         test_store_free(test);
@@ -581,11 +375,11 @@ static void count_damage(void *ctx, const struct store_damage *damage)
 static void the_base_is_load_bearing(void **state)
 {
     (void)state;
-    struct test_store *test = node(5, 12, true);
+    struct test_store *test = test_node(5, 12, true);
     enum ft_error error;
-    uint64_t first = retain(test, 5 * SEGMENT_BYTES, &error);
+    uint64_t first = test_retain(test, 5 * COPY_SEGMENT_BYTES, &error);
     uint64_t newest = test->store->indexed_last;
-    must(error);
+    test_must(error);
     assert_true(first > 1);
     test_store_close(test);
     char path[DISK_PATH_BYTES];
@@ -594,10 +388,10 @@ static void the_base_is_load_bearing(void **state)
     test->disk = sim_disk_copy(whole);
     checkpoint_file_path(path, first - 1);
     assert_true(sim_disk_remove(test->disk, path));
-    must(test_store_open(test));
+    test_must(test_store_open(test));
     uint64_t entries;
     told = 0;
-    must(store_verify(test->store, count_damage, NULL, &entries));
+    test_must(store_verify(test->store, count_damage, NULL, &entries));
     assert_int_equal(told, 1);
     test_store_close(test);
     sim_disk_free(test->disk);
@@ -607,7 +401,7 @@ static void the_base_is_load_bearing(void **state)
         checkpoint_file_path(path, index);
         (void)sim_disk_remove(test->disk, path);
     }
-    must(test_store_open(test));
+    test_must(test_store_open(test));
     assert_int_equal(test->recovery.checkpoint_index, first - 1);
     (void)test_read_all(test, first - 1, test->log.last, &test->log, NULL);
     test_store_close(test);
@@ -626,35 +420,35 @@ static void the_base_is_load_bearing(void **state)
 static void a_log_begins_behind_the_base_of_another(void **state)
 {
     (void)state;
-    struct test_store *source = node(5, 12, true);
-    struct test_store *target = test_store_new(6, SEGMENT_BYTES);
+    struct test_store *source = test_node(5, 12, true);
+    struct test_store *target = test_store_new(6, COPY_SEGMENT_BYTES);
     struct store_base base;
     uint8_t *file;
     assert_int_equal(store_base_read(source->store, &base, &file), FT_ERROR_MISSING);
     enum ft_error error;
-    uint64_t first = retain(source, 5 * SEGMENT_BYTES, &error);
-    must(error);
+    uint64_t first = test_retain(source, 5 * COPY_SEGMENT_BYTES, &error);
+    test_must(error);
     assert_true(first > 1);
-    must(store_base_read(source->store, &base, &file));
+    test_must(store_base_read(source->store, &base, &file));
     assert_int_equal(base.index, first - 1);
     assert_memory_equal(base.chain, source->log.chains[first - 1], HASH_BYTES);
-    must(test_store_open(target));
-    must(store_base_write(target->store, test_cluster, &base));
+    test_must(test_store_open(target));
+    test_must(store_base_write(target->store, test_cluster, &base));
     test_store_close(target);
     target->log = source->log;
     target->log.last = first - 1;
-    must(test_store_open(target));
+    test_must(test_store_open(target));
     assert_int_equal(target->recovery.first_index, first);
     assert_int_equal(target->recovery.last_index, first - 1);
     assert_int_equal(target->recovery.checkpoint.len, base.state.len);
     assert_memory_equal(target->recovery.checkpoint.data, base.state.data, base.state.len);
     free(file);
-    add(target, 3);
-    seal_one(target, 3);
+    test_add(target, 3);
+    test_seal_one(target, 3);
     test_store_close(target);
-    must(test_store_open(target));
+    test_must(test_store_open(target));
     uint64_t entries;
-    must(store_verify(target->store, damaged, NULL, &entries));
+    test_must(store_verify(target->store, test_no_damage, NULL, &entries));
     assert_true(entries > 1);
     (void)test_read_all(target, first - 1, target->log.last, &target->log, NULL);
     test_store_free(source);
@@ -665,16 +459,16 @@ static void a_base_that_somebody_sends_is_proven(void **state)
 {
     (void)state;
     static uint8_t data[LIMIT_ENTRY_BYTES];
-    struct test_store *source = node(5, 3, false);
+    struct test_store *source = test_node(5, 3, false);
     struct store_piece piece = { .kind = STORE_PIECE_CHECKPOINT,
                                  .index = source->store->indexed_last };
     size_t len;
     uint64_t size;
-    must(store_read_piece(source->store, &piece, sizeof data, data, &len, &size));
+    test_must(store_read_piece(source->store, &piece, sizeof data, data, &len, &size));
     assert_int_equal(len, size);
     struct store_base base;
     struct slice whole = { data, len };
-    must(store_base_parse(source->store->crypto, test_cluster, piece.index, whole, &base));
+    test_must(store_base_parse(source->store->crypto, test_cluster, piece.index, whole, &base));
     assert_int_equal(
         store_base_parse(source->store->crypto, test_cluster, piece.index + 1, whole, &base),
         FT_ERROR_CORRUPT);
@@ -692,46 +486,46 @@ static void history_ends_honestly(void **state)
 {
     (void)state;
     static uint8_t out[TEST_BUFFER_BYTES];
-    struct test_store *test = node(6, 12, true);
+    struct test_store *test = test_node(6, 12, true);
     enum ft_error error;
-    uint64_t first = retain(test, 5 * SEGMENT_BYTES, &error);
-    must(error);
+    uint64_t first = test_retain(test, 5 * COPY_SEGMENT_BYTES, &error);
+    test_must(error);
     /* Room 2 has the odd indexes, with seq (index + 1) / 2. */
     uint64_t oldest = ((first | 1) + 1) / 2;
     struct store_query query = { .room = 2, .seq_from = 1, .seq_to = 1000, .max_records = 1000 };
     struct store_answer answer;
-    must(store_read_posts(test->store, &query, out, sizeof out, &answer));
+    test_must(store_read_posts(test->store, &query, out, sizeof out, &answer));
     assert_int_equal(bytes_get_u64(out + 5), oldest);
     assert_false(answer.older);
     query.seq_from = oldest;
-    must(store_read_posts(test->store, &query, out, sizeof out, &answer));
+    test_must(store_read_posts(test->store, &query, out, sizeof out, &answer));
     assert_false(answer.older);
     query.seq_from = oldest + 1;
-    must(store_read_posts(test->store, &query, out, sizeof out, &answer));
+    test_must(store_read_posts(test->store, &query, out, sizeof out, &answer));
     assert_true(answer.older);
     assert_int_equal(bytes_get_u64(out + 5), oldest + 1);
     /* A page that goes forward begins with the first that is kept, and is as long. */
     query.seq_from = 2;
     query.seq_to = 4;
     query.forward_to = oldest + 1;
-    must(store_read_posts(test->store, &query, out, sizeof out, &answer));
+    test_must(store_read_posts(test->store, &query, out, sizeof out, &answer));
     assert_int_equal(answer.records, 2);
     assert_int_equal(bytes_get_u64(out + 5), oldest);
     query.forward_to = 1000;
-    must(store_read_posts(test->store, &query, out, sizeof out, &answer));
+    test_must(store_read_posts(test->store, &query, out, sizeof out, &answer));
     assert_int_equal(answer.records, 3);
     /* A reader that was overtaken is told first, then goes on where the log begins. */
     struct store_room_range rooms[2] = { { .room = 1, .after_index = 3, .upto_index = 10000 },
                                          { .room = 2, .after_index = 3, .upto_index = 10000 } };
     query = (struct store_query) { .rooms_count = 2, .rooms = rooms, .max_records = 10000 };
-    must(store_read_posts(test->store, &query, out, sizeof out, &answer));
+    test_must(store_read_posts(test->store, &query, out, sizeof out, &answer));
     assert_int_equal(out[0], STORE_TRUNCATED);
     assert_int_equal(bytes_get_u64(out + 13), (first & 1 ? first + 1 + 1 : first + 1) / 2 - 1);
     assert_int_equal(out[STORE_RECORD_BYTES], STORE_TRUNCATED);
     assert_int_equal(bytes_get_u64(out + STORE_RECORD_BYTES + 13), oldest - 1);
     assert_int_equal(bytes_get_u64(out + 2 * STORE_RECORD_BYTES + 13), first);
     rooms[0].after_index = rooms[1].after_index = first - 1;
-    must(store_read_posts(test->store, &query, out, sizeof out, &answer));
+    test_must(store_read_posts(test->store, &query, out, sizeof out, &answer));
     assert_int_equal(out[0], STORE_POST);
     test_store_free(test);
 }
