@@ -330,6 +330,46 @@ static void every_segment_and_index_that_is_missing_is_mended(void **state)
     end();
 }
 
+/* What another sends is put in place when it is proved, and not before. */
+static void a_file_that_is_sent_wrong_is_refused(void **state)
+{
+    (void)state;
+    static const enum store_file files[] = { STORE_FILE_INDEX, STORE_FILE_CHECKPOINT };
+    begin(2);
+    for (size_t i = 0; i < 2; i++) {
+        uint64_t id = files[i] == STORE_FILE_INDEX ? 1 : healthy->store->segments[0].last;
+        char path[DISK_PATH_BYTES];
+        if (files[i] == STORE_FILE_INDEX)
+            segment_path(path, id, "idx");
+        else
+            checkpoint_file_path(path, id);
+        uint64_t size = sim_disk_size(healthy->disk, path);
+        static uint8_t sent[1 << 20];
+        assert_true(size <= sizeof sent);
+        assert_true(sim_disk_peek(healthy->disk, path, 0, sent, (size_t)size));
+        sent[size / 3] ^= 1;
+        assert_true(sim_disk_flip(test->disk, path, size / 2, 1));
+        must(test_store_open(test));
+        struct store_check check = { .how = STORE_CHECK_FILE, .file = files[i], .id = id };
+        must(store_check(test->store, &check, 1000));
+        assert_int_equal(check.result, STORE_DAMAGED);
+        struct store_mend mend = {
+            .file = files[i], .id = id, .size = size, .data = { sent, (size_t)size }
+        };
+        assert_int_equal(store_mend(test->store, &mend), FT_ERROR_CORRUPT);
+        assert_false(mend.done);
+        must(store_check(test->store, &check, 1000));
+        assert_int_equal(check.result, STORE_DAMAGED);
+        sent[size / 3] ^= 1;
+        must(store_mend(test->store, &mend));
+        assert_true(mend.done);
+        must(store_check(test->store, &check, 1000));
+        assert_int_equal(check.result, STORE_CLEAN);
+        again();
+    }
+    end();
+}
+
 /* --- what recovery holds -----------------------------------------------------------------------*/
 
 /* Entries of the next segment are no part of this one, though they are sent along with its last. */
@@ -479,6 +519,7 @@ int main(void)
         cmocka_unit_test(every_flipped_bit_is_mended),
         cmocka_unit_test(every_page_that_cannot_be_read_is_mended),
         cmocka_unit_test(every_segment_and_index_that_is_missing_is_mended),
+        cmocka_unit_test(a_file_that_is_sent_wrong_is_refused),
         cmocka_unit_test(a_held_tail_is_mended_over_a_segments_end),
         cmocka_unit_test(behind_the_end_are_zeros_only_where_it_is_known),
         cmocka_unit_test(what_cannot_be_mended_changes_nothing),
