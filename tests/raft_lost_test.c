@@ -141,6 +141,48 @@ static void a_restart_forgets_nothing_of_it(void **state)
     rafts_free(world);
 }
 
+/* All of it was found again, with nobody leading: it may do what it always could. */
+static void what_is_found_again_is_not_lost(void **state)
+{
+    (void)state;
+    world = rafts_elected(3, 7, &leader);
+    rotten = leader == 1 ? 2 : 1;
+    third = (uint8_t)(6 - leader - rotten);
+    for (int i = 0; i < POSTS; i++)
+        rafts_propose(world, leader, 20);
+    rafts_settle(world);
+    rafts_crash(world, rotten);
+    rafts_crash(world, leader);
+    struct rafts_disk *disk = world->nodes[rotten].disk;
+    uint64_t last = disk->last;
+    size_t len = disk->len;
+    for (int part = 0; part < 2; part++) {
+        rafts_rot(world, rotten, last - 2, true);
+        size_t left = disk->len;
+        disk->leftover = false;
+        rafts_start(world, rotten);
+        assert_int_equal(rafts_raft(world, rotten)->lost_last,
+                         last); /* less than all of it is here */
+        rafts_crash(world, rotten);
+        assert_int_equal(disk->len, left);
+        disk->last = last;
+        disk->len = len;
+        rafts_start(world, rotten);
+        assert_int_equal(rafts_raft(world, rotten)->lost_last, 0);
+        rafts_link_all(world);
+        rafts_run(world, 3 * SECOND);
+        assert_int_equal(disk->lost_last, 0);
+        if (part == 0) {
+            last = disk->last;
+            len = disk->len;
+            rafts_crash(world, rotten);
+        }
+    }
+    assert_true(rafts_leader(world) == rotten || rafts_leader(world) == third);
+    rafts_check(world);
+    rafts_free(world);
+}
+
 /* It is being mended from the others: the leader's entries are not taken for so long, and it is told. */
 static void a_leader_waits_while_it_is_mended(void **state)
 {
@@ -166,6 +208,7 @@ int main(void)
         cmocka_unit_test(without_its_last_header_it_gives_no_vote),
         cmocka_unit_test(a_part_of_what_a_leader_has_ends_nothing),
         cmocka_unit_test(a_restart_forgets_nothing_of_it),
+        cmocka_unit_test(what_is_found_again_is_not_lost),
         cmocka_unit_test(a_leader_waits_while_it_is_mended),
     };
     return cmocka_run_group_tests_name("raft_lost", tests, NULL, NULL);

@@ -187,6 +187,8 @@ void raft_start(struct raft *raft, struct now now, const struct effects *out)
     raft->verified = raft->commit;
     if (raft->leftover_from)
         raft->leftover_from = raft->log.last + 1;
+    else
+        raft_lost_found(raft);
     /* A log without an entry belongs to no cluster: forming or joining died between the identity and its first
      * entry. Nothing was acknowledged; the term and the vote stay. */
     if (raft->log.last == 0 && raft->lost_last == 0)

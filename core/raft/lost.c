@@ -8,6 +8,9 @@
  * everything that this node acknowledged to it. So when it says in an append that it has nothing
  * beyond (APPEND_IS_ALL), and all up to there is durable here, nothing can be missing.
  *
+ * Or it ends when all of it was found again (mend.c): an entry of lost_term at lost_last is the one
+ * that was there, and so is everything before it.
+ *
  * What is left of the lost part on disk stays there until such a leader is heard; then it is
  * truncated before the next entry is written, and the vote's record keeps what is owed. */
 #include "core/raft/state.h"
@@ -21,6 +24,15 @@ bool raft_lost_allows(const struct raft *raft, const struct raft_vote_request *r
     if (request->last_term != raft->lost_term)
         return request->last_term > raft->lost_term;
     return request->last_index >= raft->lost_last;
+}
+
+void raft_lost_found(struct raft *raft)
+{
+    if (raft->lost_last == 0 || raft->lost_last > raft->log.last ||
+        raft_log_term(&raft->log, raft->lost_last) != raft->lost_term)
+        return;
+    raft->lost_last = raft->lost_term = 0;
+    raft->save_vote = true;
 }
 
 void raft_lost_wait(struct raft *raft, uint64_t until_us)

@@ -269,6 +269,8 @@ bool raft_disk_short(const struct raft *raft);
 bool raft_lost_allows(const struct raft *raft, const struct raft_vote_request *request);
 /* What is lost may still be mended: nothing is taken from a leader yet. */
 bool raft_lost_waits(const struct raft *raft);
+/* At the start, when nothing is left over: is all of it here again? */
+void raft_lost_found(struct raft *raft);
 /* A leader's append fits; `end` is where its entries end here, `all` that it has no more. */
 void raft_lost_heard(struct raft *raft, uint64_t end, bool all);
 /* Something became durable. */
