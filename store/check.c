@@ -1,6 +1,7 @@
 /* Proving files at rest while the node runs: identity, vote, where the log begins, the held log,
- * checkpoints, each segment and its index, in turn or as asked, in slices. On the reading side. It never looks at what the log side
- * may still change: entries beyond the commit index, and the zeros behind the log's end. */
+ * checkpoints, each segment and its index, in turn or as asked, in slices. On the reading side. It
+ * never looks at what the log side may still change: entries beyond the commit index, and the zeros
+ * behind the log's end. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -224,17 +225,9 @@ static enum ft_error drop_checkpoint(struct store *store, struct store_check *ch
     struct store_names names;
     bool other = false;
     enum ft_error error = names_list(store->disk, &names);
-    for (size_t i = 0; i < names.checkpoints_count && !error && !other; i++) {
-        uint8_t chain[HASH_BYTES];
-        uint8_t *file;
-        struct slice state;
-        if (names.checkpoints[i] == check->id)
-            continue;
-        other = checkpoint_file_load(store->disk, store->crypto, store->cluster,
-                                     names.checkpoints[i], chain, &file, &state) == FT_OK;
-        if (other)
-            free(file);
-    }
+    for (size_t i = 0; i < names.checkpoints_count && !error && !other; i++)
+        other =
+            names.checkpoints[i] != check->id && checkpoint_readable(store, names.checkpoints[i]);
     names_free(&names);
     if (!other || check->id + 1 == store->begin) /* the log is understood by that one */
         return error;

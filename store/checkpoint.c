@@ -100,6 +100,18 @@ void checkpoint_file_release(uint8_t *file)
     free(file);
 }
 
+bool checkpoint_readable(struct store *store, uint64_t index)
+{
+    uint8_t chain[HASH_BYTES];
+    uint8_t *file;
+    struct slice state;
+    if (checkpoint_file_load(store->disk, store->crypto, store->cluster, index, chain, &file,
+                             &state))
+        return false;
+    checkpoint_file_release(file);
+    return true;
+}
+
 /* A sealed segment keeps no zeros behind its content. */
 static enum ft_error seal(struct store *store, const struct segment *segment)
 {

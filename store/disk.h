@@ -22,6 +22,7 @@ struct disk_file;
 
 enum {
     DISK_SECTOR_BYTES = 512, /* written whole or not at all */
+    DISK_PAGE_BYTES = 4096,  /* cannot be read, or is, as a whole */
     DISK_PATH_BYTES = 96,    /* the longest path the store makes, with its NUL */
 };
 

@@ -355,6 +355,7 @@ struct index_block {
 enum { CHECKPOINTS_KEPT = 2 };
 
 void checkpoint_file_release(uint8_t *file);
+bool checkpoint_readable(struct store *store, uint64_t index);
 void checkpoint_file_path(char path[DISK_PATH_BYTES], uint64_t index);
 /* The state's bytes in memory the caller frees (`*state` is the whole file, `*slice` its state). */
 enum ft_error checkpoint_file_load(const struct disk *disk, const struct crypto *crypto,

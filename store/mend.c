@@ -110,18 +110,16 @@ static size_t provable(struct store *store, const struct store_mend *mend, uint6
     return good;
 }
 
-enum { PAGE = 4096 };
-
 /* Behind a segment's last entry nothing can have been: what could not be read there was zeros. */
 static enum ft_error write_zeros(struct store *store, struct disk_file *file, uint64_t end)
 {
-    static const uint8_t zeros[PAGE];
+    static const uint8_t zeros[DISK_PAGE_BYTES];
     const struct check_side *side = &store->check;
     uint64_t size;
     bool last = end - SEGMENT_HEADER_BYTES >= store->segment_bytes ||
                 (side->known.indexed && end == side->known.end);
     enum ft_error error = store->disk->size(store->disk->ctx, file, &size);
-    uint64_t to = (end + PAGE - 1) / PAGE * PAGE;
+    uint64_t to = (end + DISK_PAGE_BYTES - 1) / DISK_PAGE_BYTES * DISK_PAGE_BYTES;
     if (to > size)
         to = size;
     if (error || !last || to <= end)
@@ -135,8 +133,9 @@ static enum ft_error write_entries(struct store *store, const struct store_mend 
     const struct disk *disk = store->disk;
     uint64_t offset = side->scan->damage.offset;
     /* Where the log side may be writing, nothing around it is written. */
-    bool may_share = side->file == STORE_FILE_SEGMENT && !side->known.indexed &&
-                     (offset + len + PAGE - 1) / PAGE * PAGE > side->known.end;
+    bool may_share =
+        side->file == STORE_FILE_SEGMENT && !side->known.indexed &&
+        (offset + len + DISK_PAGE_BYTES - 1) / DISK_PAGE_BYTES * DISK_PAGE_BYTES > side->known.end;
     char path[DISK_PATH_BYTES];
     struct disk_file *file;
     uint8_t *copy = malloc(len);

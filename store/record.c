@@ -129,13 +129,12 @@ enum ft_error file_load(const struct disk *disk, const char *path, size_t limit,
 /* --- small files that nothing else could make good ----------------------------------------------
  */
 
-enum { TWICE_PAGE = 4096 };
-
 enum ft_error file_replace_twice(const struct disk *disk, const char *temporary, const char *path,
                                  struct slice record)
 {
-    static const uint8_t zeros[TWICE_PAGE];
-    const struct slice gap = { zeros, (TWICE_PAGE - record.len % TWICE_PAGE) % TWICE_PAGE };
+    static const uint8_t zeros[DISK_PAGE_BYTES];
+    const struct slice gap = { zeros,
+                               (DISK_PAGE_BYTES - record.len % DISK_PAGE_BYTES) % DISK_PAGE_BYTES };
     return file_replace(disk, "", temporary, path, (struct slice[]) { record, gap, record }, 3);
 }
 
@@ -143,8 +142,8 @@ enum ft_error file_replace_twice(const struct disk *disk, const char *temporary,
 static enum ft_error prove_twice(const uint8_t *data, size_t len, file_prove *prove, void *ctx,
                                  bool *whole)
 {
-    size_t pages = (len + TWICE_PAGE - 1) / TWICE_PAGE;
-    size_t at = (pages + 1) / 2 * TWICE_PAGE;
+    size_t pages = (len + DISK_PAGE_BYTES - 1) / DISK_PAGE_BYTES;
+    size_t at = (pages + 1) / 2 * DISK_PAGE_BYTES;
     *whole = true;
     if (at >= len)
         return prove(ctx, (struct slice) { data, len }); /* as older versions wrote it */
@@ -164,7 +163,7 @@ enum ft_error file_load_twice(const struct disk *disk, const char *path, size_t 
     uint8_t *data;
     size_t len;
     *whole = true;
-    enum ft_error error = file_load(disk, path, 2 * limit + TWICE_PAGE, &data, &len);
+    enum ft_error error = file_load(disk, path, 2 * limit + DISK_PAGE_BYTES, &data, &len);
     if (error)
         return error;
     error = prove_twice(data, len, prove, ctx, whole);
@@ -180,7 +179,6 @@ bool file_prologue_rotten(const uint8_t *data, const struct crypto *crypto)
 enum ft_error disk_read_around(const struct disk *disk, struct disk_file *file, uint64_t offset,
                                uint8_t *data, size_t len, size_t *got)
 {
-    enum { PAGE = 4096 };
     enum ft_error error = disk->read(disk->ctx, file, offset, data, len, got);
     if (error != FT_ERROR_IO)
         return error;
@@ -190,7 +188,7 @@ enum ft_error disk_read_around(const struct disk *disk, struct disk_file *file, 
         return error;
     *got = offset >= size ? 0 : len < size - offset ? len : (size_t)(size - offset);
     for (size_t at = 0; at < *got;) {
-        size_t part = PAGE - (size_t)((offset + at) % PAGE);
+        size_t part = DISK_PAGE_BYTES - (size_t)((offset + at) % DISK_PAGE_BYTES);
         size_t read;
         if (part > *got - at)
             part = *got - at;
@@ -207,15 +205,14 @@ enum ft_error disk_read_around(const struct disk *disk, struct disk_file *file, 
 enum ft_error disk_write_around(const struct disk *disk, struct disk_file *file, uint64_t offset,
                                 const uint8_t *data, size_t len)
 {
-    enum { PAGE = 4096 };
     uint64_t size;
     size_t got;
     enum ft_error error = disk->write(disk->ctx, file, offset, data, len);
     if (error != FT_ERROR_IO)
         return error;
     error = disk->size(disk->ctx, file, &size);
-    uint64_t from = offset - offset % PAGE;
-    uint64_t to = (offset + len + PAGE - 1) / PAGE * PAGE;
+    uint64_t from = offset - offset % DISK_PAGE_BYTES;
+    uint64_t to = (offset + len + DISK_PAGE_BYTES - 1) / DISK_PAGE_BYTES * DISK_PAGE_BYTES;
     if (to > size)
         to = size > offset + len ? size : offset + len;
     uint8_t *pages = error ? NULL : calloc(1, (size_t)(to - from));

@@ -91,18 +91,6 @@ static bool may_drop_to(struct store *store, const struct store_retention *want,
     return want->since_us && !made_at(store, index, &time_us) && time_us < want->since_us;
 }
 
-static bool readable(struct store *store, uint64_t checkpoint)
-{
-    uint8_t chain[HASH_BYTES];
-    uint8_t *file;
-    struct slice state;
-    if (checkpoint_file_load(store->disk, store->crypto, store->cluster, checkpoint, chain, &file,
-                             &state))
-        return false;
-    checkpoint_file_release(file);
-    return true;
-}
-
 /* The lowest checkpoint behind the segment that holds `damaged`: what is dropped with it is least. */
 static uint64_t choose_behind(struct store *store, const struct store_retention *want,
                               const struct store_names *names)
@@ -112,7 +100,7 @@ static uint64_t choose_behind(struct store *store, const struct store_retention 
         return 0;
     for (size_t i = 0; i + 1 < names->checkpoints_count; i++) {
         uint64_t index = names->checkpoints[i];
-        if (index >= segment.last && index < want->floor && readable(store, index))
+        if (index >= segment.last && index < want->floor && checkpoint_readable(store, index))
             return index;
     }
     return 0;
@@ -125,7 +113,7 @@ static uint64_t choose(struct store *store, const struct store_retention *want,
 {
     for (size_t i = names->checkpoints_count > 0 ? names->checkpoints_count - 1 : 0; i > 0; i--) {
         uint64_t index = names->checkpoints[i - 1];
-        if (may_drop_to(store, want, index) && readable(store, index))
+        if (may_drop_to(store, want, index) && checkpoint_readable(store, index))
             return index;
     }
     return 0;

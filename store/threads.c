@@ -218,19 +218,13 @@ static bool room_for_word(struct store_threads *threads)
     return words < WORDS_MAX;
 }
 
-/* Damage that reads came upon. What does not fit is found again. */
+/* Damage that reads came upon. What there is no room for is found again. */
 static void tell_noticed(struct store_threads *threads)
 {
     struct store_completion done = { .kind = STORE_DONE_NOTICED };
-    while (room_for_word(threads) &&
-           (done.check.file = store_noticed(threads->store, &done.check.id)) != STORE_FILE_NONE) {
-        pthread_mutex_lock(&threads->mutex);
-        bool room = threads->completions_count < COMPLETIONS_MAX - 2;
-        pthread_mutex_unlock(&threads->mutex);
-        if (!room)
-            return;
-        complete(threads, &done);
-    }
+    while ((done.check.file = store_noticed(threads->store, &done.check.id)) != STORE_FILE_NONE)
+        if (room_for_word(threads))
+            complete(threads, &done);
 }
 
 static void do_read(struct store_threads *threads, struct job *job)

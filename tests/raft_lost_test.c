@@ -12,8 +12,8 @@ enum { POSTS = 6, SECOND = 1000000 };
 static struct rafts *world;
 static uint8_t leader, rotten, third;
 
-/* Of three nodes one that follows has rot from the third-last entry on, and starts again, alone. */
-static void lose(bool end_known)
+/* Three nodes, one of which follows. */
+static void three(void)
 {
     world = rafts_elected(3, 7, &leader);
     rotten = leader == 1 ? 2 : 1;
@@ -21,6 +21,12 @@ static void lose(bool end_known)
     for (int i = 0; i < POSTS; i++)
         rafts_propose(world, leader, 20);
     rafts_settle(world);
+}
+
+/* That one has rot from the third-last entry on, and starts again, alone. */
+static void lose(bool end_known)
+{
+    three();
     uint64_t last = rafts_raft(world, rotten)->log.last;
     rafts_crash(world, rotten);
     rafts_rot(world, rotten, last - 2, end_known);
@@ -52,6 +58,20 @@ static struct raft_message append_after(uint64_t prev, uint8_t flags)
 static struct slice entries_after(uint64_t prev, size_t bytes, uint64_t *last)
 {
     return raft_log_run(&rafts_raft(world, leader)->log, prev, bytes, last);
+}
+
+/* One entry of what its leader has, and it is durable; its last index. */
+static uint64_t hear_a_part(void)
+{
+    struct raft *raft = rafts_raft(world, rotten);
+    uint64_t last;
+    rafts_link(world, rotten, leader);
+    struct raft_message append = append_after(raft->log.last, 0);
+    assert_true(rafts_say(world, leader, rotten, &append, entries_after(raft->log.last, 1, &last)));
+    rafts_end_turn(world, rotten);
+    rafts_flush(world, rotten, RAFT_FLUSHED);
+    assert_true(last < rafts_raft(world, leader)->log.last);
+    return last;
 }
 
 static bool votes_for(uint64_t last_term, uint64_t last_index)
@@ -95,18 +115,12 @@ static void a_part_of_what_a_leader_has_ends_nothing(void **state)
     (void)state;
     lose(false);
     struct raft *raft = rafts_raft(world, rotten);
-    uint64_t last;
-    rafts_link(world, rotten, leader);
-    struct raft_message append = append_after(raft->log.last, 0);
-    assert_true(rafts_say(world, leader, rotten, &append, entries_after(raft->log.last, 1, &last)));
-    rafts_end_turn(world, rotten);
-    assert_true(last < rafts_raft(world, leader)->log.last);
-    rafts_flush(world, rotten, RAFT_FLUSHED);
+    uint64_t last = hear_a_part();
     assert_int_equal(raft->durable, last);
     assert_int_equal(raft->leftover_from, 0); /* what lay there is truncated */
     assert_int_equal(raft->lost_last, UINT64_MAX);
 
-    append = append_after(last, APPEND_IS_ALL);
+    struct raft_message append = append_after(last, APPEND_IS_ALL);
     assert_true(rafts_say(world, leader, rotten, &append, entries_after(last, 1 << 20, &last)));
     assert_int_equal(last, rafts_raft(world, leader)->log.last);
     rafts_end_turn(world, rotten);
@@ -123,13 +137,7 @@ static void a_restart_forgets_nothing_of_it(void **state)
 {
     (void)state;
     lose(false);
-    struct raft *raft = rafts_raft(world, rotten);
-    uint64_t last;
-    rafts_link(world, rotten, leader);
-    struct raft_message append = append_after(raft->log.last, 0);
-    assert_true(rafts_say(world, leader, rotten, &append, entries_after(raft->log.last, 1, &last)));
-    rafts_end_turn(world, rotten);
-    rafts_flush(world, rotten, RAFT_FLUSHED);
+    (void)hear_a_part();
     rafts_crash(world, rotten);
     rafts_start(world, rotten);
     assert_int_equal(rafts_raft(world, rotten)->lost_last, UINT64_MAX);
@@ -145,39 +153,24 @@ static void a_restart_forgets_nothing_of_it(void **state)
 static void what_is_found_again_is_not_lost(void **state)
 {
     (void)state;
-    world = rafts_elected(3, 7, &leader);
-    rotten = leader == 1 ? 2 : 1;
-    third = (uint8_t)(6 - leader - rotten);
-    for (int i = 0; i < POSTS; i++)
-        rafts_propose(world, leader, 20);
-    rafts_settle(world);
+    three();
     rafts_crash(world, rotten);
     rafts_crash(world, leader);
     struct rafts_disk *disk = world->nodes[rotten].disk;
     uint64_t last = disk->last;
     size_t len = disk->len;
-    for (int part = 0; part < 2; part++) {
-        rafts_rot(world, rotten, last - 2, true);
-        size_t left = disk->len;
-        disk->leftover = false;
-        rafts_start(world, rotten);
-        assert_int_equal(rafts_raft(world, rotten)->lost_last,
-                         last); /* less than all of it is here */
-        rafts_crash(world, rotten);
-        assert_int_equal(disk->len, left);
-        disk->last = last;
-        disk->len = len;
-        rafts_start(world, rotten);
-        assert_int_equal(rafts_raft(world, rotten)->lost_last, 0);
-        rafts_link_all(world);
-        rafts_run(world, 3 * SECOND);
-        assert_int_equal(disk->lost_last, 0);
-        if (part == 0) {
-            last = disk->last;
-            len = disk->len;
-            rafts_crash(world, rotten);
-        }
-    }
+    rafts_rot(world, rotten, last - 2, true);
+    disk->leftover = false;
+    rafts_start(world, rotten);
+    assert_int_equal(rafts_raft(world, rotten)->lost_last, last); /* less than all of it is here */
+    rafts_crash(world, rotten);
+    disk->last = last;
+    disk->len = len;
+    rafts_start(world, rotten);
+    assert_int_equal(rafts_raft(world, rotten)->lost_last, 0);
+    rafts_link_all(world);
+    rafts_run(world, 3 * SECOND);
+    assert_int_equal(disk->lost_last, 0);
     assert_true(rafts_leader(world) == rotten || rafts_leader(world) == third);
     rafts_check(world);
     rafts_free(world);

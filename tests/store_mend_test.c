@@ -267,48 +267,57 @@ static uint64_t step_at(const char *path, uint64_t offset)
     return blocks ? 509 : 97;
 }
 
-static void every_flipped_bit_is_mended(void **state)
+static uint64_t page_step(const char *path, uint64_t offset)
 {
-    (void)state;
-    unsigned flips = 0;
+    (void)path;
+    return 4096 - offset % 4096;
+}
+
+/* Harms every file at each of these places, and sees it mended; how many times it did. */
+static unsigned harm_each(uint64_t (*step)(const char *path, uint64_t offset), unsigned ways,
+                          bool (*harm)(const char *path, uint64_t offset, unsigned way))
+{
+    unsigned done = 0;
     const char *name;
     begin(2);
     for (size_t file = 0; (name = sim_disk_name(healthy->disk, file)); file++) {
         char path[DISK_PATH_BYTES];
         snprintf(path, sizeof path, "%s", name);
         uint64_t end_of_file = used(path);
-        for (uint64_t offset = 0; offset < end_of_file; offset += step_at(path, offset))
-            for (unsigned bit = 0; bit < (getenv("FULL") ? 8 : 1); bit++) {
-                assert_true(
-                    sim_disk_flip(test->disk, path, offset, (uint8_t)(1u << (flips++ + bit) % 8)));
+        for (uint64_t offset = 0; offset < end_of_file; offset += step(path, offset))
+            for (unsigned way = 0; way < ways; way++, done++) {
+                assert_true(harm(path, offset, ways > 1 ? way : done));
                 found_and_mended(path, offset);
                 again();
             }
     }
+    end();
+    return done;
+}
+
+static bool flip(const char *path, uint64_t offset, unsigned way)
+{
+    return sim_disk_flip(test->disk, path, offset, (uint8_t)(1u << way % 8));
+}
+
+static bool make_unreadable(const char *path, uint64_t offset, unsigned way)
+{
+    (void)way;
+    return sim_disk_unreadable(test->disk, path, offset);
+}
+
+static void every_flipped_bit_is_mended(void **state)
+{
+    (void)state;
+    unsigned flips = harm_each(step_at, getenv("FULL") ? 8 : 1, flip);
     print_message("%u bits\n", flips);
     assert_true(flips > 300);
-    end();
 }
 
 static void every_page_that_cannot_be_read_is_mended(void **state)
 {
     (void)state;
-    unsigned pages = 0;
-    const char *name;
-    begin(2);
-    for (size_t file = 0; (name = sim_disk_name(healthy->disk, file)); file++) {
-        char path[DISK_PATH_BYTES];
-        snprintf(path, sizeof path, "%s", name);
-        uint64_t end_of_file = used(path);
-        for (uint64_t offset = 0; offset < end_of_file; offset += 4096) {
-            assert_true(sim_disk_unreadable(test->disk, path, offset));
-            found_and_mended(path, offset);
-            again();
-            pages++;
-        }
-    }
-    assert_true(pages > 12);
-    end();
+    assert_true(harm_each(page_step, 1, make_unreadable) > 12);
 }
 
 /* (A checkpoint that is gone was dropped; what recovery holds then, store_damage_test tells.) */
