@@ -47,7 +47,7 @@ CFLAGS_release-clang = -O2 $(hardening) -ftrivial-auto-var-init=pattern \
     --target=$(arch)-linux-musl -nostdinc -isystem /usr/include/$(arch)-linux-musl \
     -isystem $(shell clang -print-resource-dir 2>/dev/null)/include -isystem $(deps)/include
 CC_native = gcc
-CFLAGS_native = -O2
+CFLAGS_native = -O2 -flto=auto # for the simulator's speed
 CC_native-asan = gcc
 CFLAGS_native-asan = -O1 $(sanitize)
 CC_native-clang = clang
@@ -91,7 +91,7 @@ build/$(1)/cmd/version.o: build/version
 build/$(1)/cmd/version.o: EXTRA_CFLAGS += -DFTCHAT_VERSION='"$$(shell cat build/version 2>/dev/null)$(2)"'
 
 build/$(1)/libftchat.a: $$(patsubst %.c,build/$(1)/%.o,$$(filter-out main.c,$$(sources)))
-	@rm -f $$@ && ar rcs $$@ $$^
+	@rm -f $$@ && gcc-ar rcs $$@ $$^
 endef
 $(foreach v,$(variants),$(eval $(call variant_rules,$(v),$(patsubst release-next,-next,$(filter release-next,$(v))))))
 

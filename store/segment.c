@@ -245,7 +245,8 @@ enum ft_error spare_make(struct store *store, uint64_t *number)
     /* Not by filling what is left, each time that it is tried. */
     if (disk->space(disk->ctx, &space) == FT_OK && space < left)
         return FT_ERROR_SPACE;
-    uint8_t *zeros = calloc(1, FILL_BYTES);
+    const size_t slice = left < FILL_BYTES ? (size_t)left : FILL_BYTES;
+    uint8_t *zeros = calloc(1, slice);
     if (!zeros)
         return FT_ERROR_LIMIT;
     enum ft_error error = disk->open(disk->ctx, path, DISK_CREATE, &file);
@@ -254,7 +255,7 @@ enum ft_error spare_make(struct store *store, uint64_t *number)
         return error;
     }
     for (uint64_t offset = 0; left && !error;) {
-        size_t part = left < FILL_BYTES ? (size_t)left : FILL_BYTES;
+        size_t part = left < slice ? (size_t)left : slice;
         error = disk->write(disk->ctx, file, offset, zeros, part);
         if (!error) /* slice by slice: a flush that comes now waits for one of them, not for all */
             error = disk->sync(disk->ctx, file);

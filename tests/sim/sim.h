@@ -697,6 +697,7 @@ struct world {
     uint64_t segment_bytes;
     uint64_t retain_bytes; /* of each node; 0: for ever */
     uint64_t retain_us;
+    uint64_t scrub_us;
     bool upgrades;    /* nodes come back as another version now and then */
     uint16_t level;   /* the highest feature level that any node applied or asked for */
     uint64_t load_us; /* how long the faults go on */

@@ -17,6 +17,14 @@ uint64_t sim_hash(const void *data, size_t len, uint64_t seed)
 {
     const uint8_t *at = data;
     uint64_t hash = sim_mix(seed, len);
+    if (len >= 64) { /* two at a time: one waits for its product while the other multiplies */
+        uint64_t other = ~hash;
+        for (; len >= 32; at += 32, len -= 32) {
+            hash = sim_mix(bytes_get_u64(at) ^ hash, bytes_get_u64(at + 8));
+            other = sim_mix(bytes_get_u64(at + 16) ^ other, bytes_get_u64(at + 24));
+        }
+        hash = sim_mix(hash, other);
+    }
     for (; len >= 16; at += 16, len -= 16)
         hash = sim_mix(bytes_get_u64(at) ^ hash, bytes_get_u64(at + 8));
     uint8_t rest[16] = { 0 };

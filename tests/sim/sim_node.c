@@ -159,7 +159,7 @@ static struct node_options options_of(const struct sim_node *node)
         .retain_us = world->retain_us,
         .copy_bytes = COPY_BYTES,
         .copy_bytes_per_s = 2 << 20,
-        .scrub_us = 5 * SIM_S,
+        .scrub_us = world->scrub_us,
         .message_bytes = 8192,
         .posts_per_s = 1000,
         .catch_up = world->catch_up,
