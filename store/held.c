@@ -136,7 +136,8 @@ static bool take_bodies(struct held_scan *scan, const struct entry *entry, size_
     bool all = true;
     while (entry_next(entry, &cursor, &body)) {
         const uint8_t *head = entry->heads + (cursor.ordinal - 1) * ENTRY_HEAD_BYTES;
-        bool good = body_digest(scan->crypto, scan->key, body.data, body.len) == bytes_get_u64(head + 4);
+        bool good =
+            body_digest(scan->crypto, scan->key, body.data, body.len) == bytes_get_u64(head + 4);
         all &= good;
         if (!give)
             continue;
@@ -147,6 +148,14 @@ static bool take_bodies(struct held_scan *scan, const struct entry *entry, size_
             scan->on_record(scan->ctx, entry->first + cursor.ordinal - 1, body);
     }
     return all;
+}
+
+/* What follows is not there, and all that the file's last sector would have held of the entry is zeros, so that the
+ * entry itself seems whole. */
+static bool filler_torn(const struct held_scan *scan, size_t at, size_t size)
+{
+    return size <= scan->len - at && next_entry(scan, at + size) == scan->len &&
+           sector_missing(scan, at + size - DISK_SECTOR_BYTES, DISK_SECTOR_BYTES);
 }
 
 /* What fills a sector behind an entry is no content, but what is not as it was written is rot. */
@@ -217,7 +226,8 @@ void held_scan(struct held_scan *scan)
                                                  scan->len - at) == ENTRY_WHOLE;
         if (!whole)
             entry.heads = NULL;
-        if (!whole || !take_bodies(scan, &entry, at, false)) {
+        if (!whole || !take_bodies(scan, &entry, at, false) ||
+            filler_torn(scan, at, (size_t)padded(entry.size))) {
             at = damaged(scan, at, &entry);
             continue;
         }
