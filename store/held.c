@@ -96,8 +96,7 @@ static bool header_good(const struct held_scan *scan, size_t at)
     uint32_t size = bytes_get_u32(data + ENTRY_AT_SIZE);
     uint32_t count = bytes_get_u32(data + ENTRY_AT_COUNT);
     return count >= 1 && count <= LIMIT_ENTRY_COMMANDS && size <= LIMIT_ENTRY_BYTES &&
-           size >= ENTRY_HEADER_BYTES + count * ENTRY_HEAD_BYTES &&
-           bytes_get_u64(data + ENTRY_AT_FIRST) > scan->last &&
+           size >= entry_size(count, 0) && bytes_get_u64(data + ENTRY_AT_FIRST) > scan->last &&
            bytes_get_u64(data + ENTRY_AT_FIRST) <= UINT64_MAX - count;
 }
 
@@ -148,14 +147,6 @@ static bool take_bodies(struct held_scan *scan, const struct entry *entry, size_
             scan->on_record(scan->ctx, entry->first + cursor.ordinal - 1, body);
     }
     return all;
-}
-
-/* What follows is not there, and all that the file's last sector would have held of the entry is zeros, so that the
- * entry itself seems whole. */
-static bool filler_torn(const struct held_scan *scan, size_t at, size_t size)
-{
-    return size <= scan->len - at && next_entry(scan, at + size) == scan->len &&
-           sector_missing(scan, at + size - DISK_SECTOR_BYTES, DISK_SECTOR_BYTES);
 }
 
 /* What fills a sector behind an entry is no content, but what is not as it was written is rot. */
@@ -226,8 +217,7 @@ void held_scan(struct held_scan *scan)
                                                  scan->len - at) == ENTRY_WHOLE;
         if (!whole)
             entry.heads = NULL;
-        if (!whole || !take_bodies(scan, &entry, at, false) ||
-            filler_torn(scan, at, (size_t)padded(entry.size))) {
+        if (!whole || !take_bodies(scan, &entry, at, false)) {
             at = damaged(scan, at, &entry);
             continue;
         }

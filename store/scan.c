@@ -109,14 +109,14 @@ static enum ft_error scan_rest(struct scan *scan, uint64_t offset, struct rest *
     return FT_OK;
 }
 
-/* Does [from, to) touch a sector that reads as zeros from `damage` on? */
-static enum ft_error zero_sector(struct scan *scan, uint64_t damage, uint64_t from, uint64_t to,
-                                 bool *zeros)
+/* Does a sector of [from, to), from `from` on, read as zeros? Then it was never written: what an entry
+ * puts into a sector is never all zeros (entry.h). */
+static enum ft_error zero_sector(struct scan *scan, uint64_t from, uint64_t to, bool *zeros)
 {
     *zeros = false;
     for (uint64_t at = from - from % DISK_SECTOR_BYTES; at < to && !*zeros;
          at += DISK_SECTOR_BYTES) {
-        uint64_t start = at < damage ? damage : at;
+        uint64_t start = at < from ? from : at;
         uint64_t end = at + DISK_SECTOR_BYTES;
         if (start >= scan->size) {
             *zeros = true; /* the file does not reach so far: it was never written */
@@ -132,45 +132,6 @@ static enum ft_error zero_sector(struct scan *scan, uint64_t damage, uint64_t fr
         *zeros = bytes_are_zero(data, (size_t)(end - start));
     }
     return FT_OK;
-}
-
-/* Each bad body must lie in a sector of zeros, and the heads too when the chain is wrong. */
-static enum ft_error body_zeros(struct scan *scan, uint64_t damage, const struct entry *entry,
-                                bool *zeros)
-{
-    uint64_t heads = damage + ENTRY_HEADER_BYTES;
-    uint64_t bodies = heads + entry->count * ENTRY_HEAD_BYTES;
-    const uint8_t *data;
-    size_t got;
-    enum ft_error error = window_at(scan, damage, entry->size, &data, &got);
-    if (error)
-        return error;
-    struct entry whole;
-    bool parsed = entry_parse(&whole, scan->crypto, scan->key, data, got) == ENTRY_WHOLE;
-    uint8_t chain[HASH_BYTES];
-    if (parsed)
-        entry_chain(chain, scan->crypto, scan->segment->chain, data, &whole);
-    if (!parsed || memcmp(chain, whole.chain, HASH_BYTES) != 0) {
-        error = zero_sector(scan, damage, heads, bodies, zeros);
-        if (error || *zeros || got >= entry->size)
-            return error;
-        return zero_sector(scan, damage, bodies, damage + entry->size, zeros);
-    }
-    uint64_t at = bodies;
-    *zeros = true;
-    for (uint32_t i = 0; i < entry->count && *zeros && !error; i++) {
-        /* The window may have moved: heads and body are fetched anew. */
-        error = window_at(scan, damage, entry->size, &data, &got);
-        if (error)
-            return error;
-        const uint8_t *head = data + ENTRY_HEADER_BYTES + i * ENTRY_HEAD_BYTES;
-        uint32_t size = bytes_get_u32(head);
-        if (body_digest(scan->crypto, scan->key, data + (at - damage), size) !=
-            bytes_get_u64(head + 4))
-            error = zero_sector(scan, damage, at, at + size, zeros);
-        at += size;
-    }
-    return error;
 }
 
 static enum ft_error find_damage(struct scan *scan, uint64_t offset, uint64_t index,
@@ -200,10 +161,10 @@ static enum ft_error find_damage(struct scan *scan, uint64_t offset, uint64_t in
             damage->next_index = entry.first + entry.count;
             memcpy(damage->next_chain, entry.chain, HASH_BYTES);
         }
-        error = body_zeros(scan, offset, &entry, &damage->zeros);
+        error = zero_sector(scan, offset, offset + entry.size, &damage->zeros);
     } else {
         damage->part = DAMAGE_HEADER;
-        error = zero_sector(scan, offset, offset, offset + ENTRY_HEADER_BYTES, &damage->zeros);
+        error = zero_sector(scan, offset, offset + ENTRY_HEADER_BYTES, &damage->zeros);
     }
     if (rest->any_header && rest->flush > scan->flush)
         scan->flush = rest->flush;

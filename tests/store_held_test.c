@@ -238,7 +238,7 @@ static void a_torn_sector_whose_content_is_zeros(void **state)
         struct test_store *test = opened(6);
         uint8_t body[DISK_SECTOR_BYTES * 2] = { 'A', 'B' };
         uint8_t entry[sizeof body + 512];
-        uint32_t len = 2 * DISK_SECTOR_BYTES + 3 - ENTRY_HEADER_BYTES - ENTRY_HEAD_BYTES;
+        uint32_t len = 2 * DISK_SECTOR_BYTES + 3 - (uint32_t)entry_size(1, 0);
         memset(body + 2, 'x', len - 5);
         struct entry_draft draft = {
             .kind = ENTRY_COMMANDS, .first = 1, .count = 1, .sizes = &len, .bodies = body
