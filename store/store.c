@@ -30,7 +30,7 @@ static enum ft_error make_folder(const struct disk *disk, const char *path)
 static enum ft_error set_up(const struct store_options *options, struct vote_record *vote)
 {
     const struct disk *disk = options->disk;
-*vote = (struct vote_record) { .generation = VOTE_PAIRS };
+    *vote = (struct vote_record) { .generation = VOTE_PAIRS };
     struct identity_file identity = { .segment_bytes = options->segment_bytes };
     if (!options->backup)
         memcpy(identity.identity, options->fresh_identity, IDENTITY_BYTES);
@@ -232,7 +232,10 @@ static enum ft_error load_begin(struct recovering *run)
     struct store *store = run->store;
     bool whole;
     enum ft_error error = begin_file_load(store->disk, store->crypto, &store->begin, &whole);
-    if (!error && !whole) {
+    bool rotten = error == FT_ERROR_CORRUPT || error == FT_ERROR_IO;
+    if (rotten) /* what stands before it, of what was being dropped, does no harm */
+        store->begin = run->names->segments_count ? run->names->segments[0] : 1;
+    if (rotten || (!error && !whole)) {
         recover_note(run, "begin", 0, "a copy of it was damaged and is written anew");
         error = begin_file_save(store->disk, store->crypto, store->begin);
     }
