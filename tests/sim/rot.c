@@ -7,6 +7,7 @@
  * wiped has lost every file: what is committed may be on a bare majority, and a node that lags makes
  * up for nobody. */
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -98,6 +99,15 @@ bool rot_open(const struct sim_node *node)
     for (uint32_t i = 0; i < mending->damaged_count; i++)
         dropped += others_dropped(node, mending->damaged[i].id);
     return node_damaged(node->node) > dropped;
+}
+
+void rot_describe(const struct sim_node *node)
+{
+    const struct mending *mending = &node->node->mending;
+    fprintf(stderr, "    its log begins at %" PRIu64 "\n", node->first);
+    for (uint32_t i = 0; i < mending->damaged_count; i++)
+        fprintf(stderr, "    damaged: file %u, %" PRIu64 "\n", mending->damaged[i].file,
+                mending->damaged[i].id);
 }
 
 bool rot_proved(const struct sim_node *node)

@@ -599,6 +599,7 @@ void faults_open(struct world *world, enum report_fault kind, uint8_t a, uint8_t
 bool faults_on_network(struct world *world, enum report_fault kind);
 void faults_network_ends(struct world *world, const struct open_fault *open);
 /* rot.c */
+void rot_describe(const struct sim_node *node);
 bool rot_may_wipe(const struct world *world, uint8_t slot);
 void rot_wiped(struct world *world, uint8_t slot);
 /* Any node's disk was damaged. */

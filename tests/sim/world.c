@@ -292,6 +292,7 @@ static void describe(struct world *world)
                 view.durable, node_applied(node->node),
                 raft_config_voters(raft_latest_config(node_raft(node->node))),
                 view.quorum ? "" : ", no quorum", view.disk_full ? ", disk full" : "");
+        rot_describe(node);
         const struct raft_config *config = raft_latest_config(node_raft(node->node));
         for (unsigned m = 0; m < config->count; m++) {
             const struct raft_member *member = &config->members[m];
