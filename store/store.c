@@ -270,6 +270,11 @@ static enum ft_error open_all(struct store *store, const struct store_options *o
         error = load_begin(&run);
     if (!error)
         error = recover_log(&run);
+    if (!error && store->scrub.done > recovery->last_index) { /* what is sent again has its words */
+        error = scrub_again(store, recovery->last_index + 1);
+        if (error)
+            refuse(why, why_len, error, "scrub");
+    }
     names_free(&names);
     if (error)
         return error;
