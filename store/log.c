@@ -230,6 +230,7 @@ static enum ft_error publish(struct store *store, bool begun, struct walk from,
         segment->end = SEGMENT_HEADER_BYTES;
     }
     while (from.run != until->run || from.at != until->at) {
+        CHECK(from.entry.chain != NULL);
         if (!segment_mark(segment, from.entry.first, segment->end))
             error = FT_ERROR_LIMIT;
         segment->end += from.entry.size;
