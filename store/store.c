@@ -232,7 +232,7 @@ static enum ft_error load_begin(struct recovering *run)
     struct store *store = run->store;
     bool whole;
     enum ft_error error = begin_file_load(store->disk, store->crypto, &store->begin, &whole);
-    bool rotten = error == FT_ERROR_CORRUPT || error == FT_ERROR_IO;
+    bool rotten = error == FT_ERROR_CORRUPT;
     if (rotten) /* what stands before it, of what was being dropped, does no harm */
         store->begin = run->names->segments_count ? run->names->segments[0] : 1;
     if (rotten || (!error && !whole)) {

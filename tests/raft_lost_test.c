@@ -188,9 +188,11 @@ static void a_leader_waits_while_it_is_mended(void **state)
     rafts_run(world, SECOND / 2);
     assert_int_equal(raft->leader, leader);
     assert_int_equal(raft->log.last, before);
+    assert_true(raft_peer_view(rafts_raft(world, leader), rotten).lost);
     rafts_run(world, 2 * SECOND);
     assert_int_equal(raft->log.last, rafts_raft(world, leader)->log.last);
     assert_int_equal(raft->lost_last, 0);
+    assert_false(raft_peer_view(rafts_raft(world, leader), rotten).lost);
     rafts_free(world);
 }
 

@@ -48,10 +48,10 @@ bool formation_quorum_without(const struct node *node, uint8_t slot)
         const struct raft_member *member = &config->members[i];
         if (!member->voter || member->slot == slot)
             continue;
+        struct raft_peer_view peer = raft_peer_view(node->raft, member->slot);
         voters++;
-        here +=
-            member->slot == node->options.slot || ((healthy >> (member->slot - 1) & 1) &&
-                                                   raft_peer_view(node->raft, member->slot).linked);
+        here += member->slot == node->options.slot ||
+                ((healthy >> (member->slot - 1) & 1) && peer.linked && !peer.lost);
     }
     return here * 2 > voters;
 }
@@ -128,7 +128,8 @@ static bool promote(struct node *node, uint8_t slot, const struct effects *out)
     if (!member || member->voter || member->vacant)
         return false;
     struct raft_peer_view peer = raft_peer_view(node->raft, slot);
-    if (!peer.linked || peer.match + CAUGHT_UP_COMMANDS < raft_view(node->raft).last_index ||
+    if (!peer.linked || peer.lost ||
+        peer.match + CAUGHT_UP_COMMANDS < raft_view(node->raft).last_index ||
         peer.match < config.index || !formation_quorum_without(node, 0))
         return false;
     config.members[member - config.members].voter = true;

@@ -431,6 +431,7 @@ struct raft_peer_view raft_peer_view(const struct raft *raft, uint8_t slot)
         .last_heard_us = peer->heard_us,
         .rtt_us = peer->rtt_us,
         .linked = raft_linked_member(raft, slot) != NULL,
+        .lost = raft->role == RAFT_LEADER && peer->lost,
     };
 }
 

@@ -77,7 +77,7 @@ void raft_progress_reset(struct raft *raft, uint8_t slot, struct now now)
     peer->next = peer->match ? peer->match + 1 : raft->log.last + 1;
     peer->commit_sent = 0;
     peer->round_sent = 0;
-    peer->copying = false;
+    peer->copying = peer->lost = false;
     peer->heartbeat_at_us = now.mono_us;
     peer->room = LIMIT_INFLIGHT_BYTES;
     peer->inflight_at = peer->inflight_count = 0;
@@ -366,8 +366,9 @@ void raft_on_append_reply(struct raft *raft, uint8_t slot, const struct raft_mes
     peer->flush_us = reply->flush_us;
     peer->disk_full = reply->flags & REPLY_DISK_FULL;
     peer->copying = reply->flags & REPLY_COPYING;
+    peer->lost = reply->flags & REPLY_LOST;
     log_clock_report(&raft->clock, slot, reply->wall_us, now.mono_us);
-    if (reply->flags & REPLY_LOST && reply->match < peer->match)
+    if (peer->lost && reply->match < peer->match)
         peer->match =
             reply->match; /* what was committed with it stays so; nothing more counts it */
     if (reply->flags & REPLY_REJECTED)

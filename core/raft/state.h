@@ -60,6 +60,7 @@ struct raft_peer {
     bool copying;     /* it says that it copies segments: it wants no entries */
     uint64_t room;    /* free there, by its last reply */
     bool disk_full;
+    bool lost; /* it owes a part of its log, and has no vote to give perhaps (lost.c) */
     uint32_t inflight_at;
     uint32_t inflight_count;
     uint64_t inflight_bytes;

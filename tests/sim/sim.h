@@ -552,7 +552,7 @@ const char *members_outside(const struct sim_node *node);
 
 /* --- faults.c ----------------------------------------------------------------------------------*/
 
-enum { FAULTS_OPEN = 64 };
+enum { FAULTS_OPEN = 256 };
 
 struct open_fault {
     bool used;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/check.h"
+#include "core/raft/state.h"
 #include "tests/sim/choices.h"
 #include "tests/sim/sim.h"
 
@@ -292,6 +293,11 @@ static void describe(struct world *world)
                 view.durable, node_applied(node->node),
                 raft_config_voters(raft_latest_config(node_raft(node->node))),
                 view.quorum ? "" : ", no quorum", view.disk_full ? ", disk full" : "");
+        const struct raft *raft = node_raft(node->node);
+        if (raft->lost_last || raft->aside || raft->frozen)
+            fprintf(stderr, "    lost to %" PRIu64 " of term %" PRIu64 "%s%s\n", raft->lost_last,
+                    raft->lost_term, raft->aside ? ", stands aside" : "",
+                    raft->frozen ? ", frozen" : "");
         rot_describe(node);
         const struct raft_config *config = raft_latest_config(node_raft(node->node));
         for (unsigned m = 0; m < config->count; m++) {
