@@ -337,14 +337,14 @@ static void poke_plan(struct sim_disk *disk, const uint8_t *head, size_t len)
         assert_true(sim_disk_poke(disk, "copy", at, head, len));
 }
 
-/* Both of the plan's are spoilt: what was begun is not gone on with, nor taken for another. */
+/* No record of the plan is whole: what was begun may have been put in place already, in part. */
 static void expect_refused(struct copy_session *session)
 {
     assert_int_equal(copy_run(session), FT_ERROR_CORRUPT);
     assert_non_null(strstr(session->target->why, "copy"));
 }
 
-/* Each byte of one of them: the other one counts, and the file is written anew. */
+/* One of them is: it counts, and the file is written anew. */
 static void expect_plan_mended(struct copy_session *session)
 {
     struct copy_file plan;
