@@ -287,7 +287,7 @@ static enum ft_error walk_held(struct store *store, struct store_check *check, u
 {
     struct check_side *side = &store->check;
     uint64_t before = side->told;
-    bool more;
+    bool more = false;
     enum ft_error error =
         held_copy_prove(store, side->handle, side->id, &side->told, budget, &more, &check->mended);
     check->bytes = side->told - before;
@@ -375,8 +375,9 @@ static enum ft_error open_segment(struct store *store, struct store_check *check
     enum ft_error error = disk->open(disk->ctx, path, DISK_READ, &side->handle);
     if (error == FT_ERROR_MISSING && side->known.indexed) {
         uint8_t chain[HASH_BYTES];
-        (void)(chain_before(store, check->id, chain) || chain_of_base(store, check->id, chain));
-        error = segment_file_create(store, check->id, chain);
+        bool known =
+            chain_before(store, check->id, chain) || chain_of_base(store, check->id, chain);
+        error = segment_file_create(store, check->id, known ? chain : NULL);
         check->mended = !error;
         if (!error)
             error = disk->open(disk->ctx, path, DISK_READ, &side->handle);
@@ -581,10 +582,9 @@ static enum ft_error begin(struct store *store, struct store_check *check)
 static bool make_scan(struct store *store)
 {
     struct check_side *side = &store->check;
-    if (side->scan)
-        return true;
-    side->scan = calloc(1, sizeof *side->scan);
-    if (side->scan)
+    if (!side->scan)
+        side->scan = calloc(1, sizeof *side->scan);
+    if (side->scan && !side->scan->window)
         side->scan->window = malloc(SCAN_WINDOW_BYTES);
     return side->scan && side->scan->window;
 }

@@ -187,7 +187,8 @@ struct segment *segments_push(struct store *store); /* NULL: no memory */
 enum ft_error segment_header_repair(struct store *store, uint64_t first,
                                     const uint8_t chain[HASH_BYTES]);
 
-/* A segment that is gone: its file with a header and nothing else, for the rest to be put there. */
+/* A segment that is gone: its file with a header and nothing else, for the rest to be put there. `chain`
+ * NULL: what the header says is not known yet, and zeros say so. */
 enum ft_error segment_file_create(struct store *store, uint64_t first,
                                   const uint8_t chain[HASH_BYTES]);
 /* What its entries told of a sealed segment's end. */

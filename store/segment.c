@@ -179,12 +179,14 @@ static enum ft_error header_put(struct store *store, uint64_t first,
     char path[DISK_PATH_BYTES];
     struct disk_file *file;
     struct segment_header header = { .first = first, .segment_bytes = store->segment_bytes };
-    memcpy(header.chain, chain, HASH_BYTES);
     memcpy(header.cluster, store->cluster, IDENTITY_BYTES);
-    uint8_t *data = malloc(SEGMENT_HEADER_BYTES);
+    uint8_t *data = calloc(1, SEGMENT_HEADER_BYTES);
     if (!data)
         return FT_ERROR_LIMIT;
-    segment_header_write(data, &header, store->crypto);
+    if (chain) {
+        memcpy(header.chain, chain, HASH_BYTES);
+        segment_header_write(data, &header, store->crypto);
+    }
     segment_path(path, first, "seg");
     enum ft_error error = disk->open(disk->ctx, path, mode, &file);
     if (!error) {

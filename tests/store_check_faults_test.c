@@ -1,0 +1,309 @@
+/* What is rotten is looked for and mended while each call of the disk and each allocation fails in turn.
+ * What fails is told, and nothing that is wrong is taken for good; looked at again, as core/node/mend.c
+ * does, all of it comes right. After a sync that failed the process ends, and power is lost with it. */
+#include "tests/test_rot.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "tests/test_heap.h"
+
+enum { BUDGET = 700, TURNS = 3000, BIT = 900 };
+
+static const struct test_flush same_vote = { .save_vote = true, .term = 2, .vote = 2 };
+
+static void must(enum ft_error error)
+{
+    assert_int_equal(error, FT_OK);
+}
+
+enum fault {
+    FAULT_IO,     /* a call of the disk */
+    FAULT_LIMIT,  /* the kernel has no memory for it */
+    FAULT_MEMORY, /* an allocation of the store's */
+    FAULTS,
+};
+
+struct pair {
+    struct test_store *rotten;
+    struct test_store *good; /* another node, with the same log */
+    uint64_t seed;
+    unsigned told;
+    unsigned found;
+    bool held_lost; /* told as such, and kept beside */
+};
+
+static void arm(struct pair *pair, enum fault fault, uint64_t at)
+{
+    heap.count = 0;
+    heap.fail_at = fault == FAULT_MEMORY ? at : 0;
+    if (fault != FAULT_MEMORY)
+        sim_disk_fail_call(pair->rotten->disk, at,
+                           fault == FAULT_IO ? FT_ERROR_IO : FT_ERROR_LIMIT);
+}
+
+static void disarm(struct pair *pair)
+{
+    heap.fail_at = 0;
+    sim_disk_fail_call(pair->rotten->disk, 0, FT_OK);
+}
+
+/* --- one file, as core/node/mend.c looks at it --------------------------------------------------
+ */
+
+static void next_process(struct pair *pair)
+{
+    test_store_close(pair->rotten);
+    sim_disk_crash(pair->rotten->disk, pair->seed);
+    must(test_store_open(pair->rotten));
+    pair->held_lost |= pair->rotten->recovery.held.rotten > 0;
+}
+
+/* False: it failed. */
+static bool went_well(struct pair *pair, enum ft_error error)
+{
+    pair->told += error != FT_OK;
+    if (error == FT_ERROR_SYNC)
+        next_process(pair);
+    return error == FT_OK;
+}
+
+static bool save_vote_twice(struct pair *pair)
+{
+    for (int i = 0; i < 2; i++) {
+        enum ft_error error;
+        WATCHED(error = test_flush(pair->rotten, &same_vote));
+        if (error) { /* nothing is promised any more */
+            pair->told++;
+            next_process(pair);
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool mend(struct pair *pair, const struct store_check *check)
+{
+    static uint8_t data[LIMIT_ENTRY_BYTES];
+    struct store_mend mend = { .file = check->file,
+                               .id = check->id,
+                               .committed = pair->good->log.last };
+    bool entries = check->file == STORE_FILE_SEGMENT;
+    if (check->file == STORE_FILE_VOTE)
+        return save_vote_twice(pair);
+    while (!mend.done) {
+        struct store_piece piece = { .kind = entries ? STORE_PIECE_ENTRIES
+                                             : check->file == STORE_FILE_INDEX
+                                                 ? STORE_PIECE_INDEX
+                                                 : STORE_PIECE_CHECKPOINT,
+                                     .index = entries ? check->index : check->id,
+                                     .offset = mend.want_offset };
+        size_t len;
+        enum ft_error error;
+        must(store_read_piece(pair->good->store, &piece, 1000, data, &len, &mend.size));
+        assert_true(len > 0);
+        mend.offset = piece.offset;
+        mend.data = (struct slice) { data, len };
+        WATCHED(error = store_mend(pair->rotten->store, &mend));
+        if (!went_well(pair, error))
+            return false;
+    }
+    return true;
+}
+
+static void look(struct pair *pair, struct store_check *check)
+{
+    for (int turn = 0; turn < TURNS; turn++) {
+        enum ft_error error;
+        enum store_file before = check->file;
+        bool next = check->how == STORE_CHECK_NEXT;
+        WATCHED(error = store_check(pair->rotten->store, check, BUDGET));
+        pair->found += !error && (check->mended || check->result == STORE_DAMAGED);
+        if (!went_well(pair, error)) {
+            check->how = next && check->file == before ? STORE_CHECK_NEXT : STORE_CHECK_FILE;
+            continue;
+        }
+        if (check->result == STORE_CLEAN || check->result == STORE_GONE)
+            return;
+        check->how = STORE_CHECK_AGAIN;
+        if (check->result == STORE_DAMAGED)
+            check->how = mend(pair, check) && check->file == STORE_FILE_SEGMENT ? STORE_CHECK_AGAIN
+                                                                                : STORE_CHECK_FILE;
+    }
+    fail_msg("file %d does not come to its end", (int)check->file);
+}
+
+static void look_round(struct pair *pair)
+{
+    struct store_check check = { .upto = pair->good->log.last };
+    pair->found = 0;
+    do {
+        check.how = STORE_CHECK_NEXT;
+        look(pair, &check);
+    } while (check.file != STORE_FILE_NONE);
+}
+
+/* --- what is harmed -----------------------------------------------------------------------------
+ */
+
+/* Not everything at once: a process that ends meanwhile must find enough to start by. */
+static bool is_harmed(const struct test_store *test, const struct rot_part *part, unsigned set)
+{
+    bool segment = strstr(part->path, ".seg") != NULL;
+    bool sealed = segment && strtoull(part->path + 4, NULL, 10) <= test->recovery.checkpoint_index;
+    if (part->zeros || strcmp(part->path, "copy") == 0 || strncmp(part->path, "held", 4) == 0)
+        return false;
+    if (set == 0)
+        return strcmp(part->path, "identity") == 0 || strcmp(part->path, "begin") == 0 ||
+               strstr(part->path, ".idx") || (sealed && part->from);
+    return (segment && !part->from) || strncmp(part->path, "checkpoint/", 11) == 0 ||
+           (strcmp(part->path, "vote") == 0 && part->from % (2 * VOTE_SECTOR_BYTES) == 0);
+}
+
+static unsigned harmed_set;
+
+static void harm_bits(struct test_store *test, struct rot_parts *parts)
+{
+    bool checkpoint = false; /* one is left */
+    for (size_t i = 0; i < parts->count; i++) {
+        struct rot_part *part = &parts->list[i];
+        bool other = checkpoint && strncmp(part->path, "checkpoint/", 11) == 0;
+        if (other || !is_harmed(test, part, harmed_set))
+            continue;
+        checkpoint |= strncmp(part->path, "checkpoint/", 11) == 0;
+        rot_flip(test, part, BIT % rot_bits(part));
+    }
+}
+
+static void harm_pages(struct test_store *test, struct rot_parts *parts)
+{
+    for (size_t i = 0; i < parts->count; i++) {
+        const struct rot_part *part = &parts->list[i];
+        bool tail =
+            i + 1 < parts->count && parts->list[i + 1].zeros; /* the log side writes there */
+        if (is_harmed(test, part, harmed_set) && part->from % DISK_PAGE_BYTES == 0 && !tail)
+            assert_true(sim_disk_unreadable(test->disk, part->path, part->from));
+    }
+}
+
+/* The one that a checkpoint covers, with its index. */
+static void harm_by_removing(struct test_store *test, struct rot_parts *parts)
+{
+    char path[DISK_PATH_BYTES];
+    (void)parts;
+    segment_path(path, test->store->segments[0].first, "seg");
+    assert_true(sim_disk_remove(test->disk, path));
+    segment_path(path, test->store->segments[0].first, "idx");
+    assert_true(sim_disk_remove(test->disk, path));
+}
+
+/* What it holds stands in this process's memory alone. */
+static void harm_held(struct test_store *test, struct rot_parts *parts)
+{
+    for (size_t i = 0; i < parts->count; i++)
+        if (strncmp(parts->list[i].path, "held", 4) == 0)
+            rot_flip(test, &parts->list[i], BIT);
+}
+
+typedef void harm_fn(struct test_store *test, struct rot_parts *parts);
+
+static struct pair opened(const struct test_store *original)
+{
+    struct pair pair = { .rotten = rot_copy(original), .good = rot_copy(original) };
+    heap_spares(pair.rotten->disk);
+    must(test_store_open(pair.rotten));
+    must(test_store_open(pair.good));
+    return pair;
+}
+
+/* The node's folder is as good as it ever was. */
+static void expect_mended(struct pair *pair, struct rot_parts *parts)
+{
+    test_store_close(pair->rotten);
+    for (size_t i = 0; i < parts->count; i++)
+        parts->list[i].flips = 0;
+    rot_expect_named(pair->rotten, parts, BIT);
+    must(test_store_open(pair->rotten));
+    assert_int_equal(pair->rotten->recovery.last_index, pair->good->log.last);
+    assert_int_equal(pair->rotten->recovery.damages, 0);
+    rot_expect_unchanged(pair->rotten);
+}
+
+static void mended_while_each_fails(harm_fn *harm, enum fault fault)
+{
+    struct rot_parts parts;
+    struct test_store *original = rot_store();
+    rot_parts_find(&parts, original);
+    unsigned told = 0, lost = 0;
+    uint64_t at = 1;
+    for (bool reached = true; reached; at++) {
+        struct pair pair = opened(original);
+        pair.seed = at;
+        harm(pair.rotten, &parts);
+        uint64_t calls = sim_disk_calls(pair.rotten->disk);
+        arm(&pair, fault, at);
+        look_round(&pair);
+        reached = fault == FAULT_MEMORY ? heap.count >= at
+                                        : sim_disk_calls(pair.rotten->disk) - calls >= at;
+        disarm(&pair);
+        told += pair.told;
+        assert_true(pair.told <= reached);
+        do
+            look_round(&pair);
+        while (pair.found);
+        if (!pair.held_lost)
+            expect_mended(&pair, &parts);
+        lost += pair.held_lost;
+        test_store_free(pair.rotten);
+        test_store_free(pair.good);
+    }
+    assert_true(at > 10);
+    assert_true(told > at / (fault == FAULT_IO ? 8 : 4));
+    assert_true(harm == harm_held ? lost < at / 4 : lost == 0);
+    test_store_free(original);
+}
+
+static void bits_are_mended_while_each_fails(void **state)
+{
+    (void)state;
+    for (enum fault fault = 0; fault < FAULTS; fault++)
+        for (harmed_set = 0; harmed_set < 2; harmed_set++)
+            mended_while_each_fails(harm_bits, fault);
+}
+
+static void pages_are_mended_while_each_fails(void **state)
+{
+    (void)state;
+    for (enum fault fault = 0; fault < FAULTS; fault++)
+        for (harmed_set = 0; harmed_set < 2; harmed_set++)
+            mended_while_each_fails(harm_pages, fault);
+}
+
+static void lost_files_are_mended_while_each_fails(void **state)
+{
+    (void)state;
+    for (enum fault fault = 0; fault < FAULTS; fault++)
+        mended_while_each_fails(harm_by_removing, fault);
+}
+
+static void the_held_log_is_mended_while_each_fails(void **state)
+{
+    (void)state;
+    for (enum fault fault = 0; fault < FAULTS; fault++)
+        mended_while_each_fails(harm_held, fault);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(bits_are_mended_while_each_fails),
+        cmocka_unit_test(pages_are_mended_while_each_fails),
+        cmocka_unit_test(lost_files_are_mended_while_each_fails),
+        cmocka_unit_test(the_held_log_is_mended_while_each_fails),
+    };
+    return cmocka_run_group_tests_name("store_check_faults", tests, NULL, NULL);
+}
