@@ -1,0 +1,414 @@
+/* Folders that a crash, rot or a loss of files has left in a state of their own, opened while each call of
+ * the disk and each allocation fails in turn: it opens, or says why not and has made nothing worse. In the
+ * end the node knows what it would have known at once. Then what such a folder holds goes, as a leader has
+ * it truncated, while each of these fails. */
+#include "tests/test_copy.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "cmd/crypto_sodium.h"
+#include "tests/test_heap.h"
+
+enum { SEALED = 4, OPEN = 3, SEGMENTS = SEALED + OPEN };
+
+enum fault {
+    FAULT_IO,     /* a call of the disk */
+    FAULT_LIMIT,  /* the kernel has no memory for it */
+    FAULT_MEMORY, /* an allocation of the store's */
+    FAULTS,
+};
+
+static void arm(struct test_store *test, enum fault fault, uint64_t at)
+{
+    heap.count = 0;
+    heap.fail_at = fault == FAULT_MEMORY ? at : 0;
+    if (fault != FAULT_MEMORY)
+        sim_disk_fail_call(test->disk, at, fault == FAULT_IO ? FT_ERROR_IO : FT_ERROR_LIMIT);
+}
+
+static void disarm(struct test_store *test)
+{
+    heap.fail_at = 0;
+    sim_disk_fail_call(test->disk, 0, FT_OK);
+}
+
+/* --- the folder ---------------------------------------------------------------------------------
+ */
+
+static struct segment segments[SEGMENTS]; /* of the whole log */
+
+/* Four sealed segments, and three that no checkpoint covers, the last of which has room. */
+static struct test_store *grown(void)
+{
+    struct test_store *test = test_node(1, SEALED, true);
+    while (test->store->segments_count < SEGMENTS)
+        test_add(test, 1);
+    test_add(test, 1);
+    assert_int_equal(test->store->segments_count, SEGMENTS);
+    memcpy(segments, test->store->segments, sizeof segments);
+    test_store_close(test);
+    return test;
+}
+
+static struct test_store *like(const struct test_store *before)
+{
+    struct test_store *test = test_store_new(1, COPY_SEGMENT_BYTES);
+    sim_disk_free(test->disk);
+    test->disk = sim_disk_copy(before->disk);
+    test->flush = before->flush;
+    test->log = before->log;
+    test->opens = 1; /* a new identity is another one */
+    heap_spares(test->disk);
+    return test;
+}
+
+/* --- what became of it --------------------------------------------------------------------------
+ */
+
+static void flip_segment(struct test_store *test, size_t number, uint64_t offset)
+{
+    char path[DISK_PATH_BYTES];
+    segment_path(path, segments[number].first, "seg");
+    assert_true(sim_disk_flip(test->disk, path, offset, 4));
+}
+
+static void remove_of(struct test_store *test, size_t number, const char *suffix)
+{
+    char path[DISK_PATH_BYTES];
+    segment_path(path, segments[number].first, suffix);
+    assert_true(sim_disk_remove(test->disk, path));
+}
+
+static void flip_checkpoint(struct test_store *test, size_t number)
+{
+    char path[DISK_PATH_BYTES];
+    checkpoint_file_path(path, segments[number].last);
+    assert_true(sim_disk_flip(test->disk, path, 100, 1));
+}
+
+static void owe_truncation(struct test_store *test, uint64_t from, uint64_t newest)
+{
+    const struct disk *disk = sim_disk_table(test->disk);
+    struct vote_record vote;
+    struct disk_file *file;
+    bool any;
+    test_must(vote_file_load(disk, &crypto_sodium, &vote, &any));
+    vote.truncate_from = from;
+    vote.newest = newest;
+    for (int pair = 0; pair < 2; pair++) {
+        vote.generation++;
+        test_must(disk->open(disk->ctx, "vote", DISK_WRITE, &file));
+        test_must(vote_file_save(disk, file, &crypto_sodium, &vote));
+        disk->close(disk->ctx, file);
+    }
+}
+
+static void rot_in_the_last_flush(struct test_store *test)
+{
+    flip_segment(test, SEGMENTS - 1, segments[SEGMENTS - 1].end - 1);
+}
+
+static void rot_with_segments_behind_it(struct test_store *test)
+{
+    flip_segment(test, SEALED, segments[SEALED].end - 1);
+}
+
+static void rot_at_a_segments_first(struct test_store *test)
+{
+    flip_segment(test, SEALED + 1, SEGMENT_HEADER_BYTES + 30);
+}
+
+static void a_torn_write(struct test_store *test)
+{
+    static const uint8_t zeros[DISK_SECTOR_BYTES];
+    char path[DISK_PATH_BYTES];
+    uint64_t end = segments[SEGMENTS - 1].end;
+    uint64_t sector = (end - 1) / DISK_SECTOR_BYTES * DISK_SECTOR_BYTES;
+    segment_path(path, segments[SEGMENTS - 1].first, "seg");
+    assert_true(sim_disk_poke(test->disk, path, sector, zeros, (size_t)(end - sector)));
+}
+
+static void an_unsealed_segment_lost(struct test_store *test)
+{
+    remove_of(test, SEALED + 1, "seg");
+}
+
+static void the_newest_segment_lost(struct test_store *test)
+{
+    remove_of(test, SEGMENTS - 1, "seg");
+}
+
+/* All checkpoints are gone, and so the log is read from its first entry, which is rotten: files of more
+ * than is left of it stand behind. */
+static void files_beyond_the_log(struct test_store *test)
+{
+    for (size_t i = 0; i < SEALED; i++)
+        flip_checkpoint(test, i);
+    flip_segment(test, 1, SEGMENT_HEADER_BYTES + 30);
+}
+
+static void a_truncation_in_a_segment(struct test_store *test)
+{
+    owe_truncation(test, segments[SEALED].first + 2, segments[SEALED].first);
+}
+
+static void a_truncation_of_segments(struct test_store *test)
+{
+    owe_truncation(test, segments[SEALED + 1].first, segments[SEALED].first);
+}
+
+static void dropping_half_done(struct test_store *test)
+{
+    test_must(begin_file_save(sim_disk_table(test->disk), &crypto_sodium, segments[3].first));
+}
+
+static void indexes_lost(struct test_store *test)
+{
+    char path[DISK_PATH_BYTES];
+    remove_of(test, 0, "idx");
+    segment_path(path, segments[2].first, "idx");
+    assert_true(sim_disk_flip(test->disk, path, 900, 1));
+    flip_segment(test, 2, SEGMENT_HEADER_BYTES + 30);
+}
+
+static void sealed_segments_lost(struct test_store *test)
+{
+    remove_of(test, 1, "seg");
+    remove_of(test, 1, "idx");
+    remove_of(test, 2, "idx");
+}
+
+static void headers_rotten(struct test_store *test)
+{
+    for (size_t i = 0; i < SEGMENTS; i++)
+        if (i != 1)
+            flip_segment(test, i, 40);
+}
+
+static void identity_rotten(struct test_store *test)
+{
+    assert_true(sim_disk_flip(test->disk, "identity", 40, 1));
+}
+
+static void identity_and_vote_rotten(struct test_store *test)
+{
+    identity_rotten(test);
+    for (uint64_t at = 0; at < VOTE_FILE_BYTES; at += VOTE_SECTOR_BYTES)
+        assert_true(sim_disk_flip(test->disk, "vote", at + 40, 1));
+}
+
+static void a_pair_of_votes_rotten(struct test_store *test)
+{
+    for (uint64_t at = 0; at < VOTE_FILE_BYTES / 2; at += VOTE_SECTOR_BYTES)
+        assert_true(sim_disk_flip(test->disk, "vote", at + 40, 1));
+}
+
+static void a_vote_rotten(struct test_store *test)
+{
+    assert_true(sim_disk_flip(test->disk, "vote", 40, 1));
+}
+
+static void small_files_rotten(struct test_store *test)
+{
+    const struct disk *disk = sim_disk_table(test->disk);
+    struct copy_file copy = { .start = 1, .end = 9, .segment_bytes = COPY_SEGMENT_BYTES };
+    test_must(begin_file_save(disk, &crypto_sodium, segments[3].first));
+    test_must(copy_file_save(disk, &crypto_sodium, test_cluster, &copy));
+    assert_true(sim_disk_flip(test->disk, "begin", 30, 1));
+    assert_true(sim_disk_flip(test->disk, "copy", DISK_PAGE_BYTES + 30, 1));
+}
+
+struct left {
+    void (*harm)(struct test_store *test);
+    uint64_t ends_at; /* a number of a segment's last entry; or: */
+    bool held;
+    bool another; /* it goes on under another identity */
+};
+
+enum { ALL = SEGMENTS - 1 };
+static const struct left lefts[] = {
+    { rot_in_the_last_flush, ALL, true, false },
+    { rot_with_segments_behind_it, SEALED, true, false },
+    { rot_at_a_segments_first, SEALED, true, false },
+    { a_torn_write, ALL, false, false },
+    { an_unsealed_segment_lost, SEALED, true, false },
+    { the_newest_segment_lost, ALL - 1, true, false },
+    { files_beyond_the_log, 0, true, false },
+    { a_truncation_in_a_segment, SEALED, false, false },
+    { a_truncation_of_segments, SEALED, false, false },
+    { dropping_half_done, ALL, false, false },
+    { indexes_lost, ALL, false, false },
+    { sealed_segments_lost, ALL, false, false },
+    { headers_rotten, ALL, false, false },
+    { identity_rotten, ALL, false, false },
+    { identity_and_vote_rotten, ALL, false, true },
+    { a_pair_of_votes_rotten, ALL, false, true },
+    { a_vote_rotten, ALL, false, false },
+    { small_files_rotten, ALL, false, false },
+};
+enum { LEFTS = sizeof lefts / sizeof lefts[0] };
+
+/* --- opening ------------------------------------------------------------------------------------
+ */
+
+static void same(const struct left *left, const struct store_recovery *now,
+                 const struct store_recovery *then)
+{
+    assert_int_equal(now->first_index, then->first_index);
+    assert_int_equal(now->last_index, then->last_index);
+    assert_int_equal(now->leftover, then->leftover);
+    assert_int_equal(now->lost.term, then->lost.term);
+    assert_int_equal(now->lost.last, then->lost.last);
+    assert_int_equal(now->term, then->term);
+    assert_int_equal(now->may_vote, then->may_vote);
+    assert_int_equal(now->may_campaign, then->may_campaign);
+    assert_memory_equal(now->cluster, then->cluster, IDENTITY_BYTES);
+    if (left->another)
+        assert_memory_not_equal(now->identity, test_identity, IDENTITY_BYTES);
+    else
+        assert_memory_equal(now->identity, test_identity, IDENTITY_BYTES);
+    assert_true(now->checkpoint_index <= then->checkpoint_index); /* an older one may do */
+}
+
+/* As it is left; and what a node that opens it at once knows. */
+static struct test_store *harmed(const struct test_store *whole, const struct left *left,
+                                 struct store_recovery *known)
+{
+    struct test_store *before = like(whole);
+    left->harm(before);
+    struct test_store *test = like(before);
+    test_must(test_store_open(test));
+    *known = test->recovery;
+    if (known->leftover != left->held)
+        print_message("%d: leftover %d last %llu cp %llu cut %llu: %s (ends %llu)\n", (int)(left - lefts), known->leftover, (unsigned long long)known->last_index, (unsigned long long)known->checkpoint_index, (unsigned long long)known->cut_bytes, known->damage, (unsigned long long)segments[left->ends_at].last);
+    assert_int_equal(known->leftover, left->held);
+    uint64_t end = segments[left->ends_at].last;
+    assert_true(known->last_index <= end && known->last_index + 2 >= segments[left->ends_at].first);
+    if (known->last_index > known->checkpoint_index)
+        (void)test_read_all(test, known->checkpoint_index, known->last_index, &whole->log, NULL);
+    test_store_free(test);
+    return before;
+}
+
+static void opened_while_each_fails(const struct test_store *whole, const struct left *left,
+                                    enum fault fault)
+{
+    struct store_recovery known;
+    struct test_store *before = harmed(whole, left, &known);
+    uint64_t at = 1, told = 0;
+    for (bool reached = true; reached; at++) {
+        struct test_store *test = like(before);
+        uint64_t calls = sim_disk_calls(test->disk);
+        enum ft_error error;
+        arm(test, fault, at);
+        WATCHED(error = test_store_open(test));
+        reached =
+            fault == FAULT_MEMORY ? heap.count >= at : sim_disk_calls(test->disk) - calls >= at;
+        disarm(test);
+        told += error != FT_OK;
+        if (error) {
+            assert_true(reached);
+            assert_true(strlen(test->why) > 10); /* what to do about it */
+            assert_null(test->store);
+            sim_disk_crash(test->disk, at);
+            test_must(test_store_open(test));
+        }
+        same(left, &test->recovery, &known);
+        test_store_close(test);
+        test_must(test_store_open(test));
+        same(left, &test->recovery, &known);
+        test_store_free(test);
+    }
+    assert_true(told > 3);
+    test_store_free(before);
+}
+
+static void opening_while_each_fails(void **state)
+{
+    (void)state;
+    struct test_store *whole = grown();
+    for (size_t i = 0; i < LEFTS; i++)
+        for (enum fault fault = 0; fault < FAULTS; fault++)
+            opened_while_each_fails(whole, &lefts[i], fault);
+    test_store_free(whole);
+}
+
+/* --- what is held goes --------------------------------------------------------------------------
+ */
+
+static void no_damage_to_the_log(void *ctx, const struct store_damage *damage)
+{
+    if (strncmp(damage->file, "checkpoint/", 11) != 0)
+        test_no_damage(ctx, damage);
+}
+
+static void goes_while_each_fails(const struct test_store *whole, const struct left *left,
+                                  enum fault fault)
+{
+    struct store_recovery known;
+    struct test_store *before = harmed(whole, left, &known);
+    struct test_flush flush = { .entries = 2,
+                                .count = 3,
+                                .term = 5,
+                                .save_vote = true,
+                                .vote = 5,
+                                .truncate_from = known.last_index + 1 };
+    uint64_t at = 1, told = 0;
+    for (bool reached = true; reached; at++) {
+        struct test_store *test = like(before);
+        test_must(test_store_open(test));
+        test->log.last = known.last_index;
+        struct test_log after = test->log;
+        test_log_after(&after, &flush);
+        uint64_t calls = sim_disk_calls(test->disk);
+        enum ft_error error;
+        arm(test, fault, at);
+        WATCHED(error = test_flush(test, &flush));
+        reached =
+            fault == FAULT_MEMORY ? heap.count >= at : sim_disk_calls(test->disk) - calls >= at;
+        disarm(test);
+        told += error != FT_OK;
+        test_store_close(test);
+        sim_disk_crash(test->disk, at);
+        test_must(test_store_open(test));
+        const struct store_recovery *now = &test->recovery;
+        if (!error)
+            assert_int_equal(now->last_index, after.last);
+        assert_in_range(now->last_index, known.last_index, after.last);
+        assert_true(!now->leftover || now->last_index == known.last_index);
+        assert_true(now->term == 5 || error);
+        if (now->last_index > now->checkpoint_index)
+            (void)test_read_all(test, now->checkpoint_index, now->last_index, &after, NULL);
+        if (!now->leftover) { /* nothing of it comes again */
+            uint64_t entries;
+            test_must(store_verify(test->store, no_damage_to_the_log, NULL, &entries));
+        }
+        test_store_free(test);
+    }
+    assert_true(told > 3);
+    test_store_free(before);
+}
+
+static void truncating_while_each_fails(void **state)
+{
+    (void)state;
+    struct test_store *whole = grown();
+    for (size_t i = 0; i < LEFTS; i++)
+        for (enum fault fault = 0; fault < FAULTS && lefts[i].held; fault++)
+            goes_while_each_fails(whole, &lefts[i], fault);
+    test_store_free(whole);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(opening_while_each_fails),
+        cmocka_unit_test(truncating_while_each_fails),
+    };
+    return cmocka_run_group_tests_name("store_open_faults", tests, NULL, NULL);
+}
