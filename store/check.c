@@ -475,7 +475,7 @@ static enum ft_error open_tail(struct store *store, struct store_check *check, u
 
 static enum ft_error begin_tail(struct store *store, struct store_check *check)
 {
-    uint8_t chain[HASH_BYTES] = { 0 };
+    uint8_t chain[HASH_BYTES];
     struct segment newest;
     store_lock(store);
     bool held = store->leftover;
@@ -485,8 +485,10 @@ static enum ft_error begin_tail(struct store *store, struct store_check *check)
         check->result = STORE_GONE;
         return FT_OK;
     }
-    if (next > 1 && reading_segment(store, next - 1, &newest, NULL))
+    if (reading_segment(store, next - 1, &newest, NULL))
         memcpy(chain, newest.chain, HASH_BYTES);
+    else
+        memcpy(chain, store->base_chain, HASH_BYTES); /* nothing is left before it */
     return open_tail(store, check, next, chain);
 }
 
@@ -573,10 +575,10 @@ static enum ft_error begin(struct store *store, struct store_check *check)
         return begin_tail(store, check);
     case STORE_FILE_BEGIN:
         return check_begin(store, check);
-    case STORE_FILE_HELD:
+    default:
+        CHECK(check->file == STORE_FILE_HELD);
         return open_held(store, check);
     }
-    return FT_OK;
 }
 
 static bool make_scan(struct store *store)

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/check.h"
 #include "store/held.h"
 
 enum { SLICE_BYTES = 128 << 10 };
@@ -42,11 +43,12 @@ void held_copy_add(struct store *store, uint64_t number, const uint8_t *data, si
     struct held_side *side = &store->held;
     pthread_mutex_lock(&store->held_mutex);
     struct held_copy *copy = find(store, number);
-    if (!copy && side->copies_count < HELD_FILES) {
+    if (!copy) {
+        CHECK(side->copies_count < HELD_FILES);
         copy = &side->copies[side->copies_count++];
         *copy = (struct held_copy) { .number = number };
     }
-    if (copy && !copy->broken)
+    if (!copy->broken)
         copy->broken = !extend(copy, data, len); /* no memory: it is as good as its file */
     pthread_mutex_unlock(&store->held_mutex);
 }

@@ -541,9 +541,9 @@ enum ft_error store_flush(struct store *store, const struct store_flush *flush)
     store->log.last_flush = flush->number;
     struct vote_record record = store->log.vote;
     bool leftover = has_leftover(store);
+    CHECK(!leftover || flush->truncate_from <= store->durable_last + 1);
     bool truncates =
-        flush->truncate_from && (flush->truncate_from <= store->durable_last ||
-                                 (leftover && flush->truncate_from == store->durable_last + 1));
+        flush->truncate_from && (flush->truncate_from <= store->durable_last || leftover);
     CHECK(!has_entries || !leftover || truncates);
     if (flush->save_vote || truncates)
         record.lost = flush->lost;

@@ -85,12 +85,12 @@ static size_t provable(struct store *store, const struct store_mend *mend, uint6
     for (size_t at = 0; at < mend->data.len;) {
         const uint8_t *data = mend->data.data + at;
         struct entry entry;
-        uint32_t bad;
         if (entry_parse(&entry, store->crypto, NULL, data, mend->data.len - at) != ENTRY_WHOLE ||
             entry.first != index)
             break;
-        if (!entry_verify(&entry, store->crypto, store->cluster, chain, data, &bad) &&
-            !(unproven && bad == entry.count && entry.first + entry.count - 1 <= mend->committed))
+        bool follows = entry_verify(&entry, store->crypto, store->cluster, chain, data, NULL);
+        if (!follows && !(unproven && entry.first + entry.count - 1 <= mend->committed &&
+                          entry_bodies_good(&entry, store->crypto, store->cluster)))
             break;
         unproven = false;
         memcpy(chain, entry.chain, HASH_BYTES);
@@ -114,10 +114,8 @@ static size_t provable(struct store *store, const struct store_mend *mend, uint6
 static enum ft_error write_zeros(struct store *store, struct disk_file *file, uint64_t end)
 {
     static const uint8_t zeros[DISK_PAGE_BYTES];
-    const struct check_side *side = &store->check;
     uint64_t size;
-    bool last = end - SEGMENT_HEADER_BYTES >= store->segment_bytes ||
-                (side->known.indexed && end == side->known.end);
+    bool last = end - SEGMENT_HEADER_BYTES >= store->segment_bytes;
     enum ft_error error = store->disk->size(store->disk->ctx, file, &size);
     uint64_t to = (end + DISK_PAGE_BYTES - 1) / DISK_PAGE_BYTES * DISK_PAGE_BYTES;
     if (to > size)
@@ -251,7 +249,7 @@ static enum ft_error mend_file(struct store *store, struct store_mend *mend)
     const struct disk *disk = store->disk;
     if (mend->offset && mend->offset != side->gathered)
         return FT_ERROR_CORRUPT;
-    if (mend->size > UINT32_MAX || mend->data.len == 0 ||
+    if (mend->size > UINT32_MAX || mend->data.len == 0 || mend->offset > mend->size ||
         mend->data.len > mend->size - mend->offset)
         return FT_ERROR_CORRUPT;
     enum ft_error error = gather(store, mend);

@@ -255,19 +255,10 @@ void scan_begin(struct scan *scan)
 
 static bool proven(const struct scan *scan, const struct entry *entry, const uint8_t *data)
 {
-    uint32_t bad;
-    if (entry_verify(entry, scan->crypto, scan->key, scan->segment->chain, data, &bad))
+    if (entry_verify(entry, scan->crypto, scan->key, scan->segment->chain, data, NULL))
         return true;
     /* Its bodies cannot be proved by a chain that nobody knows, but by their digests. */
-    if (!scan->unproven || bad < entry->count)
-        return false;
-    const uint8_t *head = entry->heads;
-    struct entry_cursor cursor = { 0 };
-    struct slice body;
-    for (; entry_next(entry, &cursor, &body); head += ENTRY_HEAD_BYTES)
-        if (body_digest(scan->crypto, scan->key, body.data, body.len) != bytes_get_u64(head + 4))
-            return false;
-    return true;
+    return scan->unproven && entry_bodies_good(entry, scan->crypto, scan->key);
 }
 
 /* The next entry lies in the next segment, whatever is behind this one's last. */

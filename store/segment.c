@@ -134,8 +134,10 @@ uint64_t segment_mark_before(const struct segment *segment, uint64_t index)
 
 void segment_cut_marks(struct segment *segment, uint64_t end)
 {
-    while (segment->marks_count && segment->marks[segment->marks_count - 1].offset >= end)
+    while (segment->marks[segment->marks_count - 1].offset >= end) {
         segment->marks_count--;
+        CHECK(segment->marks_count > 0); /* the first entry has one */
+    }
 }
 
 /* --- the table ----------------------------------------------------------------------------------
@@ -218,7 +220,7 @@ void segment_learned(struct store *store, uint64_t first, uint64_t end,
 {
     store_lock(store);
     struct segment *segment = segments_find(store, first);
-    if (segment && segment->first == first && segment->indexed) {
+    if (segment) {
         segment->end = end;
         memcpy(segment->chain, chain, HASH_BYTES);
     }

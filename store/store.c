@@ -30,7 +30,7 @@ static enum ft_error make_folder(const struct disk *disk, const char *path)
 static enum ft_error set_up(const struct store_options *options, struct vote_record *vote)
 {
     const struct disk *disk = options->disk;
-*vote = (struct vote_record) { .generation = VOTE_PAIRS };
+    *vote = (struct vote_record) { .generation = VOTE_PAIRS };
     struct identity_file identity = { .segment_bytes = options->segment_bytes };
     if (!options->backup)
         memcpy(identity.identity, options->fresh_identity, IDENTITY_BYTES);
@@ -295,8 +295,9 @@ static enum ft_error open_all(struct store *store, const struct store_options *o
         memcpy(recovery->vote, nobody, IDENTITY_BYTES);
     }
     const struct hold_row *held = hold_decide(recovery->lost.last != UINT64_MAX);
-    recovery->may_vote = recovery->lost.last == 0 || held->may_vote;
-    recovery->may_campaign = recovery->lost.last == 0 || held->may_campaign;
+    bool all = recovery->lost.last == 0;
+    recovery->may_vote = all | held->may_vote;
+    recovery->may_campaign = all | held->may_campaign;
     store->log.last_flush = recovery->flush;
     return FT_OK;
 }

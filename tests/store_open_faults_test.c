@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "cmd/crypto_sodium.h"
+#include "store/index_format.h"
 #include "tests/test_heap.h"
 
 enum { SEALED = 4, OPEN = 3, SEGMENTS = SEALED + OPEN };
@@ -20,6 +21,7 @@ enum fault {
     FAULT_IO,     /* a call of the disk */
     FAULT_LIMIT,  /* the kernel has no memory for it */
     FAULT_MEMORY, /* an allocation of the store's */
+    FAULT_SHORT,  /* a read gives less than there is */
     FAULTS,
 };
 
@@ -27,13 +29,15 @@ static void arm(struct test_store *test, enum fault fault, uint64_t at)
 {
     heap.count = 0;
     heap.fail_at = fault == FAULT_MEMORY ? at : 0;
-    if (fault != FAULT_MEMORY)
+    shorts.count = 0;
+    shorts.at = fault == FAULT_SHORT ? at : 0;
+    if (fault == FAULT_IO || fault == FAULT_LIMIT)
         sim_disk_fail_call(test->disk, at, fault == FAULT_IO ? FT_ERROR_IO : FT_ERROR_LIMIT);
 }
 
 static void disarm(struct test_store *test)
 {
-    heap.fail_at = 0;
+    heap.fail_at = shorts.at = 0;
     sim_disk_fail_call(test->disk, 0, FT_OK);
 }
 
@@ -89,6 +93,12 @@ static void flip_checkpoint(struct test_store *test, size_t number)
     char path[DISK_PATH_BYTES];
     checkpoint_file_path(path, segments[number].last);
     assert_true(sim_disk_flip(test->disk, path, 100, 1));
+}
+
+static void checkpoints_rotten(struct test_store *test)
+{
+    for (size_t i = 0; i < SEALED; i++)
+        flip_checkpoint(test, i);
 }
 
 static void owe_truncation(struct test_store *test, uint64_t from, uint64_t newest)
@@ -147,8 +157,7 @@ static void the_newest_segment_lost(struct test_store *test)
  * than is left of it stand behind. */
 static void files_beyond_the_log(struct test_store *test)
 {
-    for (size_t i = 0; i < SEALED; i++)
-        flip_checkpoint(test, i);
+    checkpoints_rotten(test);
     flip_segment(test, 1, SEGMENT_HEADER_BYTES + 30);
 }
 
@@ -223,6 +232,143 @@ static void small_files_rotten(struct test_store *test)
     assert_true(sim_disk_flip(test->disk, "copy", DISK_PAGE_BYTES + 30, 1));
 }
 
+static void the_segment_behind_the_checkpoint_lost(struct test_store *test)
+{
+    remove_of(test, SEALED, "seg");
+}
+
+static void no_segment_left(struct test_store *test)
+{
+    for (size_t i = 0; i < SEGMENTS; i++)
+        remove_of(test, i, "seg");
+}
+
+static void only_the_first_segment_left(struct test_store *test)
+{
+    checkpoints_rotten(test);
+    for (size_t i = 1; i < SEGMENTS; i++)
+        remove_of(test, i, "seg");
+}
+
+static void nothing_left(struct test_store *test)
+{
+    checkpoints_rotten(test);
+    no_segment_left(test);
+}
+
+/* The bytes of one segment stand under another's name. */
+static void copy_segment(struct test_store *test, size_t number, uint64_t to)
+{
+    static uint8_t data[2 << 20];
+    const struct disk *disk = sim_disk_table(test->disk);
+    struct disk_file *file;
+    char path[DISK_PATH_BYTES];
+    segment_path(path, segments[number].first, "seg");
+    size_t size = (size_t)sim_disk_size(test->disk, path);
+    assert_true(size <= sizeof data);
+    assert_true(sim_disk_peek(test->disk, path, 0, data, size));
+    segment_path(path, to, "seg");
+    (void)sim_disk_remove(test->disk, path);
+    test_must(disk->open(disk->ctx, path, DISK_CREATE, &file));
+    test_must(disk->write(disk->ctx, file, 0, data, size));
+    test_must(disk->sync(disk->ctx, file));
+    disk->close(disk->ctx, file);
+    test_must(disk->sync_dir(disk->ctx, "log"));
+}
+
+static void a_misdirected_segment(struct test_store *test)
+{
+    copy_segment(test, SEALED, segments[SEALED + 1].first);
+    remove_of(test, SEALED + 2, "seg");
+}
+
+static void a_segment_inside_another(struct test_store *test)
+{
+    copy_segment(test, SEALED + 1, segments[SEALED].first + 2);
+}
+
+static void a_chain_of_another_log(struct test_store *test)
+{
+    uint8_t data[SEGMENT_HEADER_BYTES];
+    struct segment_header header;
+    char path[DISK_PATH_BYTES];
+    segment_path(path, segments[SEALED + 1].first, "seg");
+    assert_true(sim_disk_peek(test->disk, path, 0, data, sizeof data));
+    test_must(segment_header_parse(data, &crypto_sodium, &header));
+    header.chain[3] ^= 1;
+    segment_header_write(data, &header, &crypto_sodium);
+    assert_true(sim_disk_poke(test->disk, path, 0, data, sizeof data));
+}
+
+static void nothing_readable_at_the_end(struct test_store *test)
+{
+    static uint8_t rot[LIMIT_ENTRY_BYTES];
+    char path[DISK_PATH_BYTES];
+    const struct segment *last = &segments[SEGMENTS - 1];
+    rot_with_segments_behind_it(test);
+    memset(rot, 'r', sizeof rot);
+    segment_path(path, last->first, "seg");
+    assert_true(sim_disk_poke(test->disk, path, SEGMENT_HEADER_BYTES, rot,
+                              (size_t)last->end - SEGMENT_HEADER_BYTES));
+}
+
+static void a_truncation_behind_the_checkpoint(struct test_store *test)
+{
+    owe_truncation(test, segments[SEALED].first, segments[SEALED - 1].first);
+}
+
+static void a_truncation_of_everything(struct test_store *test)
+{
+    checkpoints_rotten(test);
+    owe_truncation(test, 1, 0);
+}
+
+static void a_truncation_with_files_beyond(struct test_store *test)
+{
+    checkpoints_rotten(test);
+    owe_truncation(test, segments[1].first + 2, segments[1].first);
+}
+
+/* What stood right before it reads as if it had never been. */
+static void a_truncation_behind_zeros(struct test_store *test)
+{
+    static const uint8_t zeros[LIMIT_ENTRY_BYTES];
+    const struct segment *last = &segments[SEGMENTS - 1];
+    uint8_t header[ENTRY_HEADER_BYTES];
+    char path[DISK_PATH_BYTES];
+    segment_path(path, last->first, "seg");
+    assert_true(sim_disk_peek(test->disk, path, SEGMENT_HEADER_BYTES, header, sizeof header));
+    uint64_t at = SEGMENT_HEADER_BYTES + bytes_get_u32(header + ENTRY_AT_SIZE);
+    assert_true(at < last->end);
+    assert_true(sim_disk_poke(test->disk, path, at, zeros, (size_t)(last->end - at)));
+    owe_truncation(test, last->last + 1, last->first);
+}
+
+static void an_index_of_more_than_its_segment(struct test_store *test)
+{
+    uint8_t block[INDEX_BLOCK_BYTES];
+    char path[DISK_PATH_BYTES];
+    segment_path(path, segments[1].first, "idx");
+    assert_true(sim_disk_peek(test->disk, path, 0, block, sizeof block));
+    bytes_put_u64(block + INDEX_AT_LAST, segments[2].last);
+    bytes_put_u64(block + INDEX_PAYLOAD_BYTES + 8,
+                  crypto_sodium.digest(test_cluster, block, INDEX_PAYLOAD_BYTES + 8));
+    assert_true(sim_disk_poke(test->disk, path, 0, block, sizeof block));
+}
+
+static void a_segment_cut_in_its_header(struct test_store *test)
+{
+    const struct disk *disk = sim_disk_table(test->disk);
+    struct disk_file *file;
+    char path[DISK_PATH_BYTES];
+    segment_path(path, segments[2].first, "seg");
+    test_must(disk->open(disk->ctx, path, DISK_WRITE, &file));
+    test_must(disk->resize(disk->ctx, file, 1000));
+    test_must(disk->sync(disk->ctx, file));
+    disk->close(disk->ctx, file);
+    remove_of(test, 2, "idx");
+}
+
 struct left {
     void (*harm)(struct test_store *test);
     uint64_t ends_at; /* a number of a segment's last entry; or: */
@@ -250,6 +396,20 @@ static const struct left lefts[] = {
     { a_pair_of_votes_rotten, ALL, false, true },
     { a_vote_rotten, ALL, false, false },
     { small_files_rotten, ALL, false, false },
+    { the_segment_behind_the_checkpoint_lost, SEALED - 1, true, false },
+    { no_segment_left, SEALED - 1, true, false },
+    { only_the_first_segment_left, 0, true, false },
+    { nothing_left, 0, true, false },
+    { a_misdirected_segment, SEALED, true, false },
+    { a_segment_inside_another, SEALED, true, false },
+    { a_chain_of_another_log, SEALED, true, false },
+    { nothing_readable_at_the_end, SEALED, true, false },
+    { a_truncation_behind_the_checkpoint, SEALED - 1, false, false },
+    { a_truncation_of_everything, 0, false, false },
+    { a_truncation_with_files_beyond, 1, false, false },
+    { a_truncation_behind_zeros, ALL, false, false },
+    { an_index_of_more_than_its_segment, ALL, false, false },
+    { a_segment_cut_in_its_header, ALL, false, false },
 };
 enum { LEFTS = sizeof lefts / sizeof lefts[0] };
 
@@ -260,7 +420,10 @@ static void same(const struct left *left, const struct store_recovery *now,
                  const struct store_recovery *then)
 {
     assert_int_equal(now->first_index, then->first_index);
-    assert_int_equal(now->last_index, then->last_index);
+    bool older =
+        now->checkpoint_index < then->checkpoint_index; /* one may do; with nothing behind: */
+    assert_true(now->last_index == then->last_index ||
+                (older && now->last_index == now->checkpoint_index && now->leftover));
     assert_int_equal(now->leftover, then->leftover);
     assert_int_equal(now->lost.term, then->lost.term);
     assert_int_equal(now->lost.last, then->lost.last);
@@ -272,7 +435,7 @@ static void same(const struct left *left, const struct store_recovery *now,
         assert_memory_not_equal(now->identity, test_identity, IDENTITY_BYTES);
     else
         assert_memory_equal(now->identity, test_identity, IDENTITY_BYTES);
-    assert_true(now->checkpoint_index <= then->checkpoint_index); /* an older one may do */
+    assert_true(older || now->checkpoint_index == then->checkpoint_index);
 }
 
 /* As it is left; and what a node that opens it at once knows. */
@@ -285,7 +448,11 @@ static struct test_store *harmed(const struct test_store *whole, const struct le
     test_must(test_store_open(test));
     *known = test->recovery;
     if (known->leftover != left->held)
-        print_message("%d: leftover %d last %llu cp %llu cut %llu: %s (ends %llu)\n", (int)(left - lefts), known->leftover, (unsigned long long)known->last_index, (unsigned long long)known->checkpoint_index, (unsigned long long)known->cut_bytes, known->damage, (unsigned long long)segments[left->ends_at].last);
+        print_message("%d: leftover %d last %llu cp %llu cut %llu: %s (ends %llu)\n",
+                      (int)(left - lefts), known->leftover, (unsigned long long)known->last_index,
+                      (unsigned long long)known->checkpoint_index,
+                      (unsigned long long)known->cut_bytes, known->damage,
+                      (unsigned long long)segments[left->ends_at].last);
     assert_int_equal(known->leftover, left->held);
     uint64_t end = segments[left->ends_at].last;
     assert_true(known->last_index <= end && known->last_index + 2 >= segments[left->ends_at].first);
@@ -307,8 +474,9 @@ static void opened_while_each_fails(const struct test_store *whole, const struct
         enum ft_error error;
         arm(test, fault, at);
         WATCHED(error = test_store_open(test));
-        reached =
-            fault == FAULT_MEMORY ? heap.count >= at : sim_disk_calls(test->disk) - calls >= at;
+        reached = fault == FAULT_MEMORY  ? heap.count >= at
+                  : fault == FAULT_SHORT ? shorts.count >= at
+                                         : sim_disk_calls(test->disk) - calls >= at;
         disarm(test);
         told += error != FT_OK;
         if (error) {
@@ -318,13 +486,24 @@ static void opened_while_each_fails(const struct test_store *whole, const struct
             sim_disk_crash(test->disk, at);
             test_must(test_store_open(test));
         }
-        same(left, &test->recovery, &known);
-        test_store_close(test);
-        test_must(test_store_open(test));
-        same(left, &test->recovery, &known);
+        if (fault ==
+            FAULT_SHORT) { /* as damage: a vote may be lost by it, but nothing is made up */
+            const struct store_recovery *now = &test->recovery;
+            assert_true(now->last_index <= whole->log.last);
+            if (now->last_index > now->checkpoint_index)
+                (void)test_read_all(test, now->checkpoint_index, now->last_index, &whole->log,
+                                    NULL);
+        } else {
+            same(left, &test->recovery, &known);
+            if (test->recovery.checkpoint_index < known.checkpoint_index) {
+                test_store_close(test);
+                test_must(test_store_open(test));
+                same(left, &test->recovery, &known);
+            }
+        }
         test_store_free(test);
     }
-    assert_true(told > 3);
+    assert_true(told > 3 || fault == FAULT_SHORT);
     test_store_free(before);
 }
 
@@ -369,8 +548,9 @@ static void goes_while_each_fails(const struct test_store *whole, const struct l
         enum ft_error error;
         arm(test, fault, at);
         WATCHED(error = test_flush(test, &flush));
-        reached =
-            fault == FAULT_MEMORY ? heap.count >= at : sim_disk_calls(test->disk) - calls >= at;
+        reached = fault == FAULT_MEMORY  ? heap.count >= at
+                  : fault == FAULT_SHORT ? shorts.count >= at
+                                         : sim_disk_calls(test->disk) - calls >= at;
         disarm(test);
         told += error != FT_OK;
         test_store_close(test);
@@ -390,7 +570,7 @@ static void goes_while_each_fails(const struct test_store *whole, const struct l
         }
         test_store_free(test);
     }
-    assert_true(told > 3);
+    assert_true(told > 3 || fault == FAULT_SHORT);
     test_store_free(before);
 }
 
