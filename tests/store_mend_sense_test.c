@@ -392,6 +392,371 @@ static void the_base_is_not_dropped(void **state)
     end();
 }
 
+/* --- pieces from nodes that lie -----------------------------------------------------------------
+ */
+
+/* An entry that is none of the log's, into `data`, of exactly `size` bytes when it is not 0. */
+static size_t forge(uint64_t first, uint32_t count, uint64_t term, const uint8_t *chain,
+                    uint32_t size)
+{
+    static uint8_t bodies[LIMIT_ENTRY_BYTES];
+    uint32_t sizes[8];
+    uint32_t left = size ? size - ENTRY_HEADER_BYTES - count * ENTRY_HEAD_BYTES : count * 50;
+    memset(bodies, 'f', left);
+    for (uint32_t i = 0; i < count; i++) {
+        sizes[i] = i + 1 < count ? 20 : left;
+        left -= sizes[i];
+    }
+    struct entry_draft draft = { ENTRY_COMMANDS, first, term, 1, count, sizes, bodies };
+    size_t len = entry_build(data, sizeof data, &draft, &crypto_sodium, test_cluster, chain);
+    entry_set_local(data, 1, 0, 0, &crypto_sodium, test_cluster);
+    assert_true(size == 0 || len == size);
+    return len;
+}
+
+static uint32_t size_of_first(void)
+{
+    return bytes_get_u32(data + ENTRY_AT_SIZE);
+}
+
+static void refused(const struct store_check *check, size_t len, uint64_t committed)
+{
+    assert_int_equal(mend_entries(check->file, check->id, len, committed), FT_ERROR_CORRUPT);
+}
+
+/* In a segment that no checkpoint covers, and of which nobody says that it is committed. */
+static void the_last_entry_of_a_segment(void **state)
+{
+    (void)state;
+    begin();
+    const struct segment *at = &segments[SEALED];
+    uint64_t first = at->last - 1;
+    size_t len = fetch(first);
+    uint32_t size = size_of_first();
+    const uint8_t *chain = good->log.chains[first - 1];
+    flip(SEALED, at->end - size + 30);
+    struct store_check check = checked(STORE_CHECK_FILE, STORE_FILE_SEGMENT, at->first);
+    assert_int_equal(check.result, STORE_DAMAGED);
+    assert_int_equal(check.index, first);
+    refused(&check, 0, 0);
+    refused(&check, ENTRY_HEADER_BYTES, 0);
+    refused(&check, forge(first, 2, 1, chain, size), 0);
+    refused(&check, forge(first, 3, 1, chain, size), 0);
+    refused(&check, forge(first, 2, 1, chain, 0), 0);
+    refused(&check, forge(first + 1, 1, 1, chain, size), 0);
+    refused(&check, forge(first, 2, 1, good->log.chains[first - 3], size), 0);
+    len = fetch(first);
+    test_must(mend_entries(check.file, check.id, len, 0));
+    assert_int_equal(checked(STORE_CHECK_AGAIN, STORE_FILE_SEGMENT, at->first).result, STORE_CLEAN);
+    whole();
+    end();
+}
+
+/* The header says which one was there, or the entry behind it does. */
+static void an_entry_with_another_behind_it(void **state)
+{
+    (void)state;
+    for (int body = 0; body < 2; body++) {
+        begin();
+        const struct segment *at = &segments[SEALED];
+        (void)fetch(at->first);
+        uint32_t size = size_of_first();
+        const uint8_t *chain = segments[SEALED - 1].chain;
+        flip(SEALED, SEGMENT_HEADER_BYTES + (body ? size - 1 : 30));
+        struct store_check check = checked(STORE_CHECK_FILE, STORE_FILE_SEGMENT, at->first);
+        assert_int_equal(check.result, STORE_DAMAGED);
+        refused(&check, forge(at->first, 2, 1, chain, size), 0);
+        refused(&check, forge(at->first, 3, 1, chain, size), 0);
+        refused(&check, forge(at->first, 2, 1, chain, 0), 0);
+        (void)fetch(at->first);
+        test_must(mend_entries(check.file, check.id, size, 0));
+        assert_int_equal(checked(STORE_CHECK_AGAIN, check.file, check.id).result, STORE_CLEAN);
+        whole();
+        end();
+    }
+}
+
+/* The entry behind it begins as it should, and its heads are rotten: it proves nothing. */
+static void an_entry_with_rot_behind_it(void **state)
+{
+    (void)state;
+    begin();
+    const struct segment *at = &segments[SEALED];
+    size_t len = fetch(at->first);
+    uint32_t size = size_of_first();
+    flip(SEALED, SEGMENT_HEADER_BYTES + 30);
+    flip(SEALED, SEGMENT_HEADER_BYTES + size + ENTRY_HEADER_BYTES + 6);
+    struct store_check check = checked(STORE_CHECK_FILE, STORE_FILE_SEGMENT, at->first);
+    assert_int_equal(check.result, STORE_DAMAGED);
+    refused(&check, size, 0);
+    test_must(mend_entries(check.file, check.id, len, at->first + 1));
+    check = checked(STORE_CHECK_AGAIN, check.file, check.id);
+    assert_int_equal(check.result, STORE_DAMAGED);
+    assert_int_equal(check.index, at->first + 2);
+    len = fetch(check.index);
+    test_must(mend_entries(check.file, check.id, len, good->log.last));
+    assert_int_equal(checked(STORE_CHECK_AGAIN, check.file, check.id).result, STORE_CLEAN);
+    whole();
+    end();
+}
+
+static void pieces_that_nobody_asked_for(void **state)
+{
+    (void)state;
+    begin();
+    uint64_t first = segments[1].first;
+    size_t len = fetch(first);
+    uint64_t all = good->log.last;
+    assert_int_equal(mend_entries(STORE_FILE_SEGMENT, first, len, all), FT_ERROR_MISSING);
+    assert_int_equal(mend_entries(STORE_FILE_VOTE, 0, len, all), FT_ERROR_MISSING);
+    struct store_check check = {
+        .how = STORE_CHECK_FILE, .file = STORE_FILE_SEGMENT, .id = first, .upto = all
+    };
+    test_must(store_check(test->store, &check, 1));
+    assert_int_equal(check.result, STORE_MORE); /* no damage yet */
+    assert_int_equal(mend_entries(STORE_FILE_SEGMENT, first, len, all), FT_ERROR_MISSING);
+    flip(1, SEGMENT_HEADER_BYTES + 30);
+    assert_int_equal(result(STORE_FILE_SEGMENT, first), STORE_DAMAGED);
+    assert_int_equal(mend_entries(STORE_FILE_TAIL, first, len, all), FT_ERROR_MISSING);
+    assert_int_equal(mend_entries(STORE_FILE_SEGMENT, first + 1, len, all), FT_ERROR_MISSING);
+    test_must(mend_entries(STORE_FILE_SEGMENT, first, len, all));
+    end();
+}
+
+/* What is mended is gone through again for what is deleted of it; if that cannot be said, nothing is. */
+static void mending_what_was_erased_already(void **state)
+{
+    (void)state;
+    begin();
+    while (store_wants_scrub(test->store)) {
+        struct store_scrubbed scrubbed;
+        test_must(store_scrub(test->store, &scrubbed));
+    }
+    flip(1, SEGMENT_HEADER_BYTES + 30);
+    struct store_check check = checked(STORE_CHECK_FILE, STORE_FILE_SEGMENT, segments[1].first);
+    assert_int_equal(check.result, STORE_DAMAGED);
+    size_t len = fetch(check.index);
+    sim_disk_fail_call(test->disk, 2, FT_ERROR_SPACE);
+    assert_int_equal(mend_entries(check.file, check.id, len, good->log.last), FT_ERROR_SPACE);
+    sim_disk_fail_call(test->disk, 0, FT_OK);
+    assert_int_equal(checked(STORE_CHECK_AGAIN, check.file, check.id).result, STORE_DAMAGED);
+    test_must(mend_entries(check.file, check.id, len, good->log.last));
+    assert_int_equal(checked(STORE_CHECK_AGAIN, check.file, check.id).result, STORE_CLEAN);
+    assert_true(store_wants_scrub(test->store));
+    end();
+}
+
+/* --- whole files that are sent ------------------------------------------------------------------
+ */
+
+static size_t load_index(uint64_t first)
+{
+    struct store_piece piece = { .kind = STORE_PIECE_INDEX, .index = first };
+    size_t len;
+    uint64_t size;
+    test_must(store_read_piece(good->store, &piece, LIMIT_ENTRY_BYTES, data, &len, &size));
+    assert_int_equal(len, size);
+    return len;
+}
+
+static enum ft_error mend_index(uint64_t id, uint64_t offset, uint64_t size, size_t len)
+{
+    struct store_mend mend = {
+        .file = STORE_FILE_INDEX, .id = id, .offset = offset, .size = size, .data = { data, len }
+    };
+    enum ft_error error = store_mend(test->store, &mend);
+    assert_false(mend.done && error);
+    return error;
+}
+
+static void prove_block(void)
+{
+    bytes_put_u64(data + INDEX_PAYLOAD_BYTES + 8,
+                  crypto_sodium.digest(test_cluster, data, INDEX_PAYLOAD_BYTES + 8));
+}
+
+static void indexes_of_other_segments(void **state)
+{
+    (void)state;
+    begin();
+    uint64_t first = segments[1].first;
+    size_t len = load_index(segments[2].first);
+    assert_int_equal(mend_index(first, 0, len, len), FT_ERROR_CORRUPT);
+    for (int lie = 0; lie < 3; lie++) {
+        len = load_index(first);
+        if (lie == 0)
+            bytes_put_u64(data + INDEX_AT_LAST, segments[1].last + 1);
+        if (lie == 1)
+            bytes_put_u64(data + INDEX_AT_END, segments[1].end + 1);
+        if (lie == 2)
+            data[INDEX_AT_CHAIN] ^= 1;
+        prove_block();
+        assert_int_equal(mend_index(first, 0, len, len), FT_ERROR_CORRUPT);
+        char path[DISK_PATH_BYTES];
+        segment_path(path, first, "idx");
+        assert_int_equal(result(STORE_FILE_INDEX, first), STORE_CLEAN);
+        if (lie == 0) { /* nor does it stand there as if it were the right one */
+            assert_true(sim_disk_poke(test->disk, path, 0, data, INDEX_BLOCK_BYTES));
+            assert_int_equal(result(STORE_FILE_INDEX, first), STORE_DAMAGED);
+            len = load_index(first);
+            test_must(mend_index(first, 0, len, len));
+        }
+    }
+    /* Of a segment that the log has no more. */
+    enum ft_error error;
+    assert_true(test_retain(test, 2 * COPY_SEGMENT_BYTES, &error) > segments[0].first);
+    len = load_index(segments[0].first);
+    assert_int_equal(mend_index(segments[0].first, 0, len, len), FT_ERROR_CORRUPT);
+    end();
+}
+
+static void pieces_that_do_not_fit(void **state)
+{
+    (void)state;
+    begin();
+    uint64_t first = segments[1].first;
+    size_t len = load_index(first);
+    size_t half = len / 2;
+    assert_int_equal(mend_index(first, 0, (uint64_t)UINT32_MAX + 1, len), FT_ERROR_CORRUPT);
+    assert_int_equal(mend_index(first, 0, len, 0), FT_ERROR_CORRUPT);
+    assert_int_equal(mend_index(first, 0, len - 1, len), FT_ERROR_CORRUPT);
+    assert_int_equal(mend_index(first, half, len, half), FT_ERROR_CORRUPT); /* not begun */
+    test_must(mend_index(first, 0, len, half));
+    assert_int_equal(mend_index(first, half + 1, len, half - 1), FT_ERROR_CORRUPT);
+    assert_int_equal(mend_index(first, half, half - 1, half), FT_ERROR_CORRUPT);
+    assert_int_equal(result(STORE_FILE_INDEX, first), STORE_CLEAN);
+    end();
+}
+
+static bool shows(uint64_t seq)
+{
+    struct store_query query = { .room = 1, .seq_from = seq, .seq_to = seq, .max_records = 1 };
+    struct store_answer answer;
+    enum ft_error error = store_read_posts(test->store, &query, data, sizeof data, &answer);
+    assert_true(error || answer.records == 1);
+    return !error;
+}
+
+/* What may be deleted by a segment whose index is lost is not shown before that is there again; nor, with
+ * two lost, before both are. */
+static void what_is_deleted_is_not_known_without_an_index(void **state)
+{
+    (void)state;
+    begin_closed();
+    for (size_t i = 0; i < 3; i += 2) {
+        char path[DISK_PATH_BYTES];
+        segment_path(path, segments[i].first, "idx");
+        assert_true(sim_disk_remove(test->disk, path));
+    }
+    flip(2, segments[2].end - 1); /* where it ends is not known then */
+    test_must(test_store_open(test));
+    uint64_t seq = segments[1].last / 2;
+    assert_false(shows(seq));
+    size_t len = load_index(segments[0].first);
+    test_must(mend_index(segments[0].first, 0, len, len));
+    assert_false(shows(seq));
+    assert_int_equal(test->store->unsure, segments[2].last);
+    len = load_index(segments[2].first);
+    test_must(mend_index(segments[2].first, 0, len, len));
+    assert_true(shows(seq));
+    end();
+}
+
+/* --- what recovery holds ------------------------------------------------------------------------
+ */
+
+/* The tail, to its end; false: it is gone. */
+static bool mend_tail(uint64_t committed)
+{
+    struct store_check check = checked(STORE_CHECK_FILE, STORE_FILE_TAIL, 0);
+    while (check.result == STORE_DAMAGED || check.result == STORE_MORE) {
+        if (check.result == STORE_DAMAGED) {
+            size_t len = fetch(check.index);
+            test_must(mend_entries(STORE_FILE_TAIL, 0, len, committed));
+        }
+        check = checked(STORE_CHECK_AGAIN, STORE_FILE_TAIL, 0);
+    }
+    return check.result == STORE_CLEAN;
+}
+
+static void a_torn_write_behind_what_is_held(void **state)
+{
+    (void)state;
+    static const uint8_t zeros[DISK_SECTOR_BYTES];
+    begin_closed();
+    char path[DISK_PATH_BYTES];
+    uint64_t last_end = segments[SEGMENTS - 1].end;
+    uint64_t sector = (last_end - 1) / DISK_SECTOR_BYTES * DISK_SECTOR_BYTES;
+    segment_path(path, segments[SEGMENTS - 1].first, "seg");
+    assert_true(sim_disk_poke(test->disk, path, sector, zeros, (size_t)(last_end - sector)));
+    flip(SEALED, segments[SEALED].end - 1);
+    test_must(test_store_open(test));
+    assert_true(test->recovery.leftover);
+    assert_true(mend_tail(good->log.last));
+    test_store_close(test);
+    test_must(test_store_open(test));
+    assert_false(test->recovery.leftover);
+    assert_true(test->recovery.cut_bytes > 0);
+    assert_in_range(test->recovery.last_index, segments[SEGMENTS - 1].first, good->log.last - 1);
+    end();
+}
+
+/* A log that begins late, whose newest checkpoint is lost and with it what came first: what is held there
+ * follows the base. */
+static void what_is_held_behind_the_base(void **state)
+{
+    (void)state;
+    begin();
+    enum ft_error error;
+    uint64_t first = test_retain(test, 3 * COPY_SEGMENT_BYTES, &error);
+    test_must(error);
+    assert_true(first > 1);
+    test_store_close(test);
+    size_t number = 0;
+    while (segments[number].first != first)
+        number++;
+    for (size_t i = number; i < SEALED; i++) {
+        char path[DISK_PATH_BYTES];
+        checkpoint_file_path(path, segments[i].last);
+        (void)sim_disk_remove(test->disk, path);
+    }
+    flip(number, SEGMENT_HEADER_BYTES + 30);
+    test_must(test_store_open(test));
+    assert_int_equal(test->recovery.last_index, first - 1);
+    assert_true(test->recovery.leftover);
+    assert_true(mend_tail(good->log.last));
+    test_store_close(test);
+    test_must(test_store_open(test));
+    assert_int_equal(test->recovery.last_index, good->log.last);
+    whole();
+    end();
+}
+
+/* Nothing is there that could be mended: what was is the leader's to send. */
+static void what_is_held_and_gone(void **state)
+{
+    (void)state;
+    for (int left = 0; left < 2; left++) {
+        begin_closed();
+        char path[DISK_PATH_BYTES];
+        for (size_t i = 0; i < SEALED; i++) {
+            checkpoint_file_path(path, segments[i].last);
+            (void)sim_disk_remove(test->disk, path);
+            segment_path(path, segments[i].first, "idx");
+            assert_true(sim_disk_remove(test->disk, path));
+        }
+        for (size_t i = 0; i < SEGMENTS - (size_t)left; i++) {
+            segment_path(path, segments[i].first, "seg");
+            assert_true(sim_disk_remove(test->disk, path));
+        }
+        test_must(test_store_open(test));
+        assert_true(test->recovery.leftover);
+        assert_int_equal(test->recovery.last_index, 0);
+        assert_false(mend_tail(good->log.last));
+        end();
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -405,6 +770,17 @@ int main(void)
         cmocka_unit_test(retention_overtakes_a_look),
         cmocka_unit_test(a_checkpoint_that_nobody_has_is_dropped),
         cmocka_unit_test(the_base_is_not_dropped),
+        cmocka_unit_test(the_last_entry_of_a_segment),
+        cmocka_unit_test(an_entry_with_another_behind_it),
+        cmocka_unit_test(an_entry_with_rot_behind_it),
+        cmocka_unit_test(pieces_that_nobody_asked_for),
+        cmocka_unit_test(mending_what_was_erased_already),
+        cmocka_unit_test(indexes_of_other_segments),
+        cmocka_unit_test(pieces_that_do_not_fit),
+        cmocka_unit_test(what_is_deleted_is_not_known_without_an_index),
+        cmocka_unit_test(a_torn_write_behind_what_is_held),
+        cmocka_unit_test(what_is_held_behind_the_base),
+        cmocka_unit_test(what_is_held_and_gone),
     };
     return cmocka_run_group_tests_name("store_mend_sense", tests, NULL, NULL);
 }

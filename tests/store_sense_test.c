@@ -448,6 +448,41 @@ static void a_segment_without_its_header(void **state)
     test_store_free(test);
 }
 
+/* The newest checkpoint is rotten, and all that the one before does not cover is lost: nothing goes of
+ * what is left, for what comes next follows it. */
+static void retention_leaves_what_the_log_goes_on_from(void **state)
+{
+    (void)state;
+    struct test_store *test = closed(4);
+    struct store_names names;
+    char path[DISK_PATH_BYTES];
+    test_must(names_list(sim_disk_table(test->disk), &names));
+    assert_int_equal(names.checkpoints_count, 2);
+    uint64_t base = names.checkpoints[0];
+    checkpoint_file_path(path, names.checkpoints[1]);
+    assert_true(sim_disk_flip(test->disk, path, 100, 1));
+    for (size_t i = 0; i < names.segments_count; i++)
+        if (names.segments[i] > base) {
+            segment_path(path, names.segments[i], "seg");
+            assert_true(sim_disk_remove(test->disk, path));
+        }
+    names_free(&names);
+    test_must(test_store_open(test));
+    assert_int_equal(test->recovery.last_index, base);
+    uint64_t first;
+    struct store_retention want = { .since_us = UINT64_MAX, .floor = UINT64_MAX };
+    test_must(store_retain(test->store, &want, &first));
+    assert_true(first <= base);
+    test->log.last = base;
+    struct test_flush on = { .entries = 2, .count = 2, .term = 3, .truncate_from = base + 1 };
+    test_must(test_flush(test, &on));
+    test_store_close(test);
+    test_must(test_store_open(test));
+    assert_int_equal(test->recovery.last_index, base + 4);
+    (void)test_read_all(test, first - 1, base + 4, &test->log, NULL);
+    test_store_free(test);
+}
+
 /* --- names and words ----------------------------------------------------------------------------
  */
 
@@ -565,6 +600,7 @@ int main(void)
         cmocka_unit_test(anothers_vote),
         cmocka_unit_test(free_space_that_cannot_be_told),
         cmocka_unit_test(a_segment_without_its_header),
+        cmocka_unit_test(retention_leaves_what_the_log_goes_on_from),
         cmocka_unit_test(names_of_all_kinds),
         cmocka_unit_test(each_error_has_its_words),
         cmocka_unit_test(a_file_of_parts),
