@@ -35,7 +35,8 @@ struct pair {
     uint64_t seed;
     unsigned told;
     unsigned found;
-    bool held_lost; /* told as such, and kept beside */
+    bool held_lost;     /* told as such, and kept beside */
+    uint64_t committed; /* as the other one says */
 };
 
 static void arm(struct pair *pair, enum fault fault, uint64_t at)
@@ -92,10 +93,8 @@ static bool save_vote_twice(struct pair *pair)
 static bool mend(struct pair *pair, const struct store_check *check)
 {
     static uint8_t data[LIMIT_ENTRY_BYTES];
-    struct store_mend mend = { .file = check->file,
-                               .id = check->id,
-                               .committed = pair->good->log.last };
-    bool entries = check->file == STORE_FILE_SEGMENT;
+    struct store_mend mend = { .file = check->file, .id = check->id, .committed = pair->committed };
+    bool entries = check->file == STORE_FILE_SEGMENT || check->file == STORE_FILE_TAIL;
     if (check->file == STORE_FILE_VOTE)
         return save_vote_twice(pair);
     while (!mend.done) {
@@ -133,9 +132,9 @@ static void look(struct pair *pair, struct store_check *check)
         if (check->result == STORE_CLEAN || check->result == STORE_GONE)
             return;
         check->how = STORE_CHECK_AGAIN;
+        bool entries = check->file == STORE_FILE_SEGMENT || check->file == STORE_FILE_TAIL;
         if (check->result == STORE_DAMAGED)
-            check->how = mend(pair, check) && check->file == STORE_FILE_SEGMENT ? STORE_CHECK_AGAIN
-                                                                                : STORE_CHECK_FILE;
+            check->how = mend(pair, check) && entries ? STORE_CHECK_AGAIN : STORE_CHECK_FILE;
     }
     fail_msg("file %d does not come to its end", (int)check->file);
 }
@@ -217,6 +216,7 @@ typedef void harm_fn(struct test_store *test, struct rot_parts *parts);
 static struct pair opened(const struct test_store *original)
 {
     struct pair pair = { .rotten = rot_copy(original), .good = rot_copy(original) };
+    pair.committed = original->log.last;
     heap_spares(pair.rotten->disk);
     must(test_store_open(pair.rotten));
     must(test_store_open(pair.good));
@@ -302,6 +302,58 @@ static void the_held_log_is_mended_while_each_fails(void **state)
         mended_while_each_fails(harm_held, fault);
 }
 
+/* What recovery held: nobody says that it is committed, and the entries behind it prove it. Once it is whole
+ * the node starts anew. */
+static void look_at_tail(struct pair *pair)
+{
+    struct store_check check = { .how = STORE_CHECK_FILE,
+                                 .file = STORE_FILE_TAIL,
+                                 .upto = pair->good->log.last };
+    look(pair, &check);
+    assert_true(check.result == STORE_CLEAN || !pair->rotten->recovery.leftover);
+    test_store_close(pair->rotten);
+    sim_disk_kill(pair->rotten->disk);
+}
+
+static void the_tail_is_mended_while_each_fails(void **state)
+{
+    (void)state;
+    struct test_store *original = rot_store();
+    for (enum fault fault = 0; fault < FAULTS; fault++) {
+        uint64_t at = 1;
+        for (bool reached = true; reached; at++) {
+            struct pair pair = opened(original);
+            char path[DISK_PATH_BYTES];
+            pair.seed = at;
+            pair.committed = 0;
+            segment_path(path, pair.good->store->segments[1].first, "seg");
+            test_store_close(pair.rotten);
+            assert_true(sim_disk_flip(pair.rotten->disk, path, SEGMENT_HEADER_BYTES + 30, 4));
+            must(test_store_open(pair.rotten));
+            assert_true(pair.rotten->recovery.leftover);
+            uint64_t calls = sim_disk_calls(pair.rotten->disk);
+            arm(&pair, fault, at);
+            look_at_tail(&pair);
+            reached = fault == FAULT_MEMORY  ? heap.count >= at
+                      : fault == FAULT_SHORT ? shorts.count >= at
+                                             : sim_disk_calls(pair.rotten->disk) - calls >= at;
+            disarm(&pair);
+            must(test_store_open(pair.rotten));
+            if (pair.rotten->recovery.leftover) {
+                look_at_tail(&pair);
+                must(test_store_open(pair.rotten));
+            }
+            assert_int_equal(pair.rotten->recovery.last_index, pair.good->log.last);
+            assert_false(pair.rotten->recovery.leftover);
+            rot_expect_unchanged(pair.rotten);
+            test_store_free(pair.rotten);
+            test_store_free(pair.good);
+        }
+        assert_true(at > 3);
+    }
+    test_store_free(original);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -309,6 +361,7 @@ int main(void)
         cmocka_unit_test(pages_are_mended_while_each_fails),
         cmocka_unit_test(lost_files_are_mended_while_each_fails),
         cmocka_unit_test(the_held_log_is_mended_while_each_fails),
+        cmocka_unit_test(the_tail_is_mended_while_each_fails),
     };
     return cmocka_run_group_tests_name("store_check_faults", tests, NULL, NULL);
 }
