@@ -66,12 +66,11 @@ bool held_copy_from(struct store *store, uint64_t from, uint64_t *number)
 {
     bool any = false;
     pthread_mutex_lock(&store->held_mutex);
-    for (size_t i = 0; i < store->held.copies_count; i++) {
+    for (size_t i = 0; i < store->held.copies_count && !any; i++) { /* in rising order */
         const struct held_copy *copy = &store->held.copies[i];
-        if (copy->broken || copy->number < from || (any && copy->number > *number))
-            continue;
-        *number = copy->number;
-        any = true;
+        any = !copy->broken && copy->number >= from;
+        if (any)
+            *number = copy->number;
     }
     pthread_mutex_unlock(&store->held_mutex);
     return any;
