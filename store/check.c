@@ -225,7 +225,7 @@ static enum ft_error drop_checkpoint(struct store *store, struct store_check *ch
     struct store_names names;
     bool other = false;
     enum ft_error error = names_list(store->disk, &names);
-    for (size_t i = 0; i < names.checkpoints_count && !error && !other; i++)
+    for (size_t i = 0; i < names.checkpoints_count && !other; i++)
         other =
             names.checkpoints[i] != check->id && checkpoint_readable(store, names.checkpoints[i]);
     names_free(&names);
@@ -433,6 +433,11 @@ static enum ft_error open_tail(struct store *store, struct store_check *check, u
             first = names.segments[i];
     bool last = names.segments_count && first == names.segments[names.segments_count - 1];
     names_free(&names);
+    struct segment good = { 0 };
+    bool inside =
+        first < next; /* its beginning is in the log and was proved; or the next file is gone */
+    if (inside && (!reading_segment(store, next - 1, &good, NULL) || good.first != first))
+        first = 0;
     if (!first) {
         check->result = STORE_GONE;
         return FT_OK;
@@ -462,12 +467,9 @@ static enum ft_error open_tail(struct store *store, struct store_check *check, u
     disk->forget(disk->ctx, side->handle);
     error = disk->size(disk->ctx, side->handle, &side->scan->size);
     scan_begin(side->scan);
-    if (first < next) { /* its beginning is in the log and was proved */
-        struct segment good;
-        if (reading_segment(store, next - 1, &good, NULL) && good.first == first) {
-            side->scan->offset = good.end;
-            side->scan->next = next;
-        }
+    if (inside) {
+        side->scan->offset = good.end;
+        side->scan->next = next;
     }
     memcpy(side->segment.chain, chain, HASH_BYTES);
     return error;

@@ -127,7 +127,7 @@ static size_t forget_segments(struct store *store, uint64_t begin, uint64_t *fir
 {
     size_t count = 0;
     store_lock(store);
-    while (count < store->segments_count && count < most && store->segments[count].last < begin) {
+    while (count < most && store->segments[count].last < begin) {
         CHECK(store->segments[count].indexed);
         firsts[count] = store->segments[count].first;
         count++;

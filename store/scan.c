@@ -109,68 +109,59 @@ static enum ft_error scan_rest(struct scan *scan, uint64_t offset, struct rest *
     return FT_OK;
 }
 
-/* Does [from, to) touch a sector that reads as zeros from `damage` on? */
-static enum ft_error zero_sector(struct scan *scan, uint64_t damage, uint64_t from, uint64_t to,
-                                 bool *zeros)
+/* Bytes of the entry at the damage, all of which is in the window (find_damage). */
+static const uint8_t *in_window(struct scan *scan, uint64_t offset, size_t len, size_t *got)
 {
-    *zeros = false;
-    for (uint64_t at = from - from % DISK_SECTOR_BYTES; at < to && !*zeros;
-         at += DISK_SECTOR_BYTES) {
+    const uint8_t *data;
+    enum ft_error error = window_at(scan, offset, len, &data, got);
+    CHECK(!error);
+    return data;
+}
+
+/* Does [from, to) touch a sector that reads as zeros from `damage` on? */
+static bool zero_sector(struct scan *scan, uint64_t damage, uint64_t from, uint64_t to)
+{
+    for (uint64_t at = from - from % DISK_SECTOR_BYTES; at < to; at += DISK_SECTOR_BYTES) {
         uint64_t start = at < damage ? damage : at;
         uint64_t end = at + DISK_SECTOR_BYTES;
-        if (start >= scan->size) {
-            *zeros = true; /* the file does not reach so far: it was never written */
-            break;
-        }
+        if (start >= scan->size)
+            return true; /* the file does not reach so far: it was never written */
         if (end > scan->size)
             end = scan->size;
-        const uint8_t *data;
         size_t got;
-        enum ft_error error = window_at(scan, start, (size_t)(end - start), &data, &got);
-        if (error)
-            return error;
-        *zeros = bytes_are_zero(data, (size_t)(end - start));
+        const uint8_t *data = in_window(scan, start, (size_t)(end - start), &got);
+        if (bytes_are_zero(data, (size_t)(end - start)))
+            return true;
     }
-    return FT_OK;
+    return false;
 }
 
 /* Each bad body must lie in a sector of zeros, and the heads too when the chain is wrong. */
-static enum ft_error body_zeros(struct scan *scan, uint64_t damage, const struct entry *entry,
-                                bool *zeros)
+static bool body_zeros(struct scan *scan, uint64_t damage, const struct entry *entry)
 {
     uint64_t heads = damage + ENTRY_HEADER_BYTES;
     uint64_t bodies = heads + entry->count * ENTRY_HEAD_BYTES;
-    const uint8_t *data;
     size_t got;
-    enum ft_error error = window_at(scan, damage, entry->size, &data, &got);
-    if (error)
-        return error;
+    const uint8_t *data = in_window(scan, damage, entry->size, &got);
     struct entry whole;
     bool parsed = entry_parse(&whole, scan->crypto, scan->key, data, got) == ENTRY_WHOLE;
     uint8_t chain[HASH_BYTES];
     if (parsed)
         entry_chain(chain, scan->crypto, scan->segment->chain, data, &whole);
-    if (!parsed || memcmp(chain, whole.chain, HASH_BYTES) != 0) {
-        error = zero_sector(scan, damage, heads, bodies, zeros);
-        if (error || *zeros || got >= entry->size)
-            return error;
-        return zero_sector(scan, damage, bodies, damage + entry->size, zeros);
-    }
+    if (!parsed || memcmp(chain, whole.chain, HASH_BYTES) != 0)
+        return zero_sector(scan, damage, heads, bodies) ||
+               (got < entry->size && zero_sector(scan, damage, bodies, damage + entry->size));
     uint64_t at = bodies;
-    *zeros = true;
-    for (uint32_t i = 0; i < entry->count && *zeros && !error; i++) {
-        /* The window may have moved: heads and body are fetched anew. */
-        error = window_at(scan, damage, entry->size, &data, &got);
-        if (error)
-            return error;
+    bool zeros = true;
+    for (uint32_t i = 0; i < entry->count && zeros; i++) {
         const uint8_t *head = data + ENTRY_HEADER_BYTES + i * ENTRY_HEAD_BYTES;
         uint32_t size = bytes_get_u32(head);
         if (body_digest(scan->crypto, scan->key, data + (at - damage), size) !=
             bytes_get_u64(head + 4))
-            error = zero_sector(scan, damage, at, at + size, zeros);
+            zeros = zero_sector(scan, damage, at, at + size);
         at += size;
     }
-    return error;
+    return zeros;
 }
 
 static enum ft_error find_damage(struct scan *scan, uint64_t offset, uint64_t index,
@@ -185,7 +176,8 @@ static enum ft_error find_damage(struct scan *scan, uint64_t offset, uint64_t in
     damage->end_last = rest->end_last;
     const uint8_t *data;
     size_t got;
-    enum ft_error error = window_at(scan, offset, ENTRY_HEADER_BYTES, &data, &got);
+    enum ft_error error =
+        window_at(scan, offset, LIMIT_ENTRY_BYTES + DISK_SECTOR_BYTES, &data, &got);
     if (error)
         return error;
     struct entry entry;
@@ -200,10 +192,10 @@ static enum ft_error find_damage(struct scan *scan, uint64_t offset, uint64_t in
             damage->next_index = entry.first + entry.count;
             memcpy(damage->next_chain, entry.chain, HASH_BYTES);
         }
-        error = body_zeros(scan, offset, &entry, &damage->zeros);
+        damage->zeros = body_zeros(scan, offset, &entry);
     } else {
         damage->part = DAMAGE_HEADER;
-        error = zero_sector(scan, offset, offset, offset + ENTRY_HEADER_BYTES, &damage->zeros);
+        damage->zeros = zero_sector(scan, offset, offset, offset + ENTRY_HEADER_BYTES);
     }
     if (rest->any_header && rest->flush > scan->flush)
         scan->flush = rest->flush;
