@@ -416,9 +416,10 @@ static enum ft_error open_segment(struct store *store, struct store_check *check
     return error;
 }
 
-/* What is held behind the log's end: the file where it begins, and then each that comes after. */
+/* What is held behind the log's end: the file where it begins, and then each that begins where the one
+ * before ended. */
 static enum ft_error open_tail(struct store *store, struct store_check *check, uint64_t next,
-                               const uint8_t chain[HASH_BYTES])
+                               const uint8_t chain[HASH_BYTES], bool begins)
 {
     struct check_side *side = &store->check;
     const struct disk *disk = store->disk;
@@ -434,11 +435,9 @@ static enum ft_error open_tail(struct store *store, struct store_check *check, u
     bool last = names.segments_count && first == names.segments[names.segments_count - 1];
     names_free(&names);
     struct segment good = { 0 };
-    bool inside =
-        first < next; /* its beginning is in the log and was proved; or the next file is gone */
-    if (inside && (!reading_segment(store, next - 1, &good, NULL) || good.first != first))
-        first = 0;
-    if (!first) {
+    if (begins && first < next) /* its beginning is in the log and was proved */
+        (void)reading_segment(store, next - 1, &good, NULL);
+    if (!first || (first < next && good.first != first)) { /* what comes next is gone */
         check->result = STORE_GONE;
         return FT_OK;
     }
@@ -467,7 +466,7 @@ static enum ft_error open_tail(struct store *store, struct store_check *check, u
     disk->forget(disk->ctx, side->handle);
     error = disk->size(disk->ctx, side->handle, &side->scan->size);
     scan_begin(side->scan);
-    if (inside) {
+    if (first < next) {
         side->scan->offset = good.end;
         side->scan->next = next;
     }
@@ -491,7 +490,7 @@ static enum ft_error begin_tail(struct store *store, struct store_check *check)
         memcpy(chain, newest.chain, HASH_BYTES);
     else
         memcpy(chain, store->base_chain, HASH_BYTES); /* nothing is left before it */
-    return open_tail(store, check, next, chain);
+    return open_tail(store, check, next, chain, true);
 }
 
 static void tell_damage(const struct check_side *side, struct store_check *check)
@@ -514,7 +513,7 @@ static enum ft_error at_end(struct store *store, struct store_check *check)
         memcpy(chain, side->segment.chain, HASH_BYTES);
         let_go(store);
         check->result = last ? STORE_CLEAN : STORE_MORE;
-        return last ? FT_OK : open_tail(store, check, next, chain);
+        return last ? FT_OK : open_tail(store, check, next, chain, false);
     }
     bool all = scan->next > known.last;
     if (scan->next < scan->stop_before) {

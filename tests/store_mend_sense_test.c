@@ -10,115 +10,9 @@
 
 #include "cmd/crypto_sodium.h"
 #include "store/index_format.h"
-#include "tests/test_copy.h"
-
-enum { SEALED = 4, OPEN = 3, SEGMENTS = SEALED + OPEN, BUDGET = 1 << 20 };
+#include "tests/test_mend.h"
 
 static const uint8_t no_key[DIGEST_KEY_BYTES];
-static struct segment segments[SEGMENTS]; /* of the whole log */
-static struct test_store *good;           /* another node, with the same log */
-static struct test_store *test;
-static uint8_t data[LIMIT_ENTRY_BYTES];
-
-/* --- two nodes with one log ---------------------------------------------------------------------
- */
-
-static struct test_store *like_good(void)
-{
-    struct test_store *made = test_store_new(1, COPY_SEGMENT_BYTES);
-    sim_disk_free(made->disk);
-    made->disk = sim_disk_copy(good->disk);
-    made->flush = good->flush;
-    made->log = good->log;
-    return made;
-}
-
-/* Four sealed segments, and three that no checkpoint covers, the last of which has room. */
-static void begin_closed(void)
-{
-    good = test_node(1, SEALED, true);
-    while (good->store->segments_count < SEGMENTS)
-        test_add(good, 1);
-    test_add(good, 1);
-    memcpy(segments, good->store->segments, sizeof segments);
-    test = like_good();
-}
-
-static void begin(void)
-{
-    begin_closed();
-    test_must(test_store_open(test));
-}
-
-static void end(void)
-{
-    test_store_free(test);
-    test_store_free(good);
-}
-
-static void again(void)
-{
-    test_store_free(test);
-    test = like_good();
-    test_must(test_store_open(test));
-}
-
-static void flip(size_t number, uint64_t offset)
-{
-    char path[DISK_PATH_BYTES];
-    segment_path(path, segments[number].first, "seg");
-    assert_true(sim_disk_flip(test->disk, path, offset, 4));
-}
-
-static struct store_check checked(enum store_check_how how, enum store_file file, uint64_t id)
-{
-    struct store_check check = { .how = how, .file = file, .id = id, .upto = good->log.last };
-    test_must(store_check(test->store, &check, BUDGET));
-    return check;
-}
-
-static enum store_checked result(enum store_file file, uint64_t id)
-{
-    return checked(STORE_CHECK_FILE, file, id).result;
-}
-
-/* It is made good from what is here, once. */
-static void expect_mended(enum store_file file, uint64_t id)
-{
-    struct store_check check = checked(STORE_CHECK_FILE, file, id);
-    assert_true(check.mended);
-    assert_int_equal(check.result, STORE_CLEAN);
-    assert_false(checked(STORE_CHECK_FILE, file, id).mended);
-}
-
-/* The other node's entries from the one that holds `index` on, as many as come at once. */
-static size_t fetch(uint64_t index)
-{
-    struct store_piece piece = { .kind = STORE_PIECE_ENTRIES, .index = index };
-    size_t len;
-    uint64_t size;
-    test_must(store_read_piece(good->store, &piece, 600, data, &len, &size));
-    assert_true(len > 0);
-    return len;
-}
-
-static enum ft_error mend_entries(enum store_file file, uint64_t id, size_t len, uint64_t committed)
-{
-    struct store_mend mend = {
-        .file = file, .id = id, .committed = committed, .data = { data, len }
-    };
-    enum ft_error error = store_mend(test->store, &mend);
-    assert_int_equal(mend.done, error == FT_OK);
-    return error;
-}
-
-/* All of it is as the other node's. */
-static void whole(void)
-{
-    uint64_t entries;
-    test_must(store_verify(test->store, test_no_damage, NULL, &entries));
-    (void)test_read_all(test, test->store->begin - 1, good->log.last, &good->log, NULL);
-}
 
 /* --- what is whole, and not what should be there ------------------------------------------------
  */
@@ -662,101 +556,6 @@ static void what_is_deleted_is_not_known_without_an_index(void **state)
     end();
 }
 
-/* --- what recovery holds ------------------------------------------------------------------------
- */
-
-/* The tail, to its end; false: it is gone. */
-static bool mend_tail(uint64_t committed)
-{
-    struct store_check check = checked(STORE_CHECK_FILE, STORE_FILE_TAIL, 0);
-    while (check.result == STORE_DAMAGED || check.result == STORE_MORE) {
-        if (check.result == STORE_DAMAGED) {
-            size_t len = fetch(check.index);
-            test_must(mend_entries(STORE_FILE_TAIL, 0, len, committed));
-        }
-        check = checked(STORE_CHECK_AGAIN, STORE_FILE_TAIL, 0);
-    }
-    return check.result == STORE_CLEAN;
-}
-
-static void a_torn_write_behind_what_is_held(void **state)
-{
-    (void)state;
-    static const uint8_t zeros[DISK_SECTOR_BYTES];
-    begin_closed();
-    char path[DISK_PATH_BYTES];
-    uint64_t last_end = segments[SEGMENTS - 1].end;
-    uint64_t sector = (last_end - 1) / DISK_SECTOR_BYTES * DISK_SECTOR_BYTES;
-    segment_path(path, segments[SEGMENTS - 1].first, "seg");
-    assert_true(sim_disk_poke(test->disk, path, sector, zeros, (size_t)(last_end - sector)));
-    flip(SEALED, segments[SEALED].end - 1);
-    test_must(test_store_open(test));
-    assert_true(test->recovery.leftover);
-    assert_true(mend_tail(good->log.last));
-    test_store_close(test);
-    test_must(test_store_open(test));
-    assert_false(test->recovery.leftover);
-    assert_true(test->recovery.cut_bytes > 0);
-    assert_in_range(test->recovery.last_index, segments[SEGMENTS - 1].first, good->log.last - 1);
-    end();
-}
-
-/* A log that begins late, whose newest checkpoint is lost and with it what came first: what is held there
- * follows the base. */
-static void what_is_held_behind_the_base(void **state)
-{
-    (void)state;
-    begin();
-    enum ft_error error;
-    uint64_t first = test_retain(test, 3 * COPY_SEGMENT_BYTES, &error);
-    test_must(error);
-    assert_true(first > 1);
-    test_store_close(test);
-    size_t number = 0;
-    while (segments[number].first != first)
-        number++;
-    for (size_t i = number; i < SEALED; i++) {
-        char path[DISK_PATH_BYTES];
-        checkpoint_file_path(path, segments[i].last);
-        (void)sim_disk_remove(test->disk, path);
-    }
-    flip(number, SEGMENT_HEADER_BYTES + 30);
-    test_must(test_store_open(test));
-    assert_int_equal(test->recovery.last_index, first - 1);
-    assert_true(test->recovery.leftover);
-    assert_true(mend_tail(good->log.last));
-    test_store_close(test);
-    test_must(test_store_open(test));
-    assert_int_equal(test->recovery.last_index, good->log.last);
-    whole();
-    end();
-}
-
-/* Nothing is there that could be mended: what was is the leader's to send. */
-static void what_is_held_and_gone(void **state)
-{
-    (void)state;
-    for (int left = 0; left < 2; left++) {
-        begin_closed();
-        char path[DISK_PATH_BYTES];
-        for (size_t i = 0; i < SEALED; i++) {
-            checkpoint_file_path(path, segments[i].last);
-            (void)sim_disk_remove(test->disk, path);
-            segment_path(path, segments[i].first, "idx");
-            assert_true(sim_disk_remove(test->disk, path));
-        }
-        for (size_t i = 0; i < SEGMENTS - (size_t)left; i++) {
-            segment_path(path, segments[i].first, "seg");
-            assert_true(sim_disk_remove(test->disk, path));
-        }
-        test_must(test_store_open(test));
-        assert_true(test->recovery.leftover);
-        assert_int_equal(test->recovery.last_index, 0);
-        assert_false(mend_tail(good->log.last));
-        end();
-    }
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -778,9 +577,6 @@ int main(void)
         cmocka_unit_test(indexes_of_other_segments),
         cmocka_unit_test(pieces_that_do_not_fit),
         cmocka_unit_test(what_is_deleted_is_not_known_without_an_index),
-        cmocka_unit_test(a_torn_write_behind_what_is_held),
-        cmocka_unit_test(what_is_held_behind_the_base),
-        cmocka_unit_test(what_is_held_and_gone),
     };
     return cmocka_run_group_tests_name("store_mend_sense", tests, NULL, NULL);
 }
