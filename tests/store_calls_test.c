@@ -150,6 +150,73 @@ static void looking_at_a_folder_while_each_call_fails(void **state)
     test_store_free(test);
 }
 
+/* Where nothing lies but zeros, two sectors in a row; and the small files, so that nothing stands by itself. */
+static struct test_store *spoilt(void)
+{
+    struct test_store *test = folder_new();
+    const struct disk *disk = sim_disk_table(test->disk);
+    struct copy_file copy = { .start = 1, .end = 9, .segment_bytes = COPY_SEGMENT_BYTES };
+    struct disk_file *file;
+    char path[DISK_PATH_BYTES];
+    segment_path(path, test->store->segments[1].first, "seg");
+    test_must(scrub_all_again(test->store));
+    test_must(copy_file_save(disk, &crypto_sodium, test_cluster, &copy));
+    test_store_close(test);
+    test_must(disk->open(disk->ctx, path, DISK_WRITE, &file));
+    test_must(disk->resize(disk->ctx, file, 5 << 19));
+    test_must(disk->sync(disk->ctx, file));
+    disk->close(disk->ctx, file);
+    assert_true(sim_disk_flip(test->disk, path, (5 << 19) - 700, 1));
+    assert_true(sim_disk_flip(test->disk, path, (5 << 19) - 1, 1));
+    static const char *const small[] = { "identity", "vote", "begin", "copy", "scrub" };
+    for (size_t i = 0; i < 5; i++)
+        assert_true(sim_disk_flip(test->disk, small[i], 30, 1));
+    assert_true(sim_disk_flip(test->disk, "copy", DISK_PAGE_BYTES + 30, 1));
+    heap_spares(test->disk);
+    return test;
+}
+
+/* What is damaged is told all the same, or the run ends. */
+static void looking_at_a_spoilt_folder_while_each_call_fails(void **state)
+{
+    (void)state;
+    struct test_store *test = spoilt();
+    unsigned whole = 0, told = 0;
+    uint64_t at = 0; /* none, then each */
+    for (bool reached = true; reached; at++) {
+        unsigned damages = 0;
+        uint64_t entries, erased;
+        uint64_t before = sim_disk_calls(test->disk);
+        sim_disk_fail_call(test->disk, at, FT_ERROR_LIMIT);
+        enum ft_error error = store_verify_folder(sim_disk_table(test->disk), &crypto_sodium,
+                                                  count_damage, &damages, &entries, &erased);
+        reached = sim_disk_calls(test->disk) - before >= at;
+        sim_disk_fail_call(test->disk, 0, FT_OK);
+        if (at == 0)
+            whole = damages;
+        assert_true(error || damages == whole);
+        told += error != FT_OK;
+    }
+    assert_int_equal(whole, 6);
+    assert_true(told > 30);
+    test_store_free(test);
+}
+
+/* No cluster is known that anything could be proved by. */
+static void looking_at_a_folder_of_nobody(void **state)
+{
+    (void)state;
+    struct test_store *test = test_node(1, 0, false);
+    unsigned damages = 0;
+    uint64_t entries, erased;
+    test_store_close(test);
+    assert_true(sim_disk_flip(test->disk, "identity", 50, 1));
+    test_must(store_verify_folder(sim_disk_table(test->disk), &crypto_sodium, count_damage,
+                                  &damages, &entries, &erased));
+    assert_int_equal(damages, 1);
+    test_store_free(test);
+}
+
 /* --- opening ------------------------------------------------------------------------------------
  */
 
@@ -288,6 +355,8 @@ int main(void)
     struct CMUnitTest tests[] = {
         cmocka_unit_test(each_question_while_each_call_fails),
         cmocka_unit_test(looking_at_a_folder_while_each_call_fails),
+        cmocka_unit_test(looking_at_a_spoilt_folder_while_each_call_fails),
+        cmocka_unit_test(looking_at_a_folder_of_nobody),
         cmocka_unit_test(opening_while_each_call_fails),
         cmocka_unit_test(writing_while_each_call_fails),
     };

@@ -302,6 +302,72 @@ static void the_held_log_is_mended_while_each_fails(void **state)
         mended_while_each_fails(harm_held, fault);
 }
 
+static const char held_path_1[] = "held-00000000000000000001";
+
+static struct store_check look_at_held(struct test_store *test, enum store_check_how how,
+                                       uint64_t budget)
+{
+    struct store_check check = { .how = how, .file = STORE_FILE_HELD, .id = 1 };
+    must(store_check(test->store, &check, budget));
+    return check;
+}
+
+/* It is resolved while it is looked at; or there is no memory to keep what it holds. */
+static void the_held_log_goes_meanwhile(void **state)
+{
+    (void)state;
+    struct test_store *original = rot_store();
+    for (int way = 0; way < 4; way++) {
+        struct pair pair = opened(original);
+        struct test_store *test = pair.rotten;
+        if (way == 0) {
+            assert_true(sim_disk_remove(test->disk, held_path_1));
+            assert_int_equal(look_at_held(test, STORE_CHECK_FILE, BUDGET).result, STORE_GONE);
+        }
+        if (way == 1) {
+            const struct disk *disk = sim_disk_table(test->disk);
+            struct disk_file *file;
+            uint64_t size = sim_disk_size(test->disk, held_path_1);
+            must(disk->open(disk->ctx, held_path_1, DISK_WRITE, &file));
+            must(disk->resize(disk->ctx, file, size - 300));
+            disk->close(disk->ctx, file);
+            assert_true(look_at_held(test, STORE_CHECK_FILE, BUDGET).mended);
+            assert_int_equal(sim_disk_size(test->disk, held_path_1), size);
+        }
+        if (way == 2) {
+            assert_int_equal(look_at_held(test, STORE_CHECK_FILE, 1).result, STORE_MORE);
+            must(store_hold(test->store, &(struct store_hold) { .number = 9, .discard = true }));
+            assert_int_equal(look_at_held(test, STORE_CHECK_AGAIN, 1).result, STORE_CLEAN);
+        }
+        if (way == 3) {
+            rot_hold(test, 4); /* into a file of this process */
+            struct store_check check = { .how = STORE_CHECK_FILE,
+                                         .file = STORE_FILE_HELD,
+                                         .id = 2 };
+            must(store_check(test->store, &check, 1));
+            assert_int_equal(check.result, STORE_MORE);
+            uint64_t first = 7;
+            while (!test->store->held.copies[1].broken) { /* until its copy must grow */
+                heap.count = 0;
+                heap.fail_at = 2; /* behind that of the append itself */
+                WATCHED(rot_hold(test, first));
+                heap.fail_at = 0;
+                first += 3;
+            }
+            check.how = STORE_CHECK_AGAIN;
+            must(store_check(test->store, &check, 1));
+            assert_int_equal(check.result, STORE_CLEAN);
+            check.how = STORE_CHECK_FILE;
+            must(store_check(test->store, &check, 1));
+            assert_int_equal(check.result, STORE_GONE); /* there is nothing to prove it by */
+            rot_hold(test, first);
+        }
+        test_store_free(pair.rotten);
+        test_store_free(pair.good);
+    }
+    test_store_free(original);
+}
+
 /* What recovery held: nobody says that it is committed, and the entries behind it prove it. Once it is whole
  * the node starts anew. */
 static void look_at_tail(struct pair *pair)
@@ -361,6 +427,7 @@ int main(void)
         cmocka_unit_test(pages_are_mended_while_each_fails),
         cmocka_unit_test(lost_files_are_mended_while_each_fails),
         cmocka_unit_test(the_held_log_is_mended_while_each_fails),
+        cmocka_unit_test(the_held_log_goes_meanwhile),
         cmocka_unit_test(the_tail_is_mended_while_each_fails),
     };
     return cmocka_run_group_tests_name("store_check_faults", tests, NULL, NULL);

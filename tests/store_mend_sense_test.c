@@ -243,14 +243,16 @@ static void a_checkpoint_that_nobody_has_is_dropped(void **state)
     uint64_t calls = 0;
     begin();
     uint64_t newest = segments[SEALED - 1].last;
-    for (uint64_t at = 0; at <= calls; at++) {
+    for (uint64_t i = 0; i <= 2 * calls; i++) {
+        uint64_t at = i > calls ? i - calls : i;
+        bool missing = i > calls; /* as if it had gone meanwhile */
         rot_checkpoint(newest);
         struct store_check check = { .how = STORE_CHECK_SKIP,
                                      .file = STORE_FILE_CHECKPOINT,
                                      .id = newest };
         uint64_t before = sim_disk_calls(test->disk);
         if (at)
-            sim_disk_fail_call(test->disk, at, at == 3 ? FT_ERROR_MISSING : FT_ERROR_IO);
+            sim_disk_fail_call(test->disk, at, missing ? FT_ERROR_MISSING : FT_ERROR_IO);
         enum ft_error error = store_check(test->store, &check, BUDGET);
         sim_disk_fail_call(test->disk, 0, FT_OK);
         if (at == 0) {
@@ -389,6 +391,35 @@ static void an_entry_with_rot_behind_it(void **state)
     assert_int_equal(check.index, at->first + 2);
     len = fetch(check.index);
     test_must(mend_entries(check.file, check.id, len, good->log.last));
+    assert_int_equal(checked(STORE_CHECK_AGAIN, check.file, check.id).result, STORE_CLEAN);
+    whole();
+    end();
+}
+
+/* Of the entry behind it only the beginning is left. */
+static void an_entry_with_half_of_one_behind_it(void **state)
+{
+    (void)state;
+    begin();
+    const struct segment *at = &segments[SEALED];
+    const struct disk *disk = sim_disk_table(test->disk);
+    struct disk_file *file;
+    char path[DISK_PATH_BYTES];
+    uint64_t first = at->last - 3;
+    size_t len = fetch(first);
+    uint32_t size = size_of_first();
+    flip(SEALED, at->end - (len - size) - size + 30);
+    assert_int_equal(bytes_get_u64(data + size + ENTRY_AT_FIRST), at->last - 1);
+    segment_path(path, at->first, "seg");
+    test_must(disk->open(disk->ctx, path, DISK_WRITE, &file));
+    test_must(disk->resize(disk->ctx, file, at->end - 10));
+    disk->close(disk->ctx, file);
+    struct store_check check = checked(STORE_CHECK_FILE, STORE_FILE_SEGMENT, at->first);
+    assert_int_equal(check.result, STORE_DAMAGED);
+    assert_int_equal(check.index, first);
+    refused(&check, size, 0);
+    test_must(
+        mend_entries(check.file, check.id, len, 0)); /* to the segment's end, which is known */
     assert_int_equal(checked(STORE_CHECK_AGAIN, check.file, check.id).result, STORE_CLEAN);
     whole();
     end();
@@ -572,6 +603,7 @@ int main(void)
         cmocka_unit_test(the_last_entry_of_a_segment),
         cmocka_unit_test(an_entry_with_another_behind_it),
         cmocka_unit_test(an_entry_with_rot_behind_it),
+        cmocka_unit_test(an_entry_with_half_of_one_behind_it),
         cmocka_unit_test(pieces_that_nobody_asked_for),
         cmocka_unit_test(mending_what_was_erased_already),
         cmocka_unit_test(indexes_of_other_segments),

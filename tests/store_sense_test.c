@@ -483,6 +483,112 @@ static void retention_leaves_what_the_log_goes_on_from(void **state)
     test_store_free(test);
 }
 
+/* The newest segment was written by a node of another cluster: that is no rot. */
+static void a_segment_of_another_cluster(void **state)
+{
+    (void)state;
+    struct test_store *test = closed(2);
+    char path[DISK_PATH_BYTES];
+    uint8_t data[SEGMENT_HEADER_BYTES];
+    struct segment_header header;
+    uint64_t first;
+    first_of(test, 2, &first);
+    segment_path(path, first, "seg");
+    assert_true(sim_disk_peek(test->disk, path, 0, data, sizeof data));
+    test_must(segment_header_parse(data, &crypto_sodium, &header));
+    header.cluster[0] ^= 1;
+    segment_header_write(data, &header, &crypto_sodium);
+    assert_true(sim_disk_poke(test->disk, path, 0, data, sizeof data));
+    assert_int_equal(test_store_open(test), FT_ERROR_FOREIGN);
+    assert_non_null(strstr(test->why, path));
+    test_store_free(test);
+}
+
+/* All of the flush that began the segment was there once, not only its first entry. */
+static void rot_in_the_write_that_began_a_segment(void **state)
+{
+    (void)state;
+    struct test_store *test = test_store_new(1, 60000);
+    static const uint8_t zeros[DISK_SECTOR_BYTES];
+    uint8_t header[ENTRY_HEADER_BYTES];
+    test_must(test_store_open(test));
+    test_must(test_flush(test, &test_form));
+    test_must(test_flush(test, &(struct test_flush) { .entries = 3, .count = 20, .term = 1 }));
+    uint64_t end = test->store->segments[0].end;
+    test_store_close(test);
+    char path[DISK_PATH_BYTES];
+    segment_path(path, 1, "seg");
+    assert_true(sim_disk_peek(test->disk, path, SEGMENT_HEADER_BYTES, header, sizeof header));
+    uint64_t second = SEGMENT_HEADER_BYTES + bytes_get_u32(header + ENTRY_AT_SIZE);
+    uint64_t sector = (second / DISK_SECTOR_BYTES + 2) * DISK_SECTOR_BYTES;
+    assert_true(sector + sizeof zeros < end);
+    assert_true(sim_disk_poke(test->disk, path, sector, zeros, sizeof zeros));
+    test_must(test_store_open(test));
+    assert_int_equal(test->recovery.last_index, 20);
+    assert_true(test->recovery.leftover); /* not torn: nothing of it may be missing */
+    assert_non_null(strstr(test->recovery.damage, "a write that was complete"));
+    test_store_free(test);
+}
+
+/* A sealed segment is gone with its index before the start: made anew, to be filled by others. */
+static void a_segment_that_was_gone_before(void **state)
+{
+    (void)state;
+    struct test_store *test = closed(3);
+    char path[DISK_PATH_BYTES];
+    uint64_t first;
+    first_of(test, 1, &first);
+    segment_path(path, first, "idx");
+    assert_true(sim_disk_remove(test->disk, path));
+    segment_path(path, first, "seg");
+    assert_true(sim_disk_remove(test->disk, path));
+    test_must(test_store_open(test));
+    struct store_check check = {
+        .how = STORE_CHECK_FILE, .file = STORE_FILE_SEGMENT, .id = first, .upto = test->log.last
+    };
+    test_must(store_check(test->store, &check, 1 << 20));
+    assert_int_equal(check.result, STORE_DAMAGED);
+    assert_int_equal(check.index, first);
+    assert_true(check.mended);
+    assert_int_equal(sim_disk_size(test->disk, path), SEGMENT_HEADER_BYTES);
+    test_store_free(test);
+}
+
+/* A rotten identity, and too little of the rest to say whose folder it is: or just enough. */
+static void a_rotten_identity_and_little_else(void **state)
+{
+    (void)state;
+    static const uint8_t rot[VOTE_FILE_BYTES] = { 'r' };
+    for (int kind = 0; kind < 4; kind++) {
+        struct test_store *test = closed(kind == 0 ? 1 : 0);
+        test_must(test_store_open(test));
+        if (kind == 3) /* an entry, whose segment goes */
+            test_add(test, 1);
+        uint64_t first = 1;
+        test_store_close(test);
+        assert_true(sim_disk_flip(test->disk, "identity", 50, 1));
+        if (kind == 0) /* the segments know the cluster: it goes on as another */
+            assert_true(sim_disk_remove(test->disk, "vote"));
+        if (kind == 2) /* it may have had a log */
+            assert_true(sim_disk_poke(test->disk, "vote", 0, rot, sizeof rot));
+        char path[DISK_PATH_BYTES];
+        segment_path(path, first, "seg");
+        if (kind == 3)
+            assert_true(sim_disk_remove(test->disk, path));
+        enum ft_error error = test_store_open(test);
+        assert_int_equal(error, kind < 2 ? FT_OK : FT_ERROR_CORRUPT);
+        if (kind == 0)
+            assert_true(test->recovery.vote_lost);
+        if (kind == 1) { /* it never had an entry: blank, and itself */
+            assert_false(test->recovery.vote_lost);
+            assert_memory_equal(test->recovery.identity, test_identity, IDENTITY_BYTES);
+        }
+        if (error)
+            assert_non_null(strstr(test->why, "identity"));
+        test_store_free(test);
+    }
+}
+
 /* --- names and words ----------------------------------------------------------------------------
  */
 
@@ -601,6 +707,10 @@ int main(void)
         cmocka_unit_test(free_space_that_cannot_be_told),
         cmocka_unit_test(a_segment_without_its_header),
         cmocka_unit_test(retention_leaves_what_the_log_goes_on_from),
+        cmocka_unit_test(a_segment_of_another_cluster),
+        cmocka_unit_test(rot_in_the_write_that_began_a_segment),
+        cmocka_unit_test(a_segment_that_was_gone_before),
+        cmocka_unit_test(a_rotten_identity_and_little_else),
         cmocka_unit_test(names_of_all_kinds),
         cmocka_unit_test(each_error_has_its_words),
         cmocka_unit_test(a_file_of_parts),
