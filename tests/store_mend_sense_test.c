@@ -406,10 +406,14 @@ static void an_entry_with_half_of_one_behind_it(void **state)
     struct disk_file *file;
     char path[DISK_PATH_BYTES];
     uint64_t first = at->last - 3;
-    size_t len = fetch(first);
+    static uint8_t last[8192];
+    (void)fetch(at->last - 1);
+    uint32_t size_of_last = size_of_first();
+    memcpy(last, data, size_of_last);
+    (void)fetch(first);
     uint32_t size = size_of_first();
-    flip(SEALED, at->end - (len - size) - size + 30);
-    assert_int_equal(bytes_get_u64(data + size + ENTRY_AT_FIRST), at->last - 1);
+    memcpy(data + size, last, size_of_last);
+    flip(SEALED, at->end - size_of_last - size + 30);
     segment_path(path, at->first, "seg");
     test_must(disk->open(disk->ctx, path, DISK_WRITE, &file));
     test_must(disk->resize(disk->ctx, file, at->end - 10));
@@ -418,8 +422,8 @@ static void an_entry_with_half_of_one_behind_it(void **state)
     assert_int_equal(check.result, STORE_DAMAGED);
     assert_int_equal(check.index, first);
     refused(&check, size, 0);
-    test_must(
-        mend_entries(check.file, check.id, len, 0)); /* to the segment's end, which is known */
+    /* To the segment's end, which is known. */
+    test_must(mend_entries(check.file, check.id, size + size_of_last, 0));
     assert_int_equal(checked(STORE_CHECK_AGAIN, check.file, check.id).result, STORE_CLEAN);
     whole();
     end();
