@@ -412,7 +412,6 @@ static void an_entry_with_half_of_one_behind_it(void **state)
     memcpy(last, data, size_of_last);
     (void)fetch(first);
     uint32_t size = size_of_first();
-    memcpy(data + size, last, size_of_last);
     flip(SEALED, at->end - size_of_last - size + 30);
     segment_path(path, at->first, "seg");
     test_must(disk->open(disk->ctx, path, DISK_WRITE, &file));
@@ -422,8 +421,11 @@ static void an_entry_with_half_of_one_behind_it(void **state)
     assert_int_equal(check.result, STORE_DAMAGED);
     assert_int_equal(check.index, first);
     refused(&check, size, 0);
-    /* To the segment's end, which is known. */
-    test_must(mend_entries(check.file, check.id, size + size_of_last, 0));
+    test_must(mend_entries(check.file, check.id, size, first + 1));
+    check = checked(STORE_CHECK_AGAIN, check.file, check.id);
+    assert_int_equal(check.result, STORE_DAMAGED);
+    memcpy(data, last, size_of_last);
+    test_must(mend_entries(check.file, check.id, size_of_last, 0)); /* the segment ends with it */
     assert_int_equal(checked(STORE_CHECK_AGAIN, check.file, check.id).result, STORE_CLEAN);
     whole();
     end();
