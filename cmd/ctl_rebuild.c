@@ -218,7 +218,7 @@ static int take_over_held(struct building *building)
     while (reader_left(&reader)) {
         struct slice body = read_slice32(&reader);
         CHECK(!reader.bad && body.len);
-        size_t size = ENTRY_HEADER_BYTES + (count + 1) * ENTRY_HEAD_BYTES + len + body.len;
+        uint64_t size = entry_size(count + 1, len + body.len);
         if (count == LIMIT_ENTRY_COMMANDS || size > LIMIT_HOLD_BYTES) {
             int status = hold(building, count, len);
             if (status)

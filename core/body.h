@@ -2,7 +2,7 @@
  *
  * What a post says can be taken out of the log for ever without the log's being any less provable: the
  * digest of a post's body is that of what erasing leaves of it. Erased, a body keeps its length and
- * everything but its words: they become zeros, its salt gives way to the digest of what the post was
+ * everything but its words: each byte of them becomes 0xee, its salt gives way to the digest of what the post was
  * (the one that its sender's exactly-once is kept by), and a flag says so. That digest covers words
  * and salt, so nothing of a whole post can change unseen; and as the salt was random and is gone, what
  * is left confirms no guess of the words. So an erased body is as good as a whole one wherever a log
@@ -34,6 +34,7 @@ enum {
     BODY_POST = 16,
     BODY_HEAD_BYTES = 26,
     BODY_SALT_BYTES = 8,
+    BODY_ERASED = 0xee, /* not zeros: a sector of zeros is one that was never written (entry.h) */
     BODY_KEPT_BYTES = BODY_HEAD_BYTES + 1 + LIMIT_ROOM_NAME + BODY_SALT_BYTES + 1 + 3 * 8,
 };
 
@@ -89,6 +90,12 @@ static inline void body_seal(uint8_t *salt, const struct crypto *crypto,
     salt[BODY_SALT_BYTES] |= POST_ERASED;
 }
 
+/* Is nothing of the words left? */
+static inline bool body_wordless(const uint8_t *words, size_t len)
+{
+    return len == 0 || (words[0] == BODY_ERASED && memcmp(words, words + 1, len - 1) == 0);
+}
+
 /* Takes the words out, in place. Done again it changes nothing. false: it is no post. */
 static inline bool body_erase(const struct crypto *crypto, uint8_t *body, size_t len)
 {
@@ -96,7 +103,7 @@ static inline bool body_erase(const struct crypto *crypto, uint8_t *body, size_t
     if (!body_find(&parts, body, len))
         return false;
     body_seal(body + parts.salt_at, crypto, &parts, body, len);
-    memset(body + parts.text_at, 0, len - parts.text_at);
+    memset(body + parts.text_at, BODY_ERASED, len - parts.text_at);
     return true;
 }
 
@@ -108,7 +115,7 @@ static inline uint64_t body_digest(const struct crypto *crypto, const uint8_t ke
     if (!body_find(&parts, body, len))
         return crypto->digest(key, body, len);
     /* Not quite erased is not erased: no byte is outside of what is proved. */
-    if (parts.flags & POST_ERASED && !bytes_are_zero(body + parts.text_at, len - parts.text_at))
+    if (parts.flags & POST_ERASED && !body_wordless(body + parts.text_at, len - parts.text_at))
         return crypto->digest(key, body, len);
     uint8_t kept[BODY_KEPT_BYTES];
     memcpy(kept, body, parts.text_at);

@@ -22,8 +22,7 @@ size_t entry_build(uint8_t *out, size_t capacity, const struct entry_draft *draf
     uint64_t bodies = 0;
     for (uint32_t i = 0; i < draft->count; i++)
         bodies += draft->sizes[i];
-    uint64_t heads = (uint64_t)draft->count * ENTRY_HEAD_BYTES;
-    uint64_t size = ENTRY_HEADER_BYTES + heads + bodies;
+    uint64_t size = entry_size(draft->count, bodies);
     if (size > capacity || size > LIMIT_ENTRY_BYTES)
         return 0;
     memset(out, 0, ENTRY_HEADER_BYTES);
@@ -45,6 +44,7 @@ size_t entry_build(uint8_t *out, size_t capacity, const struct entry_draft *draf
     }
     if (bodies)
         memcpy(head, draft->bodies, (size_t)bodies);
+    out[size - ENTRY_END_BYTES] = ENTRY_END;
     entry_chain_hash(out + ENTRY_AT_CHAIN, crypto, previous, out, out + ENTRY_HEADER_BYTES,
                      draft->count);
     return (size_t)size;

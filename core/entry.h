@@ -20,6 +20,9 @@
  *                           trusted on its own
  *   96  heads               count times { size u32, digest u64: body_digest (body.h) }
  *       bodies              one after the other, no padding
+ *       end u8              0xee: not zero, so that no sector that an entry lies in reads as zeros once it is
+ *                           written (no body has 512 zeros in a row): a crash, which leaves whole sectors
+ *                           as the zeros that they were, is told from rot by that (store/recover.h)
  *
  * What is local to a node is outside the chain: sealed segments have the same chain and bodies on
  * every node. The key of every SipHash is the cluster's identity: it detects, it does not
@@ -40,6 +43,8 @@ enum {
     ENTRY_MAGIC = 0x31657466, /* "fte1" */
     ENTRY_HEADER_BYTES = 96,
     ENTRY_HEAD_BYTES = 12,
+    ENTRY_END_BYTES = 1,
+    ENTRY_END = 0xee,
     ENTRY_LOCAL_AT = 72, /* from here to the heads is local to a node */
 };
 
@@ -65,7 +70,7 @@ struct entry {
 };
 
 enum entry_state {
-    ENTRY_WHOLE,     /* header, heads and the lengths agree; digests are entry_verify's */
+    ENTRY_WHOLE,     /* header, heads, lengths and end agree; digests are entry_verify's */
     ENTRY_SHORT,     /* the header is good, but `len` ends before the entry does */
     ENTRY_BAD_CHECK, /* header check wrong, or its fields contradict each other */
     ENTRY_NONE,      /* fewer bytes than a header, or all zeros where the magic should be */
@@ -95,6 +100,12 @@ size_t entry_build(uint8_t *out, size_t capacity, const struct entry_draft *draf
 void entry_set_local(uint8_t *data, uint64_t flush, uint32_t flush_at, uint64_t commit,
                      const struct crypto *crypto, const uint8_t key[DIGEST_KEY_BYTES]);
 
+/* Of `count` bodies that are `bodies` bytes together. */
+static inline uint64_t entry_size(uint32_t count, uint64_t bodies)
+{
+    return ENTRY_HEADER_BYTES + (uint64_t)count * ENTRY_HEAD_BYTES + bodies + ENTRY_END_BYTES;
+}
+
 /* --- Reading: inline, because the store reads entries too and links nothing of core. ---------- */
 
 enum {
@@ -116,7 +127,8 @@ _Static_assert(ENTRY_AT_CHAIN + HASH_BYTES == ENTRY_LOCAL_AT, "the local part fo
 _Static_assert(ENTRY_AT_CHECK + 4 == ENTRY_HEADER_BYTES, "the check ends the header");
 _Static_assert(ENTRY_HEADER_BYTES + LIMIT_ENTRY_COMMANDS * ENTRY_HEAD_BYTES < LIMIT_ENTRY_BYTES,
                "the heads of the largest batch leave room for bodies");
-_Static_assert(ENTRY_HEADER_BYTES + ENTRY_HEAD_BYTES + LIMIT_COMMAND_BYTES <= LIMIT_ENTRY_BYTES,
+_Static_assert(ENTRY_HEADER_BYTES + ENTRY_HEAD_BYTES + LIMIT_COMMAND_BYTES + ENTRY_END_BYTES <=
+                   LIMIT_ENTRY_BYTES,
                "one command of any length makes an entry");
 
 static inline uint32_t entry_header_check(const struct crypto *crypto, const uint8_t *key,
@@ -131,7 +143,7 @@ static inline bool entry_header_agrees(const struct entry *entry, const uint8_t 
         return false;
     if (entry->count == 0 || entry->count > LIMIT_ENTRY_COMMANDS)
         return false;
-    if (entry->size < ENTRY_HEADER_BYTES + entry->count * ENTRY_HEAD_BYTES)
+    if (entry->size < entry_size(entry->count, 0))
         return false;
     if (entry->first == 0 || entry->first > UINT64_MAX - entry->count)
         return false;
@@ -146,7 +158,7 @@ static inline bool entry_header_agrees(const struct entry *entry, const uint8_t 
 /* The bodies' sizes add up to what the entry says. */
 static inline bool entry_heads_agree(const struct entry *entry)
 {
-    uint64_t left = entry->size - ENTRY_HEADER_BYTES - entry->count * ENTRY_HEAD_BYTES;
+    uint64_t left = entry->size - entry_size(entry->count, 0);
     for (uint32_t i = 0; i < entry->count; i++) {
         uint32_t size = bytes_get_u32(entry->heads + i * ENTRY_HEAD_BYTES);
         if (size > left)
@@ -185,7 +197,8 @@ static inline enum entry_state entry_parse(struct entry *entry, const struct cry
         return ENTRY_SHORT;
     entry->heads = data + ENTRY_HEADER_BYTES;
     entry->bodies = entry->heads + entry->count * ENTRY_HEAD_BYTES;
-    return entry_heads_agree(entry) ? ENTRY_WHOLE : ENTRY_BAD_CHECK;
+    bool ends = data[entry->size - 1] == ENTRY_END;
+    return ends && entry_heads_agree(entry) ? ENTRY_WHOLE : ENTRY_BAD_CHECK;
 }
 
 /* The heads are hashed where they lie, so that no copy of them is needed. */

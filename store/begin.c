@@ -23,6 +23,12 @@ enum ft_error begin_file_save(const struct disk *disk, const struct crypto *cryp
     return file_replace_twice(disk, "begin.tmp", "begin", (struct slice) { data, sizeof data });
 }
 
+enum ft_error begin_file_remove(const struct disk *disk)
+{
+    enum ft_error error = disk->unlink(disk->ctx, "begin");
+    return error && error != FT_ERROR_MISSING ? error : disk->sync_dir(disk->ctx, "");
+}
+
 struct begin_proof {
     const struct crypto *crypto;
     uint64_t first;

@@ -96,8 +96,7 @@ static bool header_good(const struct held_scan *scan, size_t at)
     uint32_t size = bytes_get_u32(data + ENTRY_AT_SIZE);
     uint32_t count = bytes_get_u32(data + ENTRY_AT_COUNT);
     return count >= 1 && count <= LIMIT_ENTRY_COMMANDS && size <= LIMIT_ENTRY_BYTES &&
-           size >= ENTRY_HEADER_BYTES + count * ENTRY_HEAD_BYTES &&
-           bytes_get_u64(data + ENTRY_AT_FIRST) > scan->last &&
+           size >= entry_size(count, 0) && bytes_get_u64(data + ENTRY_AT_FIRST) > scan->last &&
            bytes_get_u64(data + ENTRY_AT_FIRST) <= UINT64_MAX - count;
 }
 

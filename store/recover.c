@@ -92,6 +92,13 @@ static bool is_rot(enum ft_error error)
            error == FT_ERROR_IO;
 }
 
+/* The log ends here for now. */
+static void hold(struct recovering *run, const char *path, uint64_t offset, const char *why)
+{
+    run->held = true;
+    recover_note(run, path, offset, why);
+}
+
 /* --- the checkpoint -----------------------------------------------------------------------------
  */
 
@@ -216,6 +223,8 @@ static enum ft_error load_indexed(struct recovering *run, uint64_t index,
     return FT_OK;
 }
 
+/* A late log that no checkpoint explains is a log that is lost from its first entry on: what is there of it votes by its
+ * end, and is copied anew. */
 static enum ft_error choose_checkpoint(struct recovering *run)
 {
     struct store *store = run->store;
@@ -245,12 +254,13 @@ static enum ft_error choose_checkpoint(struct recovering *run)
             memcpy(store->base_chain, chain, HASH_BYTES);
         return FT_OK;
     }
-    if (store->begin > 1)
-        return refuse(
-            run, FT_ERROR_CORRUPT,
-            "no checkpoint can be read that the log, which begins at %llu, could be "
-            "understood by; put this node's folder aside and start it blank: it copies the log",
-            (unsigned long long)store->begin);
+    if (store->begin > 1) {
+        char path[DISK_PATH_BYTES];
+        segment_path(path, store->begin, "seg");
+        hold(run, path, 0, "no checkpoint can be read that it is understood by");
+        run->unexplained = true;
+        store->begin = 1;
+    }
     return FT_OK;
 }
 
@@ -286,13 +296,6 @@ static enum ft_error finish_dropping(struct recovering *run)
 
 /* --- the log ------------------------------------------------------------------------------------
  */
-
-/* The log ends here for now. */
-static void hold(struct recovering *run, const char *path, uint64_t offset, const char *why)
-{
-    run->held = true;
-    recover_note(run, path, offset, why);
-}
 
 /* A rotten header is known by heart: what is before it says all that it said. */
 static enum ft_error read_header(struct recovering *run, struct disk_file *file,
@@ -608,7 +611,9 @@ static enum ft_error write_headers(struct recovering *run)
 static enum ft_error repair(struct recovering *run)
 {
     struct store *store = run->store;
-    enum ft_error error = write_headers(run);
+    enum ft_error error = run->unexplained ? begin_file_remove(store->disk) : FT_OK;
+    if (!error)
+        error = write_headers(run);
     if (!error && run->vote->truncate_from)
         error = finish_truncation(run);
     if (!error && run->cut)

@@ -36,7 +36,7 @@ enum recover_action {
 struct recover_row {
     enum damage_place place;
     enum damage_part part;
-    bool zeros; /* the bad bytes lie in a sector that reads as zeros */
+    bool zeros; /* a sector of it (of its header, when that is bad) reads as zeros */
     enum recover_action action;
     const char *why;
 };

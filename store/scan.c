@@ -109,59 +109,25 @@ static enum ft_error scan_rest(struct scan *scan, uint64_t offset, struct rest *
     return FT_OK;
 }
 
-/* Bytes of the entry at the damage, all of which is in the window (find_damage). */
-static const uint8_t *in_window(struct scan *scan, uint64_t offset, size_t len, size_t *got)
-{
-    const uint8_t *data;
-    enum ft_error error = window_at(scan, offset, len, &data, got);
-    CHECK(!error);
-    return data;
-}
-
-/* Does [from, to) touch a sector that reads as zeros from `damage` on? */
-static bool zero_sector(struct scan *scan, uint64_t damage, uint64_t from, uint64_t to)
+/* Does a sector of [from, to), from `from` on, read as zeros? Then it was never written: what an entry
+ * puts into a sector is never all zeros (entry.h). All of it is in the window (find_damage). */
+static bool zero_sector(struct scan *scan, uint64_t from, uint64_t to)
 {
     for (uint64_t at = from - from % DISK_SECTOR_BYTES; at < to; at += DISK_SECTOR_BYTES) {
-        uint64_t start = at < damage ? damage : at;
+        uint64_t start = at < from ? from : at;
         uint64_t end = at + DISK_SECTOR_BYTES;
         if (start >= scan->size)
             return true; /* the file does not reach so far: it was never written */
         if (end > scan->size)
             end = scan->size;
+        const uint8_t *data;
         size_t got;
-        const uint8_t *data = in_window(scan, start, (size_t)(end - start), &got);
+        enum ft_error error = window_at(scan, start, (size_t)(end - start), &data, &got);
+        CHECK(!error);
         if (bytes_are_zero(data, (size_t)(end - start)))
             return true;
     }
     return false;
-}
-
-/* Each bad body must lie in a sector of zeros, and the heads too when the chain is wrong. */
-static bool body_zeros(struct scan *scan, uint64_t damage, const struct entry *entry)
-{
-    uint64_t heads = damage + ENTRY_HEADER_BYTES;
-    uint64_t bodies = heads + entry->count * ENTRY_HEAD_BYTES;
-    size_t got;
-    const uint8_t *data = in_window(scan, damage, entry->size, &got);
-    struct entry whole;
-    bool parsed = entry_parse(&whole, scan->crypto, scan->key, data, got) == ENTRY_WHOLE;
-    uint8_t chain[HASH_BYTES];
-    if (parsed)
-        entry_chain(chain, scan->crypto, scan->segment->chain, data, &whole);
-    if (!parsed || memcmp(chain, whole.chain, HASH_BYTES) != 0)
-        return zero_sector(scan, damage, heads, bodies) ||
-               (got < entry->size && zero_sector(scan, damage, bodies, damage + entry->size));
-    uint64_t at = bodies;
-    bool zeros = true;
-    for (uint32_t i = 0; i < entry->count && zeros; i++) {
-        const uint8_t *head = data + ENTRY_HEADER_BYTES + i * ENTRY_HEAD_BYTES;
-        uint32_t size = bytes_get_u32(head);
-        if (body_digest(scan->crypto, scan->key, data + (at - damage), size) !=
-            bytes_get_u64(head + 4))
-            zeros = zero_sector(scan, damage, at, at + size);
-        at += size;
-    }
-    return zeros;
 }
 
 static enum ft_error find_damage(struct scan *scan, uint64_t offset, uint64_t index,
@@ -192,10 +158,10 @@ static enum ft_error find_damage(struct scan *scan, uint64_t offset, uint64_t in
             damage->next_index = entry.first + entry.count;
             memcpy(damage->next_chain, entry.chain, HASH_BYTES);
         }
-        damage->zeros = body_zeros(scan, offset, &entry);
+        damage->zeros = zero_sector(scan, offset, offset + entry.size);
     } else {
         damage->part = DAMAGE_HEADER;
-        damage->zeros = zero_sector(scan, offset, offset, offset + ENTRY_HEADER_BYTES);
+        damage->zeros = zero_sector(scan, offset, offset + ENTRY_HEADER_BYTES);
     }
     if (rest->any_header && rest->flush > scan->flush)
         scan->flush = rest->flush;

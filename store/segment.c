@@ -237,6 +237,8 @@ void spare_path(char path[DISK_PATH_BYTES], uint64_t number)
 
 enum ft_error spare_make(struct store *store, uint64_t *number)
 {
+    /* Not const: so they take no room in the program's file, and none in memory either. */
+    static uint8_t zeros[FILL_BYTES];
     const struct disk *disk = store->disk;
     char path[DISK_PATH_BYTES];
     struct disk_file *file;
@@ -249,17 +251,11 @@ enum ft_error spare_make(struct store *store, uint64_t *number)
     /* Not by filling what is left, each time that it is tried. */
     if (disk->space(disk->ctx, &space) == FT_OK && space < left)
         return FT_ERROR_SPACE;
-    const size_t slice = left < FILL_BYTES ? (size_t)left : FILL_BYTES;
-    uint8_t *zeros = calloc(1, slice);
-    if (!zeros)
-        return FT_ERROR_LIMIT;
     enum ft_error error = disk->open(disk->ctx, path, DISK_CREATE, &file);
-    if (error) {
-        free(zeros);
+    if (error)
         return error;
-    }
     for (uint64_t offset = 0; left && !error;) {
-        size_t part = left < slice ? (size_t)left : slice;
+        size_t part = left < FILL_BYTES ? (size_t)left : FILL_BYTES;
         error = disk->write(disk->ctx, file, offset, zeros, part);
         if (!error) /* slice by slice: a flush that comes now waits for one of them, not for all */
             error = disk->sync(disk->ctx, file);
@@ -267,7 +263,6 @@ enum ft_error spare_make(struct store *store, uint64_t *number)
         left -= part;
     }
     disk->close(disk->ctx, file);
-    free(zeros);
     if (error)
         (void)disk->unlink(disk->ctx, path);
     return error;

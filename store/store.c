@@ -232,7 +232,10 @@ static enum ft_error load_begin(struct recovering *run)
     struct store *store = run->store;
     bool whole;
     enum ft_error error = begin_file_load(store->disk, store->crypto, &store->begin, &whole);
-    if (!error && !whole) {
+    bool rotten = error == FT_ERROR_CORRUPT || error == FT_ERROR_IO;
+    if (rotten) /* what stands before it, of what was being dropped, does no harm */
+        store->begin = run->names->segments_count ? run->names->segments[0] : 1;
+    if (rotten || (!error && !whole)) {
         recover_note(run, "begin", 0, "a copy of it was damaged and is written anew");
         error = begin_file_save(store->disk, store->crypto, store->begin);
     }
@@ -267,6 +270,11 @@ static enum ft_error open_all(struct store *store, const struct store_options *o
         error = load_begin(&run);
     if (!error)
         error = recover_log(&run);
+    if (!error && store->scrub.done > recovery->last_index) { /* what is sent again has its words */
+        error = scrub_again(store, recovery->last_index + 1);
+        if (error)
+            refuse(why, why_len, error, "scrub");
+    }
     names_free(&names);
     if (error)
         return error;

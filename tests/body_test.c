@@ -95,7 +95,7 @@ static void nothing_is_left_of_the_words(void **state)
     assert_memory_not_equal(one + parts.salt_at, other + parts.salt_at, BODY_SALT_BYTES);
     assert_memory_not_equal(one + parts.salt_at, "saltsalt", BODY_SALT_BYTES);
     assert_int_equal(len - parts.text_at, strlen(words));
-    assert_true(bytes_are_zero(one + parts.text_at, strlen(words)));
+    assert_true(body_wordless(one + parts.text_at, strlen(words)));
 }
 
 /* Anything at all: it stays in its bytes (sanitizers look on), and what is no post is itself. */

@@ -236,10 +236,17 @@ static void a_checkpoint_that_nobody_has_is_dropped(void **state)
     assert_int_equal(node_damaged(nodes->node), 0);
 
     nodes->node->first = 501;
-    damage(AT_CHECKPOINT, 500, 0);
-    fetched(2, FETCH_GONE, 600, "");
-    fetched(3, FETCH_GONE, 600, "");
-    assert_int_equal(nodes->last[EFFECT_RETAIN].retain.damaged, 501);
+    for (int i = 0; i < 3;
+         i++) { /* behind it, or before it and without one there; or rotten, too */
+        damage(AT_CHECKPOINT, 500, 0);
+        fetched(2, FETCH_GONE, i ? 1 : 600, "");
+        fetched(3, i == 2 ? FETCH_FAILED : FETCH_GONE, 600, "");
+        assert_int_equal(nodes->emitted[EFFECT_RETAIN], i == 2 ? 2 : i + 1);
+        assert_int_equal(nodes->last[EFFECT_RETAIN].retain.damaged, 501);
+        if (i < 2)
+            checked(AT_CHECKPOINT, 500, CHECKED_GONE, 0);
+        later(3 * SECOND);
+    }
 }
 
 /* What recovery held goes first; once it is whole the process starts anew and reads it. */

@@ -69,6 +69,38 @@ static void a_foreign_node_is_heard_and_not_cut_off(void **state)
     nodes_free(nodes);
 }
 
+/* Of another release: both sides hear of it, once, and nothing is done for each other. */
+static void a_node_of_another_wire_version_is_told_apart(void **state)
+{
+    (void)state;
+    struct nodes *nodes = nodes_new(3, 65536);
+    uint8_t message[64];
+    nodes_form(nodes);
+    struct wire_hello hello = { .version = WIRE_VERSION + 1, .slot = 2, .identity = { 2 } };
+    memcpy(hello.cluster, raft_cluster(nodes->node->raft), IDENTITY_BYTES);
+    size_t len = wire_encode_hello(&hello, message, sizeof message);
+    unsigned lines = nodes->emitted[EFFECT_LOG];
+    for (uint32_t connection = 2; connection < 4; connection++) {
+        nodes_open(nodes, connection, CONNECTION_NODE);
+        nodes_message(nodes, connection, message, len);
+        assert_int_equal(nodes->client_sent[connection][WIRE_PEER_HELLO], 1);
+        assert_false(nodes->closed[connection]);
+        assert_int_equal(nodes->emitted[EFFECT_LOG], lines + 1);
+    }
+    link_event(nodes, EVENT_PEER_UP, 2, LINK_CLOSED);
+    struct node_event event = { .kind = EVENT_PEER_MESSAGE,
+                                .now = nodes->now,
+                                .peer = { .slot = 2, .message = { message, len } } };
+    node_step(nodes->node, &event, &nodes->effects);
+    assert_false(nodes->node->peers[2].greeted);
+    hello.version = WIRE_VERSION; /* upgraded */
+    len = wire_encode_hello(&hello, message, sizeof message);
+    node_step(nodes->node, &event, &nodes->effects);
+    assert_true(nodes->node->peers[2].greeted);
+    assert_false(nodes->node->peers[2].version_told);
+    nodes_free(nodes);
+}
+
 static void hello_as(struct nodes *nodes, uint32_t connection, uint8_t identity,
                      uint64_t incarnation)
 {
@@ -155,6 +187,7 @@ int main(void)
         cmocka_unit_test(a_peer_that_never_greets_is_dialled_with_back_off),
         cmocka_unit_test(a_peer_that_greeted_and_broke_is_dialled_at_once),
         cmocka_unit_test(a_foreign_node_is_heard_and_not_cut_off),
+        cmocka_unit_test(a_node_of_another_wire_version_is_told_apart),
         cmocka_unit_test(a_twin_is_not_forgotten_over_a_restart),
         cmocka_unit_test(who_is_no_member_is_told_so_as_of_all_that_is_committed),
     };

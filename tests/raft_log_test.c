@@ -96,7 +96,7 @@ static void append(struct fixture *fixture)
         total += sizes[i] = (uint32_t)random_below(&fixture->random,
                                                    random_below(&fixture->random, 4) ? 200 : 2000);
     bytes_put_u64(bodies, random_u64(&fixture->random));
-    size_t size = ENTRY_HEADER_BYTES + count * ENTRY_HEAD_BYTES + total;
+    size_t size = (size_t)entry_size(count, total);
     if (random_below(&fixture->random, 10) == 0)
         fixture->term++;
     bool reserve = random_below(&fixture->random, 2);
@@ -262,7 +262,7 @@ static bool push(struct fixture *fixture, uint32_t count, size_t size)
 {
     static uint8_t bodies[CACHE_BYTES];
     uint32_t sizes[4] = { 0 };
-    sizes[0] = (uint32_t)(size - ENTRY_HEADER_BYTES - count * ENTRY_HEAD_BYTES);
+    sizes[0] = (uint32_t)(size - entry_size(count, 0));
     uint8_t *room = raft_log_room(&fixture->log, size, fixture->forgettable, false);
     if (!room)
         return false;

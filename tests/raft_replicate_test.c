@@ -268,7 +268,7 @@ static void spoilt_entries_are_refused(void **state)
     }
     assert_non_null(message);
     uint64_t last = raft->log.last;
-    size_t entry = ENTRY_HEADER_BYTES + ENTRY_HEAD_BYTES + 40, begins = message->len - entry;
+    size_t entry = (size_t)entry_size(1, 40), begins = message->len - entry;
     for (size_t at = begins; at < message->len; at++) {
         if (at >= begins + ENTRY_LOCAL_AT && at < begins + ENTRY_HEADER_BYTES)
             continue; /* local: not its business */
@@ -642,7 +642,7 @@ static void a_full_memory_refuses_and_recovers(void **state)
     struct rafts *world = rafts_elected(3, 1, &leader);
     struct raft *raft = rafts_raft(world, leader);
     uint8_t *big = calloc(1, raft_propose_limit(raft));
-    uint32_t size = (uint32_t)(raft_propose_limit(raft) - ENTRY_HEADER_BYTES - ENTRY_HEAD_BYTES);
+    uint32_t size = (uint32_t)(raft_propose_limit(raft) - entry_size(1, 0));
     uint32_t beyond = size + 1;
     assert_int_equal(raft_propose(raft, 1, &beyond, big, beyond, world->now), 0);
     unsigned taken = 0;

@@ -405,11 +405,76 @@ static void the_base_is_load_bearing(void **state)
     assert_int_equal(test->recovery.checkpoint_index, first - 1);
     (void)test_read_all(test, first - 1, test->log.last, &test->log, NULL);
     test_store_close(test);
-    /* Without any it does not pretend. */
-    checkpoint_file_path(path, first - 1);
-    assert_true(sim_disk_remove(test->disk, path));
-    assert_int_equal(test_store_open(test), FT_ERROR_CORRUPT);
     sim_disk_free(whole);
+    test_store_free(test);
+}
+
+/* Without any checkpoint a late log is lost from its first entry on, however often that is looked at, and votes by its end;
+ * what a leader sends from 1 on takes its place. */
+static void a_late_log_that_nothing_explains(void **state)
+{
+    (void)state;
+    struct test_store *test = test_node(5, 12, true);
+    enum ft_error error;
+    assert_true(test_retain(test, 5 * COPY_SEGMENT_BYTES, &error) > 1);
+    test_must(error);
+    test_must(test_flush(test, &(struct test_flush) { .entries = 1, .count = 2, .term = 1 }));
+    uint64_t last = test->log.last;
+    test_store_close(test);
+    struct store_names names;
+    test_must(names_list(sim_disk_table(test->disk), &names));
+    for (size_t i = 0; i < names.checkpoints_count; i++) {
+        char path[DISK_PATH_BYTES];
+        checkpoint_file_path(path, names.checkpoints[i]);
+        assert_true(sim_disk_flip(test->disk, path, 70, 1));
+    }
+    names_free(&names);
+    for (int again = 0; again < 3; again++) {
+        if (again) /* its vote is saved as anybody's */
+            test_must(test_flush(test, &(struct test_flush) { .save_vote = true, .term = 2 }));
+        test_store_close(test);
+        test_must(test_store_open(test));
+        assert_int_equal(test->recovery.last_index, 0);
+        assert_int_equal(test->recovery.first_index, 1);
+        assert_int_equal(test->recovery.checkpoint_index, 0);
+        assert_int_equal(test->recovery.lost.last, last);
+        assert_true(test->recovery.leftover);
+        assert_true(test->recovery.may_vote);
+        assert_false(test->recovery.may_campaign);
+    }
+    test->log.last = 0;
+    memset(test->log.chains[0], 0, HASH_BYTES);
+    test_must(test_flush(
+        test, &(struct test_flush) { .entries = 3, .count = 4, .term = 3, .truncate_from = 1 }));
+    test_store_close(test);
+    test_must(test_store_open(test));
+    assert_int_equal(test->recovery.last_index, 12);
+    assert_int_equal(test->recovery.first_index, 1);
+    assert_int_equal(test->recovery.damages, 0);
+    assert_int_equal(test_read_all(test, 0, 12, &test->log, NULL), 12);
+    test_store_free(test);
+}
+
+/* Both copies of where it begins: by the segments that are there. */
+static void a_late_log_whose_beginning_is_rotten(void **state)
+{
+    (void)state;
+    struct test_store *test = test_node(5, 12, true);
+    enum ft_error error;
+    uint64_t first = test_retain(test, 5 * COPY_SEGMENT_BYTES, &error);
+    test_must(error);
+    assert_true(first > 1);
+    test_store_close(test);
+    for (uint64_t at = 25; at < sim_disk_size(test->disk, "begin"); at += DISK_PAGE_BYTES)
+        assert_true(sim_disk_flip(test->disk, "begin", at, 1));
+    for (unsigned damages = 1; damages < 2; damages--) { /* found once, then written anew */
+        test_must(test_store_open(test));
+        assert_int_equal(test->recovery.damages, damages);
+        assert_int_equal(test->recovery.first_index, first);
+        assert_int_equal(test->recovery.last_index, test->log.last);
+        (void)test_read_all(test, first - 1, test->log.last, &test->log, NULL);
+        test_store_close(test);
+    }
     test_store_free(test);
 }
 
@@ -547,6 +612,8 @@ int main(void)
         cmocka_unit_test(few_checkpoints_are_kept),
         cmocka_unit_test(retention_survives_every_crash),
         cmocka_unit_test(the_base_is_load_bearing),
+        cmocka_unit_test(a_late_log_that_nothing_explains),
+        cmocka_unit_test(a_late_log_whose_beginning_is_rotten),
         cmocka_unit_test(a_log_begins_behind_the_base_of_another),
         cmocka_unit_test(a_base_that_somebody_sends_is_proven),
         cmocka_unit_test(history_ends_honestly),

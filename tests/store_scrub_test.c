@@ -626,6 +626,45 @@ static void an_older_checkpoint(void **state)
 }
 
 /* What is dropped need not be erased, nor what named it. */
+/* The log is lost from somewhere on and no checkpoint can be read: a leader sends it again, and words with it. */
+static void what_is_sent_again(void **state)
+{
+    (void)state;
+    struct town *town = prepared(9, 240);
+    char path[DISK_PATH_BYTES];
+    struct store_names names;
+    reopen(town);
+    assert_int_equal(scrub(town, NULL), FT_OK);
+    expect(town, true);
+    test_store_close(&town->test);
+    assert_int_equal(names_list(sim_disk_table(town->test.disk), &names), FT_OK);
+    for (size_t i = 0; i < names.checkpoints_count; i++) {
+        checkpoint_file_path(path, names.checkpoints[i]);
+        assert_true(sim_disk_flip(town->test.disk, path, 70, 1));
+    }
+    segment_path(path, names.segments[names.segments_count / 3], "seg");
+    names_free(&names);
+    assert_true(sim_disk_flip(town->test.disk, path, SEGMENT_HEADER_BYTES + 30, 1));
+    assert_int_equal(open_town(town), FT_OK);
+    assert_true(town->test.recovery.leftover);
+    uint64_t last = town->last = town->test.recovery.last_index;
+    assert_in_range(last, 20, 200);
+    const struct segment *segments = town->test.store->segments;
+    memcpy(town->chain, segments[town->test.store->segments_count - 1].chain, HASH_BYTES);
+    struct store_flush none = { .number = town->test.flush++, .truncate_from = last + 1 };
+    assert_int_equal(store_flush(town->test.store, &none), FT_OK);
+    for (uint64_t index = 1; index <= last; index++)
+        apply(town, index);
+    grow(town, 240);
+    checkpoint(town);
+    struct store_scrubbed sum;
+    assert_int_equal(scrub(town, &sum), FT_OK);
+    assert_true(sum.erased > 0);
+    expect(town, true);
+    expect_no_words(town);
+    free_town(town);
+}
+
 static void history_is_dropped(void **state)
 {
     (void)state;
@@ -741,6 +780,7 @@ int main(void)
         cmocka_unit_test(long_posts),
         cmocka_unit_test(files_that_make_no_sense),
         cmocka_unit_test(an_older_checkpoint),
+        cmocka_unit_test(what_is_sent_again),
         cmocka_unit_test(history_is_dropped),
         cmocka_unit_test(what_is_erased_is_copied),
         cmocka_unit_test(what_is_copied_is_erased),

@@ -171,8 +171,7 @@ static enum verdict admit(struct node *node, struct slice body, uint64_t *expect
     struct command command;
     if (!command_decode(&command, body))
         return DROPPED;
-    size_t used = ENTRY_HEADER_BYTES + node->batch_len +
-                  (size_t)(node->batch_count + 1) * ENTRY_HEAD_BYTES + body.len;
+    uint64_t used = entry_size(node->batch_count + 1, node->batch_len + body.len);
     if (used > raft_propose_limit(node->raft) || node->batch_count == LIMIT_ENTRY_COMMANDS)
         return FULL;
     if (command.kind >= COMMAND_DEVICE_KINDS) {

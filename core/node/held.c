@@ -98,7 +98,7 @@ static uint32_t gather(struct node *node, size_t *len)
     while (node->hold_next && count < NODE_HOLD_COMMANDS) {
         uint32_t position = node->hold_next;
         struct queue_item *item = queue_edit(node->queue, position);
-        size_t used = ENTRY_HEADER_BYTES + (count + 1) * ENTRY_HEAD_BYTES + *len + item->len;
+        size_t used = (size_t)entry_size(count + 1, *len + item->len);
         uint32_t blocks = node->held_blocks + queue_blocks_for(item->len);
         if (used > LIMIT_HOLD_BYTES || node->held_bytes + used > LIMIT_HELD_BYTES ||
             blocks > queue_blocks(node->queue) / 2)

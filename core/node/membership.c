@@ -269,6 +269,8 @@ static void step_out(struct node *node, const struct effects *out)
 {
     struct line line = line_begin("removed");
     line_pair(&line, "index", node->removed_at);
+    if (node_held(node)) /* nothing is lost: each is in its author's outbox, too, until it ends */
+        line_pair(&line, "held", node_held(node));
     line_add(&line,
              " why=\"this node is no member of its cluster any more: stop it; to use the host "
              "again, empty its data folder, start it and: ftchat ctl add\"");

@@ -156,13 +156,16 @@ static bool all_others(const struct node *node, uint8_t slots)
     return true;
 }
 
-/* Retention has dropped it everywhere else: what is left of it here serves nobody. */
+/* Retention has dropped it everywhere else: what is left of it here serves nobody. A late log's base is no other
+ * node's, nor kept by it: each has the history behind it, or has dropped that by retention; so the log may as well begin at
+ * the next one. */
 static void drop_too(struct node *node, const struct effects *out)
 {
     const struct mending *mending = &node->mending;
     bool base = mending->file == AT_CHECKPOINT && mending->id + 1 == node->first;
     bool history = mending->file == AT_SEGMENT || mending->file == AT_INDEX;
-    if (mending->dropped && (base || history) && all_others(node, mending->dropped))
+    uint8_t without = base ? mending->lacking : history ? mending->dropped : 0;
+    if (without && all_others(node, without))
         serve_drop_damaged(node, base ? node->first : mending->id, out);
 }
 

@@ -247,6 +247,24 @@ static bool is_foreign(struct node *node, uint8_t slot, const uint8_t cluster[ID
     return true;
 }
 
+/* The layout of the messages between nodes; what a feature level is for is not this. */
+static bool speaks_ours(struct node *node, const struct wire_hello *hello,
+                        const struct effects *out)
+{
+    struct peer *peer = &node->peers[hello->slot];
+    bool ours = hello->version == WIRE_VERSION;
+    if (!ours && !peer->version_told) {
+        struct line line = line_begin("peer_version");
+        line_pair(&line, "peer", hello->slot);
+        line_pair(&line, "speaks", hello->version);
+        line_pair(&line, "own", WIRE_VERSION);
+        line_add(&line, " why=\"these two releases cannot talk to each other: upgrade the older\"");
+        line_emit(&line, LOG_ALARM, out);
+    }
+    peer->version_told = !ours;
+    return ours;
+}
+
 /* On the link that this node dialled: answers, and what only a peer can know. */
 static void heard_back(struct node *node, uint8_t slot, struct slice message,
                        const struct effects *out)
@@ -291,7 +309,7 @@ void peers_message(struct node *node, uint8_t slot, struct slice message, const 
         return;
     }
     if (!wire_decode_hello(&hello, message) || hello.slot != slot ||
-        is_foreign(node, slot, hello.cluster, out))
+        !speaks_ours(node, &hello, out) || is_foreign(node, slot, hello.cluster, out))
         return;
     if (!level_known(node, hello.level, out))
         return;
@@ -329,7 +347,7 @@ static bool heard_hello(struct node *node, uint32_t connection, struct slice mes
     struct session *session = &node->sessions[connection];
     struct wire_hello hello;
     if (!wire_decode_hello(&hello, message) || hello.slot == node->options.slot ||
-        !node->peers[hello.slot].known || hello.version != WIRE_VERSION)
+        !node->peers[hello.slot].known)
         return false;
     if (same(hello.identity, node->options.identity)) {
         twins_told(node, hello.slot, out);
@@ -338,7 +356,8 @@ static bool heard_hello(struct node *node, uint32_t connection, struct slice mes
     struct peer *peer = &node->peers[hello.slot];
     uint8_t reply[64];
     answer(node, connection, reply, encode_hello(node, reply, sizeof(reply)), out);
-    if (is_foreign(node, hello.slot, hello.cluster, out) || !level_known(node, hello.level, out))
+    if (!speaks_ours(node, &hello, out) || is_foreign(node, hello.slot, hello.cluster, out) ||
+        !level_known(node, hello.level, out))
         return true;
     session->slot = hello.slot;
     memcpy(session->hash, hello.identity, IDENTITY_BYTES); /* the handshake's hash has served */

@@ -122,6 +122,7 @@ struct peer {
     uint64_t ping_at_us;
     bool greeted; /* its HELLO came back: identity, cluster and incarnation are true */
     bool foreign_told;
+    bool version_told;
     uint8_t identity[IDENTITY_BYTES];
     uint8_t cluster[IDENTITY_BYTES];
     uint64_t incarnation;

@@ -159,7 +159,7 @@ void raft_end_turn(struct raft *raft, struct now now, const struct effects *out)
 uint64_t raft_propose(struct raft *raft, uint32_t count, const uint32_t *sizes,
                       const uint8_t *bodies, size_t len, struct now now);
 bool raft_can_propose(const struct raft *raft);
-/* The largest entry, header (ENTRY_HEADER_BYTES) and heads (ENTRY_HEAD_BYTES each) included, that
+/* The largest entry, with all that is not bodies (entry_size), that
  * these options' memory takes; 1 MiB in the program. A larger proposal is never accepted. */
 size_t raft_propose_limit(const struct raft *raft);
 /* A change by at most one voter, refused before this term's first commit and while another is

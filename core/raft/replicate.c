@@ -13,7 +13,7 @@ uint64_t raft_append_own(struct raft *raft, enum entry_kind kind, uint32_t count
 {
     CHECK(raft->role == RAFT_LEADER || raft->log.last == 0);
     CHECK(count >= 1 && count <= LIMIT_ENTRY_COMMANDS);
-    size_t size = ENTRY_HEADER_BYTES + (size_t)count * ENTRY_HEAD_BYTES + len;
+    size_t size = (size_t)entry_size(count, len);
     if (size > raft_log_largest(&raft->log))
         return 0;
     uint8_t *room = raft_log_room(&raft->log, size, raft_forgettable(raft), kind == ENTRY_COMMANDS);

@@ -341,6 +341,35 @@ static void check_durable(struct sim_node *node, const struct raft *raft, uint64
              node->slot, index, raft->term, durable, voters);
 }
 
+static void note_history(struct invariants *known, uint64_t last, const uint8_t *bytes, size_t size)
+{
+    if (!known->history[last]) {
+        known->history[last] = sim_must(malloc(size));
+        memcpy(known->history[last], bytes, size);
+    }
+    for (uint64_t end = known->history_last + 1; end <= last; end++)
+        if (known->history[end] &&
+            bytes_get_u64(known->history[end] + ENTRY_AT_FIRST) == known->history_last + 1)
+            known->history_last = end;
+}
+
+/* What was committed and left memory behind a checkpoint within one turn, of which nobody else knows. */
+static void note_forgotten(struct sim_node *node, const struct raft *raft)
+{
+    struct invariants *known = &node->world->invariants;
+    uint8_t *buffer = node->world->buffer;
+    while (known->history_last < raft->log.base && known->history_last < raft->commit) {
+        size_t len;
+        struct entry entry;
+        if (store_read_entries(node->store, known->history_last + 1, buffer, LIMIT_ENTRY_BYTES,
+                               &len) ||
+            entry_parse(&entry, &crypto_sim, NULL, buffer, len) != ENTRY_WHOLE ||
+            entry.first != known->history_last + 1)
+            return; /* another one tells it, or the verdict will */
+        note_history(known, entry.first + entry.count - 1, buffer, entry.size);
+    }
+}
+
 static void check_commit(struct sim_node *node, const struct raft *raft)
 {
     struct world *world = node->world;
@@ -368,15 +397,13 @@ static void check_commit(struct sim_node *node, const struct raft *raft)
         if (mark->tag != tag_of(chain))
             sim_fail(world, "node %u: commits something else at %" PRIu64 " than another node",
                      node->slot, meta->last);
-        if (!known->history[meta->last]) {
-            known->history[meta->last] = sim_must(malloc(meta->size));
-            memcpy(known->history[meta->last], raft_log_bytes(&raft->log, meta), meta->size);
-        }
+        note_history(known, meta->last, raft_log_bytes(&raft->log, meta), meta->size);
         if (meta->kind == ENTRY_CONFIG)
             SAY(world, "node %u: configuration of %" PRIu64 " is committed", node->slot,
                 meta->last);
     }
     node->seen_commit = raft->commit;
+    note_forgotten(node, raft);
     if (raft->commit > known->committed_last) {
         known->committed_last = raft->commit;
         for (uint8_t slot = 1; slot <= world->nodes_count; slot++)

@@ -93,6 +93,7 @@
     X(TRUNCATION_TOLD, "history that is not kept told as truncated")                               \
     X(RETAINED, "history dropped")                                                                 \
     X(BEGINS_LATE, "started with a log that begins above 1")                                       \
+    X(UNEXPLAINED, "late log lost whole, for no checkpoint of it could be read")                   \
     X(COPY_BEGUN, "copying of segments begun")                                                     \
     X(COPY_PIECE, "piece of a segment, index or checkpoint copied")                                \
     X(COPY_RESUMED, "copying gone on with after a crash of who copies")                            \

@@ -7,6 +7,7 @@
  * wiped has lost every file: what is committed may be on a bare majority, and a node that lags makes
  * up for nobody. */
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -49,25 +50,28 @@ static struct rot_file *atlas_file(struct atlas *atlas, const char *path)
     return file;
 }
 
-/* A log that has lost its beginning is understood by its checkpoints alone: one of them stays. */
-static bool leaves_checkpoint(struct world *world, uint8_t slot, const struct rot_file *file)
+/* Has another checkpoint of it been hit? A log that has lost its beginning is understood by them alone: without them all of
+ * it is lost. */
+static bool takes_checkpoints(const struct world *world, uint8_t slot, const struct rot_file *file)
 {
     const struct atlas *atlas = &world->faults.atlas;
-    bool leaves = true;
-    for (uint32_t i = 0; i < atlas->files_count && leaves; i++)
-        leaves = &atlas->files[i] == file || !atlas->files[i].checkpoint ||
-                 !(atlas->files[i].hit >> slot & 1);
-    return leaves;
+    bool takes = false;
+    for (uint32_t i = 0; i < atlas->files_count && file->checkpoint && !takes; i++)
+        takes = &atlas->files[i] != file && atlas->files[i].checkpoint &&
+                atlas->files[i].hit >> slot & 1;
+    return takes && (world->retain_bytes || world->retain_us);
 }
 
-static bool atlas_allows(struct world *world, uint8_t slot, const char *path)
+static bool atlas_allows(struct sim_node *node, const char *path)
 {
+    struct world *world = node->world;
     struct atlas *atlas = &world->faults.atlas;
     const struct rot_file *file = atlas_file(atlas, path);
-    bool only = file && file->checkpoint && (world->retain_bytes || world->retain_us);
-    return file && (!only || leaves_checkpoint(world, slot, file)) &&
-           minority_with(world, file->hit | atlas->wiped, slot) &&
-           members_hold(world, file->hit | 1u << slot);
+    if (file && takes_checkpoints(world, node->slot, file) &&
+        !(rot_may_wipe(world, node->slot) && members_can_spare(node)))
+        return false;
+    return file && minority_with(world, file->hit | atlas->wiped, node->slot) &&
+           members_hold(world, file->hit | 1u << node->slot);
 }
 
 bool rot_struck(const struct world *world)
@@ -95,6 +99,15 @@ bool rot_open(const struct sim_node *node)
     for (uint32_t i = 0; i < mending->damaged_count; i++)
         dropped += others_dropped(node, mending->damaged[i].id);
     return node_damaged(node->node) > dropped;
+}
+
+void rot_describe(const struct sim_node *node)
+{
+    const struct mending *mending = &node->node->mending;
+    fprintf(stderr, "    its log begins at %" PRIu64 "\n", node->first);
+    for (uint32_t i = 0; i < mending->damaged_count; i++)
+        fprintf(stderr, "    damaged: file %u, %" PRIu64 "\n", mending->damaged[i].file,
+                mending->damaged[i].id);
 }
 
 bool rot_proved(const struct sim_node *node)
@@ -153,12 +166,17 @@ static bool is_segment(const char *path)
     return len > 4 && strcmp(path + len - 4, ".seg") == 0;
 }
 
+static bool is_checkpoint(const char *path)
+{
+    return strncmp(path, "checkpoint/0", 12) == 0;
+}
+
 static uint64_t newest_checkpoint(struct sim_node *node)
 {
     uint64_t newest = 0;
     const char *name;
     for (size_t i = 0; (name = sim_disk_name(node->disk, i)); i++)
-        if (strncmp(name, "checkpoint/0", 12) == 0 && number_in(name) > newest)
+        if (is_checkpoint(name) && number_in(name) > newest)
             newest = number_in(name);
     return newest;
 }
@@ -205,7 +223,9 @@ static bool damage(struct sim_node *node, enum report_fault kind, const char *pa
         struct rot_file *file = atlas_file(&world->faults.atlas, path);
         CHECK(file != NULL);
         file->hit |= 1u << node->slot;
-        if (strcmp(path, "identity") == 0)
+        bool all = takes_checkpoints(world, node->slot, file);
+        node->doubtful |= all;
+        if (all || strcmp(path, "identity") == 0)
             rot_wiped(world, node->slot);
     }
     return done;
@@ -237,9 +257,21 @@ static bool may_rot(struct sim_node *node, const char *path, uint64_t checkpoint
         return false;
     if (strcmp(path, "identity") == 0) /* with the vote's, its folder is put aside */
         return rot_may_wipe(world, node->slot);
-    if (!voting && strncmp(path, "log/0", 5) != 0 && strncmp(path, "checkpoint/0", 12) != 0)
+    if (!voting && strncmp(path, "log/0", 5) != 0 && !is_checkpoint(path))
         return false;
-    return atlas_allows(world, node->slot, path);
+    return atlas_allows(node, path);
+}
+
+/* All checkpoints of a late log, as far as they may. */
+static bool rot_checkpoints(struct sim_node *node, enum report_fault kind)
+{
+    uint64_t newest = newest_checkpoint(node);
+    bool done = false;
+    const char *name;
+    for (size_t i = 0; (name = sim_disk_name(node->disk, i)); i++)
+        if (is_checkpoint(name) && may_rot(node, name, newest))
+            done |= damage(node, kind, name, below(node->world, sim_disk_size(node->disk, name)));
+    return done;
 }
 
 /* Most damage to the log's end, where it is hardest. */
@@ -265,6 +297,8 @@ static bool rot_file(struct sim_node *node, enum report_fault kind)
             (void)damage(node, FAULT_ROT, picked, page * 4096 + below(world, 400));
         return damage(node, FAULT_ROT, picked, below(world, 400));
     }
+    if (is_checkpoint(picked) && node->first > 1 && below(world, 2))
+        return rot_checkpoints(node, kind);
     uint64_t used = is_segment(picked) ? used_of(node, picked) : sim_disk_size(node->disk, picked);
     uint64_t offset = below(world, used);
     if (below(world, 4) == 0) /* near the end, where it is not known what was committed */

@@ -315,9 +315,9 @@ struct sim_node {
     bool fail_flush; /* the next sync fails: the log thread's, the reading thread's */
     bool fail_job;
     enum ft_error prepare_error; /* told last */
-    uint64_t calm_rounds;        /* of proving everything, at the last damage and when the faults ended */
-    bool rotten;                 /* its disk was damaged in this seed (rot.c) */
-    bool doubtful;               /* in what it votes by */
+    uint64_t calm_rounds; /* of proving everything, at the last damage and when the faults ended */
+    bool rotten;          /* its disk was damaged in this seed (rot.c) */
+    bool doubtful;        /* in what it votes by */
 
     /* For invariants.c. */
     uint64_t handed_over;      /* when its process last did so for its disk's sake; 0: never */
@@ -599,6 +599,7 @@ void faults_open(struct world *world, enum report_fault kind, uint8_t a, uint8_t
 bool faults_on_network(struct world *world, enum report_fault kind);
 void faults_network_ends(struct world *world, const struct open_fault *open);
 /* rot.c */
+void rot_describe(const struct sim_node *node);
 bool rot_may_wipe(const struct world *world, uint8_t slot);
 void rot_wiped(struct world *world, uint8_t slot);
 /* Any node's disk was damaged. */
@@ -616,8 +617,8 @@ void faults_stop(struct world *world); /* everything is healed and started again
 
 /* --- invariants.c ------------------------------------------------------------------------------*/
 
-struct chain_mark {     /* of an entry that ends at an index */
-    uint64_t tag; /* of its chain; 0: none */
+struct chain_mark { /* of an entry that ends at an index */
+    uint64_t tag;   /* of its chain; 0: none */
     uint64_t term;
     uint64_t by; /* the term in which somebody first knew it to be committed */
 };
@@ -644,8 +645,9 @@ struct promised_vote {
 struct invariants {
     uint8_t leader_of[SIM_TERMS];
     struct chain_mark *committed; /* by index */
-    uint8_t **history;      /* by index: the committed entry that ends there, whole */
+    uint8_t **history;            /* by index: the committed entry that ends there, whole */
     uint64_t committed_last;
+    uint64_t history_last;       /* up to there history has no hole */
     struct place *places;        /* by index */
     uint64_t *checkpoints;       /* by index: a hash of the state there; 0: none */
     struct known_entry *entries; /* open addressing by index and term */

@@ -267,6 +267,8 @@ static void start(struct sim_node *node, const struct store_recovery *recovery)
     node->state = PROCESS_UP;
     node->wake_at = node->turn_at = node->due_at = SIM_NEVER;
     node->busy_until = 0;
+    world->report->branches[BRANCH_UNEXPLAINED] +=
+        node->first > 1 && recovery->lost.last && recovery->first_index == 1;
     node->first = recovery->first_index;
     world->report->branches[BRANCH_BEGINS_LATE] += recovery->first_index > 1;
     invariants_boot(node, recovery);

@@ -213,7 +213,7 @@ static void draw(struct world *world)
         world->retain_bytes = random_between(random, 1, 5) * world->segment_bytes;
     if (random_below(random, 6) == 0)
         world->retain_us = random_between(random, 5, 40) * SIM_S;
-    world->load_us = random_between(random, 60, 90) * SIM_S;
+    world->load_us = random_between(random, 60, 70) * SIM_S;
     world->scrub_us = random_between(random, 5, 20) * SIM_S;
     if (choices.clients && choices.clients < world->clients_count)
         world->clients_count = choices.clients;
@@ -292,6 +292,7 @@ static void describe(struct world *world)
                 view.durable, node_applied(node->node),
                 raft_config_voters(raft_latest_config(node_raft(node->node))),
                 view.quorum ? "" : ", no quorum", view.disk_full ? ", disk full" : "");
+        rot_describe(node);
         const struct raft_config *config = raft_latest_config(node_raft(node->node));
         for (unsigned m = 0; m < config->count; m++) {
             const struct raft_member *member = &config->members[m];
