@@ -297,7 +297,7 @@ static size_t forge(uint64_t first, uint32_t count, uint64_t term, const uint8_t
 {
     static uint8_t bodies[LIMIT_ENTRY_BYTES];
     uint32_t sizes[8];
-    uint32_t left = size ? size - ENTRY_HEADER_BYTES - count * ENTRY_HEAD_BYTES : count * 50;
+    uint32_t left = size ? size - (uint32_t)entry_size(count, 0) : count * 50;
     memset(bodies, 'f', left);
     for (uint32_t i = 0; i < count; i++) {
         sizes[i] = i + 1 < count ? 20 : left;
