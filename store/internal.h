@@ -152,8 +152,8 @@ struct segment {
     struct mark *marks;        /* NULL once indexed: they are in the index file then */
     uint32_t marks_count;
     uint32_t marks_capacity;
-    bool indexed;       /* its index file is complete and a checkpoint covers it */
-    bool header_rotten; /* to be written anew by recovery */
+    bool indexed;        /* its index file is complete and a checkpoint covers it */
+    bool header_rotten;  /* to be written anew by recovery */
     bool deletions_lost; /* its index file cannot be read: what it deleted is not known */
 };
 
@@ -590,11 +590,11 @@ struct check_side {
     uint64_t next_id;
     struct scan *scan; /* made at first use, with its window */
     struct disk_file *handle;
-    struct segment segment; /* what the scan finds */
-    struct segment known;   /* what the table says */
-    uint64_t told;          /* bytes of it already counted */
-    uint64_t gathered;      /* bytes of the file that is to take its place */
-    bool skipped;           /* something of it could not be mended: its end proves nothing */
+    struct segment segment;   /* what the scan finds */
+    struct segment known;     /* what the table says */
+    uint64_t told;            /* bytes of it already counted */
+    uint64_t gathered;        /* bytes of the file that is to take its place */
+    bool skipped;             /* something of it could not be mended: its end proves nothing */
     uint64_t checkpoints_now; /* bytes of them, in this round and the one before */
     uint64_t checkpoints_before;
 };
@@ -622,7 +622,7 @@ struct store {
     uint64_t begin;                 /* where the log begins */
     uint8_t base_chain[HASH_BYTES]; /* before the first entry of a log that has none yet */
     uint64_t indexed_last;          /* everything up to here is in index files */
-    bool leftover;                  /* behind the log's end lies what cannot be read (recover.h: HOLD) */
+    bool leftover; /* behind the log's end lies what cannot be read (recover.h: HOLD) */
     uint64_t spares[STORE_SPARES];
     size_t spares_count;
     uint64_t next_spare;
@@ -642,7 +642,7 @@ struct store {
     struct check_side check; /* of the reading side, like all that follows */
     struct noticed noticed[STORE_NOTICED];
     size_t noticed_count;
-    pthread_mutex_t tail; /* what is held is being mended, or goes */
+    pthread_mutex_t tail;       /* what is held is being mended, or goes */
     pthread_mutex_t held_mutex; /* held.copies */
 
     uint8_t *checkpoint_file;

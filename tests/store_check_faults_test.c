@@ -321,6 +321,9 @@ static void the_held_log_goes_meanwhile(void **state)
         struct pair pair = opened(original);
         struct test_store *test = pair.rotten;
         if (way == 0) {
+            struct store_check none = { .how = STORE_CHECK_FILE, .file = STORE_FILE_HELD };
+            must(store_check(test->store, &none, BUDGET));
+            assert_int_equal(none.result, STORE_GONE); /* they begin at 1 */
             assert_true(sim_disk_remove(test->disk, held_path_1));
             assert_int_equal(look_at_held(test, STORE_CHECK_FILE, BUDGET).result, STORE_GONE);
         }
@@ -366,6 +369,46 @@ static void the_held_log_goes_meanwhile(void **state)
         test_store_free(pair.good);
     }
     test_store_free(original);
+}
+
+/* A part of a page that cannot be read: the whole of it is written, or it is said why not. */
+static void a_part_of_a_bad_page_is_written_while_each_fails(void **state)
+{
+    (void)state;
+    static uint8_t page[DISK_PAGE_BYTES], part[50];
+    memset(part, 'p', sizeof part);
+    for (enum fault fault = 0; fault < FAULTS; fault++) {
+        uint64_t at = 1;
+        unsigned told = 0;
+        for (bool reached = true; reached; at++) {
+            struct pair pair = { .rotten = test_store_new(at, 500) };
+            const struct disk *disk;
+            struct disk_file *file;
+            enum ft_error error;
+            heap_spares(pair.rotten->disk);
+            disk = sim_disk_table(pair.rotten->disk);
+            must(disk->open(disk->ctx, "file", DISK_CREATE, &file));
+            must(disk->write(disk->ctx, file, 0, page, sizeof page));
+            must(disk->sync(disk->ctx, file));
+            assert_true(sim_disk_unreadable(pair.rotten->disk, "file", 0));
+            uint64_t calls = sim_disk_calls(pair.rotten->disk);
+            arm(&pair, fault, at);
+            WATCHED(error = disk_write_around(disk, file, 100, part, sizeof part));
+            reached = fault == FAULT_MEMORY  ? heap.count >= at
+                      : fault == FAULT_SHORT ? shorts.count >= at
+                                             : sim_disk_calls(pair.rotten->disk) - calls >= at;
+            disarm(&pair);
+            told += error != FT_OK;
+            if (!error) {
+                uint8_t read[sizeof part];
+                assert_true(sim_disk_peek(pair.rotten->disk, "file", 100, read, sizeof read));
+                assert_memory_equal(read, part, sizeof part);
+            }
+            disk->close(disk->ctx, file);
+            test_store_free(pair.rotten);
+        }
+        assert_true(told > 0 || fault == FAULT_SHORT);
+    }
 }
 
 /* What recovery held: nobody says that it is committed, and the entries behind it prove it. Once it is whole
@@ -428,6 +471,7 @@ int main(void)
         cmocka_unit_test(lost_files_are_mended_while_each_fails),
         cmocka_unit_test(the_held_log_is_mended_while_each_fails),
         cmocka_unit_test(the_held_log_goes_meanwhile),
+        cmocka_unit_test(a_part_of_a_bad_page_is_written_while_each_fails),
         cmocka_unit_test(the_tail_is_mended_while_each_fails),
     };
     return cmocka_run_group_tests_name("store_check_faults", tests, NULL, NULL);

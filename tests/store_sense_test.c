@@ -559,22 +559,33 @@ static void a_rotten_identity_and_little_else(void **state)
 {
     (void)state;
     static const uint8_t rot[VOTE_FILE_BYTES] = { 'r' };
-    for (int kind = 0; kind < 4; kind++) {
-        struct test_store *test = closed(kind == 0 ? 1 : 0);
+    for (int kind = 0; kind < 5; kind++) {
+        struct test_store *test = closed(kind == 0 || kind == 4 ? 2 : 0);
         test_must(test_store_open(test));
         if (kind == 3) /* an entry, whose segment goes */
             test_add(test, 1);
         uint64_t first = 1;
         test_store_close(test);
         assert_true(sim_disk_flip(test->disk, "identity", 50, 1));
-        if (kind == 0) /* the segments know the cluster: it goes on as another */
+        if (kind ==
+            0) { /* the segments know the cluster, if not the first: it goes on as another */
+            const struct disk *disk = sim_disk_table(test->disk);
+            struct disk_file *file;
             assert_true(sim_disk_remove(test->disk, "vote"));
+            test_must(disk->open(disk->ctx, "log/00000000000000000001.seg", DISK_WRITE, &file));
+            test_must(disk->resize(disk->ctx, file, 100));
+            disk->close(disk->ctx, file);
+        }
         if (kind == 2) /* it may have had a log */
             assert_true(sim_disk_poke(test->disk, "vote", 0, rot, sizeof rot));
         char path[DISK_PATH_BYTES];
         segment_path(path, first, "seg");
         if (kind == 3)
             assert_true(sim_disk_remove(test->disk, path));
+        for (uint64_t index = 1; kind == 4 && index <= test->log.last; index++) {
+            segment_path(path, index, "seg"); /* checkpoints are left */
+            (void)sim_disk_remove(test->disk, path);
+        }
         enum ft_error error = test_store_open(test);
         assert_int_equal(error, kind < 2 ? FT_OK : FT_ERROR_CORRUPT);
         if (kind == 0)
