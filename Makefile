@@ -59,7 +59,7 @@ CFLAGS_native-coverage = -O0 --coverage
 CC_native-fuzz = clang
 CFLAGS_native-fuzz = -O1 $(sanitize) -fsanitize=fuzzer-no-link
 
-.PHONY: all run stop test bench sim fuzz mutants install clean help deps variants format FORCE
+.PHONY: all run stop test bench sim fuzz mutants install clean help deps variants format lint FORCE
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -153,6 +153,13 @@ build/sim/sim-asan: build/native-asan/sim
 build/bench/%: build/native/tests/bench/%.o build/native/libftchat.a
 	@mkdir -p $(@D)
 	$(call say,LINK)$(call link_native,native)
+
+# What two analysers of the product's sources say (packages clang-tidy and cppcheck); .clang-tidy says what not.
+lint:
+	@for f in $(sources); do clang-tidy --quiet $$f -- -std=c11 -D_GNU_SOURCE -I. -isystem $(deps)/include \
+	    -DFTCHAT_VERSION='""' 2>/dev/null || exit 1; done
+	@cppcheck -q --std=c11 -D_GNU_SOURCE -I. --enable=warning,performance,portability --error-exitcode=1 \
+	    --inline-suppr $(sources)
 
 # Helpers of the end-to-end tests.
 build/tools/%: $(tools)/%.c
@@ -251,6 +258,7 @@ help:
 	@echo "make coverage   which lines and branches the tests reach (PARTS=\"unit sim\": without end-to-end;"
 	@echo "                BAR=1: fails below the bars)"
 	@echo "make variants   compile all with gcc and clang, and with sanitizers"
+	@echo "make lint       what clang-tidy and cppcheck say of the sources"
 	@echo "make install    install to DESTDIR=$(DESTDIR) PREFIX=$(PREFIX), stripped"
 	@echo "make clean      remove what was built; never keys or data"
 

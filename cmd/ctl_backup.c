@@ -179,7 +179,7 @@ static bool read_chain(struct backup *backup, const struct store_recovery *recov
 
 static int open_folder(struct backup *backup, const char *path, uint64_t segment_bytes)
 {
-    struct store_recovery recovery;
+    struct store_recovery recovery = { 0 };
     int status = open_store(backup, path, segment_bytes, &recovery);
     if (status)
         return status;
@@ -420,7 +420,7 @@ static int open_for(struct backup *backup, const char *path, const struct wire_l
 static int copy(struct backup *backup, const char *path)
 {
     while (!backup->store || backup->last < backup->target) {
-        struct wire_log_is piece;
+        struct wire_log_is piece = { 0 };
         struct wire_log wanted = { .index = backup->last + 1, .bytes = LIMIT_ENTRY_BYTES };
         int status = fetch(backup, &wanted, &piece);
         if (!status && !backup->store) {

@@ -642,7 +642,7 @@ struct store {
     struct check_side check; /* of the reading side, like all that follows */
     struct noticed noticed[STORE_NOTICED];
     size_t noticed_count;
-    pthread_mutex_t tail;       /* what is held is being mended, or goes */
+    pthread_mutex_t tail;       /* segments are being written to, or mended; before `mutex` */
     pthread_mutex_t held_mutex; /* held.copies */
 
     uint8_t *checkpoint_file;

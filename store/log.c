@@ -230,6 +230,7 @@ static enum ft_error publish(struct store *store, bool begun, struct walk from,
         segment->end = SEGMENT_HEADER_BYTES;
     }
     while (from.run != until->run || from.at != until->at) {
+        CHECK(from.entry.chain != NULL);
         if (!segment_mark(segment, from.entry.first, segment->end))
             error = FT_ERROR_LIMIT;
         segment->end += from.entry.size;
@@ -484,9 +485,7 @@ static enum ft_error truncate_log(struct store *store, uint64_t index)
             return error;
     }
     if (has_leftover(store)) {
-        pthread_mutex_lock(&store->tail);
         enum ft_error error = remove_leftover(store);
-        pthread_mutex_unlock(&store->tail);
         if (error)
             return error;
     }
@@ -553,10 +552,12 @@ enum ft_error store_flush(struct store *store, const struct store_flush *flush)
     }
     if (!error && (flush->save_vote || truncates))
         error = save_vote(store, &record);
+    pthread_mutex_lock(&store->tail);
     if (!error && truncates)
         error = truncate_log(store, flush->truncate_from);
     struct walk walk = walk_of(store, flush);
     while (walk.entry.size && !error)
         error = write_segment(store, &walk);
+    pthread_mutex_unlock(&store->tail);
     return latch(store, error);
 }

@@ -4,7 +4,8 @@
  * Nothing is written that is not proved: by the chain from the entry before it, by its digests, and
  * by what says that it is the one that belongs here: the header that can still be read, the entry
  * behind it, the segment's end, or that it is committed here and there. Written and synced, it is
- * read again from the device by the store_check that goes on. */
+ * read again from the device by the store_check that goes on. While it is written the log side is kept from writing:
+ * an entry may share its page with the log's end. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -110,12 +111,24 @@ static size_t provable(struct store *store, const struct store_mend *mend, uint6
     return good;
 }
 
+/* Nothing can stand behind what ends at `end`: it is full, or the log ends there. */
+static bool ends_segment(struct store *store, uint64_t end)
+{
+    const struct check_side *side = &store->check;
+    bool ends = end - SEGMENT_HEADER_BYTES >= store->segment_bytes;
+    store_lock(store);
+    for (size_t i = 0; i < store->segments_count && side->file == STORE_FILE_SEGMENT && !ends; i++)
+        ends = store->segments[i].first == side->segment.first && store->segments[i].end == end;
+    store_unlock(store);
+    return ends;
+}
+
 /* Behind a segment's last entry nothing can have been: what could not be read there was zeros. */
 static enum ft_error write_zeros(struct store *store, struct disk_file *file, uint64_t end)
 {
     static const uint8_t zeros[DISK_PAGE_BYTES];
     uint64_t size;
-    bool last = end - SEGMENT_HEADER_BYTES >= store->segment_bytes;
+    bool last = ends_segment(store, end);
     enum ft_error error = store->disk->size(store->disk->ctx, file, &size);
     uint64_t to = (end + DISK_PAGE_BYTES - 1) / DISK_PAGE_BYTES * DISK_PAGE_BYTES;
     if (to > size)
@@ -130,10 +143,6 @@ static enum ft_error write_entries(struct store *store, const struct store_mend 
     const struct check_side *side = &store->check;
     const struct disk *disk = store->disk;
     uint64_t offset = side->scan->damage.offset;
-    /* Where the log side may be writing, nothing around it is written. */
-    bool may_share =
-        side->file == STORE_FILE_SEGMENT && !side->known.indexed &&
-        (offset + len + DISK_PAGE_BYTES - 1) / DISK_PAGE_BYTES * DISK_PAGE_BYTES > side->known.end;
     char path[DISK_PATH_BYTES];
     struct disk_file *file;
     uint8_t *copy = malloc(len);
@@ -145,8 +154,7 @@ static enum ft_error write_entries(struct store *store, const struct store_mend 
     segment_path(path, side->segment.first, "seg");
     enum ft_error error = disk->open(disk->ctx, path, DISK_WRITE, &file);
     if (!error) {
-        error = may_share ? disk->write(disk->ctx, file, offset, copy, len)
-                          : disk_write_around(disk, file, offset, copy, len);
+        error = disk_write_around(disk, file, offset, copy, len);
         if (!error)
             error = write_zeros(store, file, offset + len);
         if (!error)

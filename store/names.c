@@ -102,12 +102,14 @@ enum ft_error names_list(const struct disk *disk, struct store_names *names)
         error = FT_OK;
     if (!error && names->no_memory)
         error = FT_ERROR_LIMIT;
-    if (error)
+    if (error) {
         names_free(names);
+        return error;
+    }
     sort(names->segments, names->segments_count);
     sort(names->indexes, names->indexes_count);
     sort(names->checkpoints, names->checkpoints_count);
-    return error;
+    return FT_OK;
 }
 
 void names_free(struct store_names *names)

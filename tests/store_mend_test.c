@@ -400,6 +400,30 @@ static void a_held_tail_is_mended_over_a_segments_end(void **state)
     end();
 }
 
+/* A running node's log ends within the page that cannot be read: it is mended there and goes on. */
+static void the_page_that_the_log_ends_in(void **state)
+{
+    (void)state;
+    uint8_t rest[512];
+    static const uint8_t zeros[sizeof rest];
+    begin(0);
+    char path[DISK_PATH_BYTES];
+    const struct segment *newest = &healthy->store->segments[healthy->store->segments_count - 1];
+    segment_path(path, newest->first, "seg");
+    must(test_store_open(test));
+    assert_false(segment_full(newest, test->segment_bytes));
+    assert_true(sim_disk_unreadable(test->disk, path, newest->end - 1));
+    assert_int_equal(prove_all(), 1);
+    assert_true(sim_disk_peek(test->disk, path, newest->end, rest, sizeof rest));
+    assert_memory_equal(rest, zeros, sizeof rest);
+    add(test, 1, 3);
+    add(healthy, 1, 3);
+    test_store_close(test);
+    must(test_store_open(test));
+    whole();
+    end();
+}
+
 /* What was behind the last entry in a page that could not be read is known where the segment is full, and not where
  * more may have stood: zeros there would look like a torn write, and give the vote back too early. */
 static void behind_the_end_are_zeros_only_where_it_is_known(void **state)
@@ -531,6 +555,7 @@ int main(void)
         cmocka_unit_test(a_file_that_is_sent_wrong_is_refused),
         cmocka_unit_test(a_held_tail_is_mended_over_a_segments_end),
         cmocka_unit_test(behind_the_end_are_zeros_only_where_it_is_known),
+        cmocka_unit_test(the_page_that_the_log_ends_in),
         cmocka_unit_test(what_cannot_be_mended_changes_nothing),
         cmocka_unit_test(the_header_of_a_late_logs_first_segment_is_mended),
         cmocka_unit_test(what_nobody_keeps_is_dropped),

@@ -428,8 +428,10 @@ int client_run(struct client_setup *setup)
     CHECK(app != NULL);
     app->setup = setup;
     app->state = state_open(command, setup->state_folder, setup->user, setup->key.id);
-    if (!app->state)
+    if (!app->state) {
+        free(app);
         return EXIT_FAILED;
+    }
     if (state_recovered(app->state)->device == 0 && !setup->has_password) {
         client_ask_password(setup);
         if (!setup->has_password) {
@@ -444,8 +446,11 @@ int client_run(struct client_setup *setup)
             return EXIT_DENIED;
         }
     }
-    if (!open_world(app))
+    if (!open_world(app)) {
+        state_close(app->state);
+        free(app);
         return say_error(EXIT_FAILED, command, "cannot start (descriptors or memory are short)");
+    }
     io_start(app);
     app->progress_at = loop_now_us(app->loop);
     start(app);

@@ -485,7 +485,7 @@ bool held_enrol(struct node *node, const uint8_t *device_key, const struct sessi
         queue_copy(node->queue, position, node->scratch);
         if (!command_decode(&command, (struct slice) { node->scratch, item->len }) ||
             command.kind != COMMAND_ENROL ||
-            memcmp(command.device_key, device_key, PUBLIC_KEY_BYTES))
+            memcmp(command.device_key, device_key, PUBLIC_KEY_BYTES) != 0)
             continue;
         item->connection = session_number(node, session);
         item->generation = session->generation;

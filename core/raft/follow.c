@@ -221,9 +221,8 @@ bool raft_on_append(struct raft *raft, uint8_t slot, const struct raft_message *
     raft->append_sent_us = append->sent_us;
     raft->copy_advised = append->flags & APPEND_COPY;
     bool news = append->entries.len > 0;
-    if (append->flags & APPEND_WANTS_REPLY || done == APPEND_FULL)
-        raft_acknowledge(raft, true, now, out);
-    else if (news && raft->durable >= raft->verified)
+    if (append->flags & APPEND_WANTS_REPLY || done == APPEND_FULL ||
+        (news && raft->durable >= raft->verified))
         raft_acknowledge(raft, true, now, out);
     if (raft->durable < raft->verified)
         raft->ack_pending = true;

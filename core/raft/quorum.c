@@ -60,12 +60,9 @@ bool raft_quorum_answered(const struct raft *raft, uint64_t within_us)
     CHECK(raft->role == RAFT_LEADER);
     for (unsigned i = 0; i < raft->config.count; i++) {
         const struct raft_member *member = &raft->config.members[i];
-        if (!member->voter)
-            continue;
-        if (member->slot == raft->options.slot)
-            answered++;
-        else if (raft->peers[member->slot].answered_us + within_us > raft->now_us)
-            answered++;
+        if (member->voter)
+            answered += member->slot == raft->options.slot ||
+                        raft->peers[member->slot].answered_us + within_us > raft->now_us;
     }
     CHECK(answered <= LIMIT_NODES);
     return answered >= raft_majority(raft);
