@@ -377,7 +377,7 @@ enum ft_error checkpoint_file_save(struct store *store, const struct store_base 
 /* Where the log begins. Saved before anything is dropped, so that a crash leaves something to be
  * done again, and a segment that is missing is never taken for one that was dropped. */
 enum ft_error begin_file_save(const struct disk *disk, const struct crypto *crypto, uint64_t first);
-/* Before a log begins at 1 again. Done again it does no harm. */
+/* A late log begins at 1 again. */
 enum ft_error begin_file_remove(const struct disk *disk);
 /* 1 when there is no such file. */
 enum ft_error begin_file_load(const struct disk *disk, const struct crypto *crypto, uint64_t *first,

@@ -167,14 +167,13 @@ static enum ft_error find_damage(struct scan *scan, uint64_t offset, uint64_t in
         scan->flush = rest->flush;
     if (rest->commit > scan->commit)
         scan->commit = rest->commit;
-    if (!scan->last_segment || scan->stop_before != UINT64_MAX)
-        damage->place = DAMAGE_EARLIER;
-    else if (rest->any_header && rest->flush_start > (int64_t)offset)
+    if (!scan->last_segment || scan->stop_before != UINT64_MAX ||
+        (rest->any_header && rest->flush_start > (int64_t)offset))
         damage->place = DAMAGE_EARLIER;
     else if (offset == SEGMENT_HEADER_BYTES ||
              (rest->any_header && rest->flush_start <= SEGMENT_HEADER_BYTES))
         damage->place = DAMAGE_BEGINS;
-    return error;
+    return FT_OK;
 }
 
 /* --- the walk -----------------------------------------------------------------------------------
