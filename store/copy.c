@@ -308,7 +308,7 @@ static enum ft_error file_size(struct store *store, uint64_t *size)
 static enum ft_error resume_checkpoint(struct store *store)
 {
     uint8_t chain[HASH_BYTES];
-    uint64_t size;
+    uint64_t size = 0;
     enum ft_error error = prove_checkpoint(store, chain);
     if (!error) {
         after_checkpoint(store, chain);

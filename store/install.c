@@ -147,8 +147,11 @@ enum ft_error install_finish(const struct disk *disk, const struct crypto *crypt
     enum ft_error error = copy_file_load(disk, crypto, identity->cluster, &copy, &whole);
     if (error == FT_ERROR_MISSING)
         return FT_OK;
-    /* Replaced whole, it is never torn. Of a copy under way nothing is lost but the work; but one
-     * that was being put in place has taken from the log what it put there. */
+    /* Replaced whole, it is never torn; so both copies of it are rotten. Of a copy under way nothing is lost but the work.
+     * One that was being put in place has left parts of two logs, which are judged as any log that lacks some: by the
+     * newest checkpoint, or what is behind the gap is held (recover.c). */
+    if (error == FT_ERROR_CORRUPT || error == FT_ERROR_IO)
+        return copy_remove_all(disk);
     if (!error && copy.installing) {
         error = put_in_place(disk, crypto, &copy, identity, vote);
         *end = copy.end;

@@ -409,7 +409,7 @@ static enum ft_error last_skipped(struct query *query, const struct store_room_r
         span_after(query, after);
         /* The last one at or before `upto` is the one before the first above it. */
         error = span_seek(query, range->room, upto, &ordinal, &count);
-        struct posting last;
+        struct posting last = { 0 };
         uint32_t got = 0;
         if (!error && ordinal)
             error = span_fetch(query, range->room, ordinal - 1, &last, 1, &got);

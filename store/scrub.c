@@ -144,7 +144,8 @@ enum ft_error scrub_recover(struct store *store)
         load(store->disk, store->crypto, store->cluster, &data, &side->done, &writes);
     /* Of a file that is rotten nothing is lost but the work: all is looked at again. (A body that was
      * half written just then would be found rotten itself.) */
-    if (error == FT_ERROR_MISSING || error == FT_ERROR_CORRUPT || error == FT_ERROR_FOREIGN)
+    if (error == FT_ERROR_MISSING || error == FT_ERROR_CORRUPT || error == FT_ERROR_FOREIGN ||
+        error == FT_ERROR_IO)
         return FT_OK;
     if (error)
         return error;

@@ -251,7 +251,8 @@ static void do_read(struct store_threads *threads, struct job *job)
         out = NULL;
     } else if (out) {
         uint8_t *fitted = realloc(out, done.len);
-        out = fitted ? fitted : out;
+        if (fitted)
+            out = fitted;
     }
     free(job->copied);
     done.data = out;

@@ -98,6 +98,61 @@ static void survives_every_crash(void **state)
     }
 }
 
+/* It dies at every operation, and what says what is being copied rots in both places: the copy is begun again, and what the
+ * node had is there or is known to have been. */
+static void what_is_copied_is_forgotten(enum copy_target_kind kind)
+{
+    struct test_store *source = copy_source(kind, COPY_SEGMENTS);
+    struct test_store *before = copy_target(kind);
+    uint64_t begin = kind == TARGET_OVERTAKEN ? source->store->begin : 1;
+    unsigned forgotten = 0;
+    bool died = true;
+    for (uint64_t at = 1; died; at++) {
+        struct test_store *target = test_store_new(at, COPY_SEGMENT_BYTES);
+        sim_disk_free(target->disk);
+        target->disk = sim_disk_copy(before->disk);
+        target->flush = before->flush;
+        struct copy_session session = { .source = source, .target = target };
+        sim_disk_die_at(target->disk, sim_disk_operations(target->disk) + at);
+        (void)copy_run(&session);
+        died = sim_disk_dead(target->disk);
+        test_store_close(target);
+        target->store = NULL;
+        sim_disk_die_at(target->disk, 0);
+        sim_disk_crash(target->disk, at * 5 + 1);
+        bool rotten = false;
+        for (uint64_t byte = 40; sim_disk_size(target->disk, "copy") != UINT64_MAX &&
+                                 byte < sim_disk_size(target->disk, "copy");
+             byte += DISK_PAGE_BYTES)
+            rotten |= sim_disk_flip(target->disk, "copy", byte, 1);
+        forgotten += rotten;
+        test_must(test_store_open(target));
+        assert_true(target->recovery.last_index >= before->log.last ||
+                    target->recovery.lost.last >= before->log.last);
+        if (rotten) {
+            assert_true(sim_disk_size(target->disk, "copy") == UINT64_MAX);
+            test_store_close(target);
+            struct copy_session again = { .source = source, .target = target, .whole = true };
+            test_must(copy_run(&again));
+            assert_false(again.resumed);
+            if (target->recovery
+                    .installed) /* else the first one was in place, all but its last word */
+                copy_same(&again, begin);
+        }
+        test_store_free(target);
+    }
+    assert_true(forgotten > 10);
+    test_store_free(source);
+    test_store_free(before);
+}
+
+static void a_copy_whose_plan_is_rotten(void **state)
+{
+    (void)state;
+    for (int kind = 0; kind < TARGETS; kind++)
+        what_is_copied_is_forgotten((enum copy_target_kind)kind);
+}
+
 /* The source goes on meanwhile, and drops what was copied from it already. */
 static void source_moves_on(void **state)
 {
@@ -601,6 +656,7 @@ int main(void)
         cmocka_unit_test(copies_a_log),
         cmocka_unit_test(spoilt_pieces_are_refused),
         cmocka_unit_test(survives_every_crash),
+        cmocka_unit_test(a_copy_whose_plan_is_rotten),
         cmocka_unit_test(source_moves_on),
         cmocka_unit_test(another_source_is_behind_what_was_begun),
         cmocka_unit_test(a_rotten_identity_is_told_by_what_was_copied),

@@ -257,7 +257,9 @@ static bool may_rot(struct sim_node *node, const char *path, uint64_t checkpoint
         return false;
     if (strcmp(path, "identity") == 0) /* with the vote's, its folder is put aside */
         return rot_may_wipe(world, node->slot);
-    if (!voting && strncmp(path, "log/0", 5) != 0 && !is_checkpoint(path))
+    bool small =
+        strcmp(path, "begin") == 0 || strcmp(path, "copy") == 0 || strcmp(path, "scrub") == 0;
+    if (!voting && !small && strncmp(path, "log/0", 5) != 0 && !is_checkpoint(path))
         return false;
     return atlas_allows(node, path);
 }
