@@ -111,14 +111,19 @@ static size_t provable(struct store *store, const struct store_mend *mend, uint6
     return good;
 }
 
-/* Nothing can stand behind what ends at `end`: it is full, or the log ends there. */
+/* Nothing can stand behind what ends at `end`: the segment is full, or the log ends there, and nothing is held behind its
+ * end. */
 static bool ends_segment(struct store *store, uint64_t end)
 {
     const struct check_side *side = &store->check;
     bool ends = end - SEGMENT_HEADER_BYTES >= store->segment_bytes;
     store_lock(store);
-    for (size_t i = 0; i < store->segments_count && side->file == STORE_FILE_SEGMENT && !ends; i++)
-        ends = store->segments[i].first == side->segment.first && store->segments[i].end == end;
+    for (size_t i = 0; i < store->segments_count && side->file == STORE_FILE_SEGMENT && !ends;
+         i++) {
+        const struct segment *segment = &store->segments[i];
+        ends = segment->first == side->segment.first && segment->end == end &&
+               (segment->indexed || !store->leftover);
+    }
     store_unlock(store);
     return ends;
 }

@@ -462,6 +462,36 @@ static void behind_the_end_are_zeros_only_where_it_is_known(void **state)
     end();
 }
 
+/* What recovery holds lies behind the log's end, in the same page perhaps: mending what is before it leaves it there. */
+static void what_is_held_stays_beside_what_is_mended(void **state)
+{
+    (void)state;
+    uint8_t before[200];
+    uint8_t after[200];
+    begin(0);
+    char path[DISK_PATH_BYTES];
+    const struct segment *newest = &healthy->store->segments[healthy->store->segments_count - 1];
+    segment_path(path, newest->first, "seg");
+    assert_true(sim_disk_flip(test->disk, path, newest->end - 5, 1));
+    must(test_store_open(test));
+    assert_true(test->recovery.leftover);
+    uint64_t end_here = test->store->segments[test->store->segments_count - 1].end;
+    assert_true(end_here < newest->end);
+    assert_true(sim_disk_peek(test->disk, path, end_here, before, sizeof before));
+    assert_true(sim_disk_flip(test->disk, path, SEGMENT_HEADER_BYTES + 100, 1));
+    struct store_check check = { .how = STORE_CHECK_FILE,
+                                 .file = STORE_FILE_SEGMENT,
+                                 .id = newest->first,
+                                 .upto = test->recovery.last_index };
+    assert_int_equal(prove(&check), 1);
+    assert_int_equal(check.result, STORE_CLEAN);
+    assert_true(sim_disk_peek(test->disk, path, end_here, after, sizeof after));
+    assert_memory_equal(after, before, sizeof before);
+    assert_int_equal(mend_tail(), 1);
+    whole();
+    end();
+}
+
 /* Nobody has it: it is skipped, and where the segment ends is known as before. */
 static void what_cannot_be_mended_changes_nothing(void **state)
 {
@@ -556,6 +586,7 @@ int main(void)
         cmocka_unit_test(a_held_tail_is_mended_over_a_segments_end),
         cmocka_unit_test(behind_the_end_are_zeros_only_where_it_is_known),
         cmocka_unit_test(the_page_that_the_log_ends_in),
+        cmocka_unit_test(what_is_held_stays_beside_what_is_mended),
         cmocka_unit_test(what_cannot_be_mended_changes_nothing),
         cmocka_unit_test(the_header_of_a_late_logs_first_segment_is_mended),
         cmocka_unit_test(what_nobody_keeps_is_dropped),
