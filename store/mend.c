@@ -121,8 +121,7 @@ static bool ends_segment(struct store *store, uint64_t end)
     for (size_t i = 0; i < store->segments_count && side->file == STORE_FILE_SEGMENT && !ends;
          i++) {
         const struct segment *segment = &store->segments[i];
-        ends = segment->first == side->segment.first && segment->end == end &&
-               (segment->indexed || !store->leftover);
+        ends = segment->first == side->segment.first && segment->end == end && !store->leftover;
     }
     store_unlock(store);
     return ends;

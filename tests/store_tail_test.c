@@ -115,6 +115,49 @@ static void what_is_held_behind_a_segment_that_is_gone(void **state)
     }
 }
 
+/* Its last entry has nothing behind it that would prove it; and then a leader has it truncated. */
+static void what_is_held_and_goes_meanwhile(void **state)
+{
+    (void)state;
+    begin_closed();
+    const struct segment *last = &segments[SEGMENTS - 1];
+    flip(SEGMENTS - 1, last->end - 1);
+    test_must(test_store_open(test));
+    assert_true(test->recovery.leftover);
+    struct store_check check = checked(STORE_CHECK_FILE, STORE_FILE_TAIL, 0);
+    assert_int_equal(check.result, STORE_DAMAGED);
+    size_t len = fetch(check.index);
+    data[ENTRY_AT_TERM] ^= 1; /* nor is it the one that its header says */
+    assert_int_equal(mend_entries(STORE_FILE_TAIL, 0, len, 0), FT_ERROR_CORRUPT);
+    test->log.last = test->recovery.last_index;
+    struct test_flush on = {
+        .entries = 1, .count = 2, .term = 9, .truncate_from = test->recovery.last_index + 1
+    };
+    test_must(test_flush(test, &on));
+    len = fetch(check.index);
+    assert_int_equal(mend_entries(STORE_FILE_TAIL, 0, len, good->log.last), FT_ERROR_MISSING);
+    assert_int_equal(result(STORE_FILE_TAIL, 0), STORE_GONE);
+    (void)test_read_all(test, 0, test->log.last, &test->log, NULL);
+    end();
+}
+
+/* The last header of all is rotten: what was there, nobody can say but a leader. */
+static void the_last_entry_of_what_is_held(void **state)
+{
+    (void)state;
+    begin_closed();
+    const struct segment *last = &segments[SEGMENTS - 1];
+    (void)fetch(last->last - 1);
+    flip(SEGMENTS - 1, last->end - bytes_get_u32(data + ENTRY_AT_SIZE) + 30);
+    test_must(test_store_open(test));
+    struct store_check check = checked(STORE_CHECK_FILE, STORE_FILE_TAIL, 0);
+    assert_int_equal(check.result, STORE_DAMAGED);
+    size_t len = fetch(check.index);
+    assert_int_equal(mend_entries(STORE_FILE_TAIL, 0, len, 0), FT_ERROR_CORRUPT);
+    test_must(mend_entries(STORE_FILE_TAIL, 0, len, good->log.last));
+    end();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -122,6 +165,8 @@ int main(void)
         cmocka_unit_test(what_is_held_behind_the_base),
         cmocka_unit_test(what_is_held_and_gone),
         cmocka_unit_test(what_is_held_behind_a_segment_that_is_gone),
+        cmocka_unit_test(what_is_held_and_goes_meanwhile),
+        cmocka_unit_test(the_last_entry_of_what_is_held),
     };
     return cmocka_run_group_tests_name("store_tail", tests, NULL, NULL);
 }
