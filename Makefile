@@ -135,7 +135,7 @@ build/test/%: build/native-asan/test/%
 %/store_threads_faults_test: LINK_MORE = -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=write,--wrap=syscall,--wrap=sysconf,--wrap=unshare,--wrap=pthread_create,--wrap=pthread_attr_init,--wrap=pthread_join
 
 # Makes allocations fail.
-%/store_faults_test %/store_copy_faults_test %/store_calls_test %/store_torn_test: LINK_MORE = -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
+%/store_faults_test %/store_check_faults_test %/store_open_faults_test %/store_copy_faults_test %/store_calls_test %/store_torn_test: LINK_MORE = -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
 
 # The unit tests once more, as built for release: musl, static, cmocka compiled from its source.
 $(deps)/lib/libcmocka.a: | $(deps)/ready

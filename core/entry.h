@@ -274,4 +274,17 @@ static inline bool entry_next(const struct entry *entry, struct entry_cursor *cu
     return true;
 }
 
+/* Every body has the digest that its head says; whether the heads are right, the chain says. */
+static inline bool entry_bodies_good(const struct entry *entry, const struct crypto *crypto,
+                                     const uint8_t key[DIGEST_KEY_BYTES])
+{
+    struct entry_cursor cursor = { 0 };
+    struct slice body;
+    for (const uint8_t *head = entry->heads; entry_next(entry, &cursor, &body);
+         head += ENTRY_HEAD_BYTES)
+        if (body_digest(crypto, key, body.data, body.len) != bytes_get_u64(head + 4))
+            return false;
+    return true;
+}
+
 #endif

@@ -26,7 +26,7 @@ enum ft_error begin_file_save(const struct disk *disk, const struct crypto *cryp
 enum ft_error begin_file_remove(const struct disk *disk)
 {
     enum ft_error error = disk->unlink(disk->ctx, "begin");
-    return error && error != FT_ERROR_MISSING ? error : disk->sync_dir(disk->ctx, "");
+    return error ? error : disk->sync_dir(disk->ctx, "");
 }
 
 struct begin_proof {

@@ -225,7 +225,7 @@ static enum ft_error drop_checkpoint(struct store *store, struct store_check *ch
     struct store_names names;
     bool other = false;
     enum ft_error error = names_list(store->disk, &names);
-    for (size_t i = 0; i < names.checkpoints_count && !error && !other; i++)
+    for (size_t i = 0; i < names.checkpoints_count && !other; i++)
         other =
             names.checkpoints[i] != check->id && checkpoint_readable(store, names.checkpoints[i]);
     names_free(&names);
@@ -287,7 +287,7 @@ static enum ft_error walk_held(struct store *store, struct store_check *check, u
 {
     struct check_side *side = &store->check;
     uint64_t before = side->told;
-    bool more;
+    bool more = false;
     enum ft_error error =
         held_copy_prove(store, side->handle, side->id, &side->told, budget, &more, &check->mended);
     check->bytes = side->told - before;
@@ -375,8 +375,9 @@ static enum ft_error open_segment(struct store *store, struct store_check *check
     enum ft_error error = disk->open(disk->ctx, path, DISK_READ, &side->handle);
     if (error == FT_ERROR_MISSING && side->known.indexed) {
         uint8_t chain[HASH_BYTES];
-        (void)(chain_before(store, check->id, chain) || chain_of_base(store, check->id, chain));
-        error = segment_file_create(store, check->id, chain);
+        bool known =
+            chain_before(store, check->id, chain) || chain_of_base(store, check->id, chain);
+        error = segment_file_create(store, check->id, known ? chain : NULL);
         check->mended = !error;
         if (!error)
             error = disk->open(disk->ctx, path, DISK_READ, &side->handle);
@@ -415,9 +416,10 @@ static enum ft_error open_segment(struct store *store, struct store_check *check
     return error;
 }
 
-/* What is held behind the log's end: the file where it begins, and then each that comes after. */
+/* What is held behind the log's end: the file where it begins, and then each that begins where the one
+ * before ended. */
 static enum ft_error open_tail(struct store *store, struct store_check *check, uint64_t next,
-                               const uint8_t chain[HASH_BYTES])
+                               const uint8_t chain[HASH_BYTES], bool begins)
 {
     struct check_side *side = &store->check;
     const struct disk *disk = store->disk;
@@ -432,7 +434,10 @@ static enum ft_error open_tail(struct store *store, struct store_check *check, u
             first = names.segments[i];
     bool last = names.segments_count && first == names.segments[names.segments_count - 1];
     names_free(&names);
-    if (!first) {
+    struct segment good = { 0 };
+    if (begins && first < next) /* its beginning is in the log and was proved */
+        (void)reading_segment(store, next - 1, &good, NULL);
+    if (!first || (first < next && good.first != first)) { /* what comes next is gone */
         check->result = STORE_GONE;
         return FT_OK;
     }
@@ -461,12 +466,9 @@ static enum ft_error open_tail(struct store *store, struct store_check *check, u
     disk->forget(disk->ctx, side->handle);
     error = disk->size(disk->ctx, side->handle, &side->scan->size);
     scan_begin(side->scan);
-    if (first < next) { /* its beginning is in the log and was proved */
-        struct segment good;
-        if (reading_segment(store, next - 1, &good, NULL) && good.first == first) {
-            side->scan->offset = good.end;
-            side->scan->next = next;
-        }
+    if (first < next) {
+        side->scan->offset = good.end;
+        side->scan->next = next;
     }
     memcpy(side->segment.chain, chain, HASH_BYTES);
     return error;
@@ -474,7 +476,7 @@ static enum ft_error open_tail(struct store *store, struct store_check *check, u
 
 static enum ft_error begin_tail(struct store *store, struct store_check *check)
 {
-    uint8_t chain[HASH_BYTES] = { 0 };
+    uint8_t chain[HASH_BYTES];
     struct segment newest;
     store_lock(store);
     bool held = store->leftover;
@@ -484,9 +486,11 @@ static enum ft_error begin_tail(struct store *store, struct store_check *check)
         check->result = STORE_GONE;
         return FT_OK;
     }
-    if (next > 1 && reading_segment(store, next - 1, &newest, NULL))
+    if (reading_segment(store, next - 1, &newest, NULL))
         memcpy(chain, newest.chain, HASH_BYTES);
-    return open_tail(store, check, next, chain);
+    else
+        memcpy(chain, store->base_chain, HASH_BYTES); /* nothing is left before it */
+    return open_tail(store, check, next, chain, true);
 }
 
 static void tell_damage(const struct check_side *side, struct store_check *check)
@@ -509,7 +513,7 @@ static enum ft_error at_end(struct store *store, struct store_check *check)
         memcpy(chain, side->segment.chain, HASH_BYTES);
         let_go(store);
         check->result = last ? STORE_CLEAN : STORE_MORE;
-        return last ? FT_OK : open_tail(store, check, next, chain);
+        return last ? FT_OK : open_tail(store, check, next, chain, false);
     }
     bool all = scan->next > known.last;
     if (scan->next < scan->stop_before) {
@@ -572,19 +576,18 @@ static enum ft_error begin(struct store *store, struct store_check *check)
         return begin_tail(store, check);
     case STORE_FILE_BEGIN:
         return check_begin(store, check);
-    case STORE_FILE_HELD:
+    default:
+        CHECK(check->file == STORE_FILE_HELD);
         return open_held(store, check);
     }
-    return FT_OK;
 }
 
 static bool make_scan(struct store *store)
 {
     struct check_side *side = &store->check;
-    if (side->scan)
-        return true;
-    side->scan = calloc(1, sizeof *side->scan);
-    if (side->scan)
+    if (!side->scan)
+        side->scan = calloc(1, sizeof *side->scan);
+    if (side->scan && !side->scan->window)
         side->scan->window = malloc(SCAN_WINDOW_BYTES);
     return side->scan && side->scan->window;
 }

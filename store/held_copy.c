@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/check.h"
 #include "store/held.h"
 
 enum { SLICE_BYTES = 128 << 10 };
@@ -42,11 +43,12 @@ void held_copy_add(struct store *store, uint64_t number, const uint8_t *data, si
     struct held_side *side = &store->held;
     pthread_mutex_lock(&store->held_mutex);
     struct held_copy *copy = find(store, number);
-    if (!copy && side->copies_count < HELD_FILES) {
+    if (!copy) {
+        CHECK(side->copies_count < HELD_FILES);
         copy = &side->copies[side->copies_count++];
         *copy = (struct held_copy) { .number = number };
     }
-    if (copy && !copy->broken)
+    if (!copy->broken)
         copy->broken = !extend(copy, data, len); /* no memory: it is as good as its file */
     pthread_mutex_unlock(&store->held_mutex);
 }
@@ -64,12 +66,11 @@ bool held_copy_from(struct store *store, uint64_t from, uint64_t *number)
 {
     bool any = false;
     pthread_mutex_lock(&store->held_mutex);
-    for (size_t i = 0; i < store->held.copies_count; i++) {
+    for (size_t i = 0; i < store->held.copies_count && !any; i++) { /* in rising order */
         const struct held_copy *copy = &store->held.copies[i];
-        if (copy->broken || copy->number < from || (any && copy->number > *number))
-            continue;
-        *number = copy->number;
-        any = true;
+        any = !copy->broken && copy->number >= from;
+        if (any)
+            *number = copy->number;
     }
     pthread_mutex_unlock(&store->held_mutex);
     return any;

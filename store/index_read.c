@@ -43,6 +43,18 @@ static enum ft_error load_header(const struct disk *disk, const struct crypto *c
     return error;
 }
 
+static enum ft_error load_block(const struct disk *disk, const struct crypto *crypto,
+                                const uint8_t *key, struct disk_file *file, uint64_t number,
+                                uint8_t block[INDEX_BLOCK_BYTES])
+{
+    size_t got;
+    enum ft_error error =
+        disk->read(disk->ctx, file, number * INDEX_BLOCK_BYTES, block, INDEX_BLOCK_BYTES, &got);
+    if (!error && (got < INDEX_BLOCK_BYTES || !index_block_good(block, number, crypto, key)))
+        error = FT_ERROR_CORRUPT;
+    return error;
+}
+
 enum ft_error index_file_header_load(const struct disk *disk, const struct crypto *crypto,
                                      const uint8_t key[DIGEST_KEY_BYTES], uint64_t first,
                                      struct index_header *header, bool whole)
@@ -66,12 +78,8 @@ enum ft_error index_file_prove(const struct disk *disk, const struct crypto *cry
     disk->forget(disk->ctx, file);
     if (!error)
         error = load_header(disk, crypto, key, first, file, block, header);
-    for (uint64_t i = 1; whole && !error && i < index_blocks_all(header); i++) {
-        size_t got;
-        error = disk->read(disk->ctx, file, i * INDEX_BLOCK_BYTES, block, INDEX_BLOCK_BYTES, &got);
-        if (!error && (got < INDEX_BLOCK_BYTES || !index_block_good(block, i, crypto, key)))
-            error = FT_ERROR_CORRUPT;
-    }
+    for (uint64_t i = 1; whole && !error && i < index_blocks_all(header); i++)
+        error = load_block(disk, crypto, key, file, i, block);
     free(block);
     disk->close(disk->ctx, file);
     return error;
@@ -102,10 +110,7 @@ enum ft_error index_file_deletions(const struct disk *disk, const struct crypto 
     if (!block)
         error = FT_ERROR_LIMIT;
     for (uint64_t i = index_deletions_block(header); left && !error; i++) {
-        size_t got;
-        error = disk->read(disk->ctx, file, i * INDEX_BLOCK_BYTES, block, INDEX_BLOCK_BYTES, &got);
-        if (!error && (got < INDEX_BLOCK_BYTES || !index_block_good(block, i, crypto, key)))
-            error = FT_ERROR_CORRUPT;
+        error = load_block(disk, crypto, key, file, i, block);
         for (uint32_t at = 0; at < INDEX_DELETIONS_PER_BLOCK && left && !error; at++, left--) {
             struct deletion deletion;
             if (!deletion_parse(&deletion, header, block + at * INDEX_DELETION_BYTES))

@@ -152,8 +152,8 @@ struct segment {
     struct mark *marks;        /* NULL once indexed: they are in the index file then */
     uint32_t marks_count;
     uint32_t marks_capacity;
-    bool indexed;       /* its index file is complete and a checkpoint covers it */
-    bool header_rotten; /* to be written anew by recovery */
+    bool indexed;        /* its index file is complete and a checkpoint covers it */
+    bool header_rotten;  /* to be written anew by recovery */
     bool deletions_lost; /* its index file cannot be read: what it deleted is not known */
 };
 
@@ -187,7 +187,8 @@ struct segment *segments_push(struct store *store); /* NULL: no memory */
 enum ft_error segment_header_repair(struct store *store, uint64_t first,
                                     const uint8_t chain[HASH_BYTES]);
 
-/* A segment that is gone: its file with a header and nothing else, for the rest to be put there. */
+/* A segment that is gone: its file with a header and nothing else, for the rest to be put there. `chain`
+ * NULL: what the header says is not known yet, and zeros say so. */
 enum ft_error segment_file_create(struct store *store, uint64_t first,
                                   const uint8_t chain[HASH_BYTES]);
 /* What its entries told of a sealed segment's end. */
@@ -376,7 +377,7 @@ enum ft_error checkpoint_file_save(struct store *store, const struct store_base 
 /* Where the log begins. Saved before anything is dropped, so that a crash leaves something to be
  * done again, and a segment that is missing is never taken for one that was dropped. */
 enum ft_error begin_file_save(const struct disk *disk, const struct crypto *crypto, uint64_t first);
-/* Before a log begins at 1 again. Done again it does no harm. */
+/* A late log begins at 1 again. */
 enum ft_error begin_file_remove(const struct disk *disk);
 /* 1 when there is no such file. */
 enum ft_error begin_file_load(const struct disk *disk, const struct crypto *crypto, uint64_t *first,
@@ -589,11 +590,11 @@ struct check_side {
     uint64_t next_id;
     struct scan *scan; /* made at first use, with its window */
     struct disk_file *handle;
-    struct segment segment; /* what the scan finds */
-    struct segment known;   /* what the table says */
-    uint64_t told;          /* bytes of it already counted */
-    uint64_t gathered;      /* bytes of the file that is to take its place */
-    bool skipped;           /* something of it could not be mended: its end proves nothing */
+    struct segment segment;   /* what the scan finds */
+    struct segment known;     /* what the table says */
+    uint64_t told;            /* bytes of it already counted */
+    uint64_t gathered;        /* bytes of the file that is to take its place */
+    bool skipped;             /* something of it could not be mended: its end proves nothing */
     uint64_t checkpoints_now; /* bytes of them, in this round and the one before */
     uint64_t checkpoints_before;
 };
@@ -621,7 +622,7 @@ struct store {
     uint64_t begin;                 /* where the log begins */
     uint8_t base_chain[HASH_BYTES]; /* before the first entry of a log that has none yet */
     uint64_t indexed_last;          /* everything up to here is in index files */
-    bool leftover;                  /* behind the log's end lies what cannot be read (recover.h: HOLD) */
+    bool leftover; /* behind the log's end lies what cannot be read (recover.h: HOLD) */
     uint64_t spares[STORE_SPARES];
     size_t spares_count;
     uint64_t next_spare;
@@ -641,7 +642,7 @@ struct store {
     struct check_side check; /* of the reading side, like all that follows */
     struct noticed noticed[STORE_NOTICED];
     size_t noticed_count;
-    pthread_mutex_t tail; /* segments are being written to, or mended; before `mutex` */
+    pthread_mutex_t tail;       /* segments are being written to, or mended; before `mutex` */
     pthread_mutex_t held_mutex; /* held.copies */
 
     uint8_t *checkpoint_file;

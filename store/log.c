@@ -497,20 +497,12 @@ static enum ft_error truncate_log(struct store *store, uint64_t index)
 /* --- a flush ------------------------------------------------------------------------------------
  */
 
-/* Only a log without an entry changes its cluster. What an attempt that died left behind is an empty segment, of that
- * attempt's cluster: it goes first. */
+/* Only a log without an entry changes its cluster; and a segment has its first entry before it has its name. */
 static enum ft_error save_cluster(struct store *store, const uint8_t cluster[IDENTITY_BYTES])
 {
-    struct segment empty;
-    enum ft_error promised = store->log.vote.newest ? promise_segment(store, 0) : FT_OK;
-    if (promised)
-        return promised;
-    while (newest_segment(store, &empty)) {
-        CHECK(empty.last < empty.first);
-        enum ft_error error = remove_newest(store, &empty);
-        if (error)
-            return error;
-    }
+    struct segment none;
+    CHECK(!newest_segment(store, &none));
+    CHECK(store->log.vote.newest == 0);
     struct identity_file file = { .segment_bytes = store->segment_bytes };
     memcpy(file.identity, store->identity, IDENTITY_BYTES);
     memcpy(file.cluster, cluster, IDENTITY_BYTES);
@@ -540,9 +532,9 @@ enum ft_error store_flush(struct store *store, const struct store_flush *flush)
     store->log.last_flush = flush->number;
     struct vote_record record = store->log.vote;
     bool leftover = has_leftover(store);
+    CHECK(!leftover || flush->truncate_from <= store->durable_last + 1);
     bool truncates =
-        flush->truncate_from && (flush->truncate_from <= store->durable_last ||
-                                 (leftover && flush->truncate_from == store->durable_last + 1));
+        flush->truncate_from && (flush->truncate_from <= store->durable_last || leftover);
     CHECK(!has_entries || !leftover || truncates);
     if (flush->save_vote || truncates)
         record.lost = flush->lost;

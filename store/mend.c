@@ -86,12 +86,12 @@ static size_t provable(struct store *store, const struct store_mend *mend, uint6
     for (size_t at = 0; at < mend->data.len;) {
         const uint8_t *data = mend->data.data + at;
         struct entry entry;
-        uint32_t bad;
         if (entry_parse(&entry, store->crypto, NULL, data, mend->data.len - at) != ENTRY_WHOLE ||
             entry.first != index)
             break;
-        if (!entry_verify(&entry, store->crypto, store->cluster, chain, data, &bad) &&
-            !(unproven && bad == entry.count && entry.first + entry.count - 1 <= mend->committed))
+        bool follows = entry_verify(&entry, store->crypto, store->cluster, chain, data, NULL);
+        if (!follows && !(unproven && entry.first + entry.count - 1 <= mend->committed &&
+                          entry_bodies_good(&entry, store->crypto, store->cluster)))
             break;
         unproven = false;
         memcpy(chain, entry.chain, HASH_BYTES);
@@ -121,8 +121,7 @@ static bool ends_segment(struct store *store, uint64_t end)
     for (size_t i = 0; i < store->segments_count && side->file == STORE_FILE_SEGMENT && !ends;
          i++) {
         const struct segment *segment = &store->segments[i];
-        ends = segment->first == side->segment.first && segment->end == end &&
-               (segment->indexed || !store->leftover);
+        ends = segment->first == side->segment.first && segment->end == end && !store->leftover;
     }
     store_unlock(store);
     return ends;
@@ -262,7 +261,7 @@ static enum ft_error mend_file(struct store *store, struct store_mend *mend)
     const struct disk *disk = store->disk;
     if (mend->offset && mend->offset != side->gathered)
         return FT_ERROR_CORRUPT;
-    if (mend->size > UINT32_MAX || mend->data.len == 0 ||
+    if (mend->size > UINT32_MAX || mend->data.len == 0 || mend->offset > mend->size ||
         mend->data.len > mend->size - mend->offset)
         return FT_ERROR_CORRUPT;
     enum ft_error error = gather(store, mend);

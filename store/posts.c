@@ -93,7 +93,7 @@ static enum ft_error put_posting(struct query *query, uint32_t room, const struc
     enum ft_error error =
         reading_body(query->store, posting->index, at + STORE_RECORD_BYTES, left, &size, &time_us);
     if (error)
-        return error == FT_ERROR_MISSING ? FT_ERROR_CORRUPT : error;
+        return error;
     if (!has_room(query, STORE_RECORD_BYTES + size))
         return FT_OK;
     put_head(at, kind_of(query->store, posting), room, posting->seq, posting->index, time_us, size);
@@ -202,7 +202,8 @@ static enum ft_error seek_seq(struct query *query, uint32_t room, uint64_t seq, 
         enum ft_error error = span_fetch(query, room, middle, &posting, 1, &got);
         if (error)
             return error;
-        if (got && posting.seq < seq)
+        CHECK(got == 1);
+        if (posting.seq < seq)
             *ordinal = middle + 1;
         else
             high = middle;
@@ -256,17 +257,16 @@ static enum ft_error by_seq_in_span(struct query *query, uint64_t *seq)
 /* Does the span hold a post (an event is none) of the room below `seq`? */
 static enum ft_error span_has_older(struct query *query, uint32_t room, uint64_t seq, bool *older)
 {
-    uint32_t got = 1;
+    uint32_t got;
     struct posting posting;
-    enum ft_error error = FT_OK;
     *older = false;
-    for (uint32_t ordinal = 0; !error && got && !*older; ordinal++) {
-        error = span_fetch(query, room, ordinal, &posting, 1, &got);
+    for (uint32_t ordinal = 0; !*older; ordinal++) {
+        enum ft_error error = span_fetch(query, room, ordinal, &posting, 1, &got);
         if (error || !got || posting.seq >= seq)
-            break;
+            return error;
         *older = !posting.event;
     }
-    return error;
+    return FT_OK;
 }
 
 /* The newest span with a post below `seq`, found from the end, since most ask for what is new; or
@@ -315,7 +315,6 @@ static enum ft_error by_seq(struct query *query)
 static enum ft_error last_gone(struct query *query, const struct store_room_range *range,
                                uint64_t begin, uint64_t *seq)
 {
-    enum ft_error error = FT_OK;
     uint32_t room = range->room;
     uint64_t after = begin - 1;
     *seq = range->last_seq;
@@ -323,15 +322,15 @@ static enum ft_error last_gone(struct query *query, const struct store_room_rang
         uint32_t got = 1;
         struct posting posting = { 0 };
         span_after(query, after);
-        for (uint32_t ordinal = 0; !error && got; ordinal++) {
-            error = span_fetch(query, room, ordinal, &posting, 1, &got);
+        for (uint32_t ordinal = 0; got; ordinal++) {
+            enum ft_error error = span_fetch(query, room, ordinal, &posting, 1, &got);
             if (!error && got)
                 *seq = posting.event ? posting.seq : posting.seq - 1;
             if (error || (got && !posting.event))
                 return error;
         }
-        if (error || query->span.memory)
-            return error;
+        if (query->span.memory)
+            return FT_OK;
         after = query->span.last;
     }
 }

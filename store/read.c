@@ -112,7 +112,7 @@ void reading_renew(struct store *store, uint64_t first)
     store_lock(store);
     struct segment *segment = segments_find(store, first);
     /* The newest one's is the log side's, too; of it nothing but its window is kept by id. */
-    if (segment && segment->first == first && segment->indexed)
+    if (segment && segment->indexed)
         segment->id = ++store->next_id;
     store_unlock(store);
     store->reading.window_id = 0;
@@ -283,18 +283,6 @@ enum ft_error reading_body(struct store *store, uint64_t index, uint8_t *out, si
 /* --- whole entries ------------------------------------------------------------------------------
  */
 
-static bool bodies_good(const struct store *store, const struct entry *entry)
-{
-    struct entry_cursor cursor = { 0 };
-    struct slice body;
-    for (const uint8_t *head = entry->heads; entry_next(entry, &cursor, &body);
-         head += ENTRY_HEAD_BYTES)
-        if (body_digest(store->crypto, store->cluster, body.data, body.len) !=
-            bytes_get_u64(head + 4))
-            return false;
-    return true;
-}
-
 /* From the current entry to what fits or the segment's end. */
 static enum ft_error copy_entries(struct store *store, const struct segment *segment, uint8_t *out,
                                   size_t capacity, size_t *len, uint64_t *next)
@@ -306,15 +294,16 @@ static enum ft_error copy_entries(struct store *store, const struct segment *seg
     struct disk_file *file;
     enum ft_error error = reading_handle(store, segment, &file);
     size_t got = 0;
-    if (!error)
-        error = store->disk->read(store->disk->ctx, file, offset, out, capacity, &got);
+    CHECK(!error); /* it was read from just now */
+    error = store->disk->read(store->disk->ctx, file, offset, out, capacity, &got);
     if (error)
         return error;
     while (*len < got) {
         struct entry entry;
         enum entry_state state =
             entry_parse(&entry, store->crypto, store->cluster, out + *len, got - *len);
-        bool good = state == ENTRY_WHOLE && bodies_good(store, &entry);
+        bool good =
+            state == ENTRY_WHOLE && entry_bodies_good(&entry, store->crypto, store->cluster);
         bool cut = got == capacity && (state == ENTRY_SHORT || got - *len < ENTRY_HEADER_BYTES);
         if (!good && !cut)
             reading_notice(store, STORE_FILE_SEGMENT, segment->first, FT_ERROR_CORRUPT);

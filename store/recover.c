@@ -50,12 +50,12 @@ const struct hold_row *hold_decide(bool end_readable)
 
 const struct recover_row *recover_decide(enum damage_place place, enum damage_part part, bool zeros)
 {
-    for (size_t i = 0; i < RECOVER_ROWS; i++)
-        if (recover_rows[i].place == place && recover_rows[i].part == part &&
-            recover_rows[i].zeros == zeros)
-            return &recover_rows[i];
-    CHECK(false && "every case has its row");
-    return NULL;
+    const struct recover_row *row = recover_rows;
+    while (row->place != place || row->part != part || row->zeros != zeros) {
+        row++;
+        CHECK(row < recover_rows + RECOVER_ROWS && "every case has its row");
+    }
+    return row;
 }
 
 static enum ft_error refuse(const struct recovering *run, enum ft_error error, const char *format,
@@ -547,10 +547,11 @@ static enum ft_error zero_out(struct recovering *run, const struct segment *segm
     if (error)
         return error;
     memset(run->window, 0, SCAN_WINDOW_BYTES);
-    while (from < to && !error) {
-        size_t part = to - from < SCAN_WINDOW_BYTES ? (size_t)(to - from) : SCAN_WINDOW_BYTES;
+    for (size_t part; !error; from += part) {
+        part = to - from < SCAN_WINDOW_BYTES ? (size_t)(to - from) : SCAN_WINDOW_BYTES;
+        if (part == 0)
+            break;
         error = disk->write(disk->ctx, file, from, run->window, part);
-        from += part;
     }
     if (!error)
         error = disk->sync(disk->ctx, file);

@@ -127,7 +127,7 @@ static size_t forget_segments(struct store *store, uint64_t begin, uint64_t *fir
 {
     size_t count = 0;
     store_lock(store);
-    while (count < store->segments_count && count < most && store->segments[count].last < begin) {
+    while (count < most && store->segments[count].last < begin) {
         CHECK(store->segments[count].indexed);
         firsts[count] = store->segments[count].first;
         count++;
@@ -136,8 +136,8 @@ static size_t forget_segments(struct store *store, uint64_t begin, uint64_t *fir
     if (count)
         memmove(store->segments, store->segments + count,
                 store->segments_count * sizeof *store->segments);
-    if (store->segments_count)
-        store->begin = store->segments[0].first;
+    CHECK(store->segments_count > 0);
+    store->begin = store->segments[0].first;
     store_unlock(store);
     return count;
 }
@@ -185,7 +185,8 @@ enum ft_error store_retain(struct store *store, const struct store_retention *re
     if (!base && retention->damaged)
         base = choose_behind(store, retention, &names);
     names_free(&names);
-    if (base)
+    /* Not all of the log goes, whatever checkpoint stands behind what is lost of it. */
+    if (base && base < store_durable_last(store))
         error = drop_before(store, base + 1);
     *first = store->begin;
     return error;

@@ -110,28 +110,24 @@ static enum ft_error scan_rest(struct scan *scan, uint64_t offset, struct rest *
 }
 
 /* Does a sector of [from, to), from `from` on, read as zeros? Then it was never written: what an entry
- * puts into a sector is never all zeros (entry.h). */
-static enum ft_error zero_sector(struct scan *scan, uint64_t from, uint64_t to, bool *zeros)
+ * puts into a sector is never all zeros (entry.h). All of it is in the window (find_damage). */
+static bool zero_sector(struct scan *scan, uint64_t from, uint64_t to)
 {
-    *zeros = false;
-    for (uint64_t at = from - from % DISK_SECTOR_BYTES; at < to && !*zeros;
-         at += DISK_SECTOR_BYTES) {
+    for (uint64_t at = from - from % DISK_SECTOR_BYTES; at < to; at += DISK_SECTOR_BYTES) {
         uint64_t start = at < from ? from : at;
         uint64_t end = at + DISK_SECTOR_BYTES;
-        if (start >= scan->size) {
-            *zeros = true; /* the file does not reach so far: it was never written */
-            break;
-        }
+        if (start >= scan->size)
+            return true; /* the file does not reach so far: it was never written */
         if (end > scan->size)
             end = scan->size;
         const uint8_t *data;
         size_t got;
         enum ft_error error = window_at(scan, start, (size_t)(end - start), &data, &got);
-        if (error)
-            return error;
-        *zeros = bytes_are_zero(data, (size_t)(end - start));
+        CHECK(!error);
+        if (bytes_are_zero(data, (size_t)(end - start)))
+            return true;
     }
-    return FT_OK;
+    return false;
 }
 
 static enum ft_error find_damage(struct scan *scan, uint64_t offset, uint64_t index,
@@ -146,7 +142,8 @@ static enum ft_error find_damage(struct scan *scan, uint64_t offset, uint64_t in
     damage->end_last = rest->end_last;
     const uint8_t *data;
     size_t got;
-    enum ft_error error = window_at(scan, offset, ENTRY_HEADER_BYTES, &data, &got);
+    enum ft_error error =
+        window_at(scan, offset, LIMIT_ENTRY_BYTES + DISK_SECTOR_BYTES, &data, &got);
     if (error)
         return error;
     struct entry entry;
@@ -161,23 +158,22 @@ static enum ft_error find_damage(struct scan *scan, uint64_t offset, uint64_t in
             damage->next_index = entry.first + entry.count;
             memcpy(damage->next_chain, entry.chain, HASH_BYTES);
         }
-        error = zero_sector(scan, offset, offset + entry.size, &damage->zeros);
+        damage->zeros = zero_sector(scan, offset, offset + entry.size);
     } else {
         damage->part = DAMAGE_HEADER;
-        error = zero_sector(scan, offset, offset + ENTRY_HEADER_BYTES, &damage->zeros);
+        damage->zeros = zero_sector(scan, offset, offset + ENTRY_HEADER_BYTES);
     }
     if (rest->any_header && rest->flush > scan->flush)
         scan->flush = rest->flush;
     if (rest->commit > scan->commit)
         scan->commit = rest->commit;
-    if (!scan->last_segment || scan->stop_before != UINT64_MAX)
-        damage->place = DAMAGE_EARLIER;
-    else if (rest->any_header && rest->flush_start > (int64_t)offset)
+    if (!scan->last_segment || scan->stop_before != UINT64_MAX ||
+        (rest->any_header && rest->flush_start > (int64_t)offset))
         damage->place = DAMAGE_EARLIER;
     else if (offset == SEGMENT_HEADER_BYTES ||
              (rest->any_header && rest->flush_start <= SEGMENT_HEADER_BYTES))
         damage->place = DAMAGE_BEGINS;
-    return error;
+    return FT_OK;
 }
 
 /* --- the walk -----------------------------------------------------------------------------------
@@ -216,19 +212,10 @@ void scan_begin(struct scan *scan)
 
 static bool proven(const struct scan *scan, const struct entry *entry, const uint8_t *data)
 {
-    uint32_t bad;
-    if (entry_verify(entry, scan->crypto, scan->key, scan->segment->chain, data, &bad))
+    if (entry_verify(entry, scan->crypto, scan->key, scan->segment->chain, data, NULL))
         return true;
     /* Its bodies cannot be proved by a chain that nobody knows, but by their digests. */
-    if (!scan->unproven || bad < entry->count)
-        return false;
-    const uint8_t *head = entry->heads;
-    struct entry_cursor cursor = { 0 };
-    struct slice body;
-    for (; entry_next(entry, &cursor, &body); head += ENTRY_HEAD_BYTES)
-        if (body_digest(scan->crypto, scan->key, body.data, body.len) != bytes_get_u64(head + 4))
-            return false;
-    return true;
+    return scan->unproven && entry_bodies_good(entry, scan->crypto, scan->key);
 }
 
 /* The next entry lies in the next segment, whatever is behind this one's last. */

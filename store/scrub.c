@@ -62,14 +62,14 @@ static enum ft_error save(struct store *store)
 static bool writes_good(struct slice writes, uint64_t count)
 {
     struct reader reader = reader_of(writes.data, writes.len);
-    for (; count && !reader.bad; count--) {
+    for (; count; count--) { /* behind the end are zeros */
         uint64_t first = read_u64(&reader);
         uint64_t offset = read_u64(&reader);
         struct slice bytes = read_slice32(&reader);
         if (first == 0 || offset < SEGMENT_HEADER_BYTES || bytes.len == 0)
             return false;
     }
-    return !count && reader_finished(&reader);
+    return reader_finished(&reader);
 }
 
 /* The file's bytes are the caller's to free; `writes` lies in them. */
@@ -85,11 +85,13 @@ static enum ft_error load(const struct disk *disk, const struct crypto *crypto, 
                    bytes_get_u64(*data + len - 8) != crypto->digest(key, *data, len - 8)))
         error = FT_ERROR_CORRUPT;
     if (!error) {
-        *done = bytes_get_u64(*data + AT_DONE);
         *writes = (struct slice) { *data + AT_WRITES, len - 8 - AT_WRITES };
-        if (writes_good(*writes, bytes_get_u64(*data + AT_COUNT)))
-            return FT_OK;
-        error = FT_ERROR_CORRUPT;
+        if (!writes_good(*writes, bytes_get_u64(*data + AT_COUNT)))
+            error = FT_ERROR_CORRUPT;
+    }
+    if (!error) {
+        *done = bytes_get_u64(*data + AT_DONE);
+        return FT_OK;
     }
     free(*data);
     *data = NULL;

@@ -134,8 +134,10 @@ uint64_t segment_mark_before(const struct segment *segment, uint64_t index)
 
 void segment_cut_marks(struct segment *segment, uint64_t end)
 {
-    while (segment->marks_count && segment->marks[segment->marks_count - 1].offset >= end)
+    while (segment->marks[segment->marks_count - 1].offset >= end) {
         segment->marks_count--;
+        CHECK(segment->marks_count > 0); /* the first entry has one */
+    }
 }
 
 /* --- the table ----------------------------------------------------------------------------------
@@ -179,12 +181,14 @@ static enum ft_error header_put(struct store *store, uint64_t first,
     char path[DISK_PATH_BYTES];
     struct disk_file *file;
     struct segment_header header = { .first = first, .segment_bytes = store->segment_bytes };
-    memcpy(header.chain, chain, HASH_BYTES);
     memcpy(header.cluster, store->cluster, IDENTITY_BYTES);
-    uint8_t *data = malloc(SEGMENT_HEADER_BYTES);
+    uint8_t *data = calloc(1, SEGMENT_HEADER_BYTES);
     if (!data)
         return FT_ERROR_LIMIT;
-    segment_header_write(data, &header, store->crypto);
+    if (chain) {
+        memcpy(header.chain, chain, HASH_BYTES);
+        segment_header_write(data, &header, store->crypto);
+    }
     segment_path(path, first, "seg");
     enum ft_error error = disk->open(disk->ctx, path, mode, &file);
     if (!error) {
@@ -216,7 +220,7 @@ void segment_learned(struct store *store, uint64_t first, uint64_t end,
 {
     store_lock(store);
     struct segment *segment = segments_find(store, first);
-    if (segment && segment->first == first && segment->indexed) {
+    if (segment) {
         segment->end = end;
         memcpy(segment->chain, chain, HASH_BYTES);
     }

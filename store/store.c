@@ -303,8 +303,9 @@ static enum ft_error open_all(struct store *store, const struct store_options *o
         memcpy(recovery->vote, nobody, IDENTITY_BYTES);
     }
     const struct hold_row *held = hold_decide(recovery->lost.last != UINT64_MAX);
-    recovery->may_vote = recovery->lost.last == 0 || held->may_vote;
-    recovery->may_campaign = recovery->lost.last == 0 || held->may_campaign;
+    bool all = recovery->lost.last == 0;
+    recovery->may_vote = all | held->may_vote;
+    recovery->may_campaign = all | held->may_campaign;
     store->log.last_flush = recovery->flush;
     return FT_OK;
 }

@@ -44,11 +44,12 @@ const struct vote_row vote_rows[VOTE_ROWS] = {
 
 const struct vote_row *vote_decide(bool found, enum vote_other other)
 {
-    for (size_t i = 0; i < VOTE_ROWS; i++)
-        if (vote_rows[i].found == found && vote_rows[i].other == other)
-            return &vote_rows[i];
-    CHECK(false && "every case has its row");
-    return NULL;
+    const struct vote_row *row = vote_rows;
+    while (row->found != found || row->other != other) {
+        row++;
+        CHECK(row < vote_rows + VOTE_ROWS && "every case has its row");
+    }
+    return row;
 }
 
 static void vote_format(uint8_t out[VOTE_RECORD_BYTES], const struct crypto *crypto,

@@ -25,14 +25,13 @@ static void peer_event(enum node_event_kind kind, uint8_t slot, struct slice mes
     node_step(nodes->node, &event, &nodes->effects);
 }
 
-/* One of three members; the two others' links are up. */
-static int three(void **state)
+/* One of so many members; the others' links are up. */
+static int members(uint8_t count)
 {
-    (void)state;
-    nodes = nodes_new(7, 65536);
+    nodes = nodes_new((uint8_t)((1u << count) - 1), 65536);
     nodes_form(nodes);
     struct raft_config *config = &nodes->node->raft->config;
-    for (uint8_t slot = 2; slot <= 3; slot++) {
+    for (uint8_t slot = 2; slot <= count; slot++) {
         struct wire_hello hello = {
             .version = WIRE_VERSION, .slot = slot, .identity = { slot }, .feature_max = 1
         };
@@ -46,6 +45,18 @@ static int three(void **state)
         config->members[config->count++].identity[0] = slot;
     }
     return 0;
+}
+
+static int three(void **state)
+{
+    (void)state;
+    return members(3);
+}
+
+static int five(void **state)
+{
+    (void)state;
+    return members(5);
 }
 
 static int end(void **state)
@@ -203,6 +214,40 @@ static void what_all_others_have_dropped_is_dropped(void **state)
     assert_int_equal(node_damaged(nodes->node), 0);
 }
 
+/* Who copies from here needs what comes next, too; who mends does not, and may have the same damage. */
+static void only_who_copies_is_waited_for(void **state)
+{
+    (void)state;
+    struct serving *serving = &nodes->node->serving[2];
+    for (int copies = 0; copies < 2; copies++) {
+        *serving = (struct serving) { .until_us = nodes->now.mono_us + SECOND };
+        serving->fetch = (struct wire_fetch) { .id = copies ? 7 : MEND_FETCH | 7,
+                                               .kind = FETCH_INDEX,
+                                               .index = SEGMENT };
+        serve_drop_damaged(nodes->node, SEGMENT, &nodes->effects);
+        assert_true(nodes->last[EFFECT_RETAIN].retain.floor == (copies ? SEGMENT : UINT64_MAX));
+    }
+}
+
+/* Most have dropped it, and who has not cannot read it either. */
+static void what_most_have_dropped_and_nobody_can_read_is_dropped(void **state)
+{
+    (void)state;
+    damage(AT_INDEX, SEGMENT, 0);
+    for (uint8_t slot = 2; slot <= 5; slot++)
+        fetched(slot, slot < 4 ? FETCH_GONE : FETCH_FAILED, SEGMENT + 50, "");
+    assert_int_equal(nodes->emitted[EFFECT_RETAIN], 0);
+    later(3 * SECOND);
+    checked(AT_INDEX, SEGMENT, CHECKED_DAMAGED, 0);
+    for (uint8_t slot = 2; slot <= 4; slot++)
+        fetched(slot, FETCH_GONE, SEGMENT + 50, "");
+    fetched(5, FETCH_OK, SEGMENT, "rotten, too");
+    assert_int_equal(nodes->emitted[EFFECT_RETAIN], 0);
+    mended(true, false, 0);
+    assert_int_equal(nodes->emitted[EFFECT_RETAIN], 1);
+    assert_int_equal(nodes->last[EFFECT_RETAIN].retain.damaged, SEGMENT);
+}
+
 /* One may have it and cannot say so, or is only behind, or there is no other: it stays. */
 static void what_another_may_have_is_kept(void **state)
 {
@@ -302,7 +347,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_file_is_gathered_from_one_node, three, end),
         cmocka_unit_test_setup_teardown(the_vote_is_written_anew, three, end),
         cmocka_unit_test_setup_teardown(what_all_others_have_dropped_is_dropped, three, end),
+        cmocka_unit_test_setup_teardown(what_most_have_dropped_and_nobody_can_read_is_dropped, five,
+                                        end),
         cmocka_unit_test_setup_teardown(what_another_may_have_is_kept, three, end),
+        cmocka_unit_test_setup_teardown(only_who_copies_is_waited_for, three, end),
         cmocka_unit_test_setup_teardown(a_checkpoint_that_nobody_has_is_dropped, three, end),
         cmocka_unit_test_setup_teardown(a_held_tail_is_mended_first, three, end),
         cmocka_unit_test_setup_teardown(a_tail_of_which_nothing_is_here_is_left, three, end),

@@ -167,6 +167,26 @@ static void a_refused_truncation_is_owed_on(void **state)
     }
 }
 
+/* Entries that gave way while they were being written, and were refused then, are nowhere. */
+static void what_was_never_written_is_not_truncated(void **state)
+{
+    (void)state;
+    struct fed fed = fed_new();
+    feed(&fed, 0);
+    assert_true(fed.world->nodes[fed.slot].flushing);
+    feed(&fed, 0);
+    assert_int_equal(fed.raft->truncate_from, fed.base + 1);
+    rafts_flush(fed.world, fed.slot, RAFT_FLUSH_NO_SPACE);
+    assert_int_equal(fed.raft->truncate_from, 0);
+    rafts_advance(fed.world, RAFT_DISK_RETRY_US);
+    raft_restart_timers(fed.raft, fed.world->now);
+    rafts_end_turn(fed.world, fed.slot);
+    assert_true(fed.world->nodes[fed.slot].flushing);
+    assert_int_equal(fed.world->nodes[fed.slot].flush.truncate_from, 0);
+    flush_until_done(&fed);
+    rafts_free(fed.world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -175,6 +195,7 @@ int main(void)
         cmocka_unit_test(a_flush_under_a_frozen_node_is_told_to_nobody),
         cmocka_unit_test(the_deepest_truncation_waits),
         cmocka_unit_test(a_refused_truncation_is_owed_on),
+        cmocka_unit_test(what_was_never_written_is_not_truncated),
     };
     return cmocka_run_group_tests_name("raft_flush", tests, NULL, NULL);
 }

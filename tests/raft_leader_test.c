@@ -97,6 +97,31 @@ static void a_leader_that_left_does_not_wait_for_ever(void **state)
     rafts_free(world);
 }
 
+/* It is no voter any more, and nobody is fit to take over: it goes all the same. */
+static void a_leader_that_left_may_have_no_successor(void **state)
+{
+    (void)state;
+    uint8_t leader;
+    struct rafts *world = rafts_elected(3, 7, &leader);
+    struct raft *raft = rafts_raft(world, leader);
+    struct raft_config config = *raft_latest_config(raft), without = { 0 };
+    for (unsigned i = 0; i < config.count; i++) {
+        if (config.members[i].slot == leader)
+            continue;
+        without.members[without.count++] = config.members[i];
+        raft_disk_space(rafts_raft(world, config.members[i].slot), false, world->now);
+    }
+    assert_true(raft_propose_config(raft, &without, world->now));
+    rafts_end_turn(world, leader);
+    unsigned told = 0;
+    settle_without(world, RAFT_TIMEOUT_NOW, &told);
+    assert_int_equal(told, 0);
+    assert_false(raft_config_pending(raft));
+    assert_int_equal(raft_view(raft).role, RAFT_FOLLOWER);
+    assert_int_not_equal(rafts_elect(world), leader);
+    rafts_free(world);
+}
+
 /* The simulator asks after each step: it must see both that can be wrong. */
 static void links_that_are_not_right_are_seen(void **state)
 {
@@ -120,6 +145,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_stuck_leader_takes_nothing),
         cmocka_unit_test(a_leader_that_left_does_not_wait_for_ever),
+        cmocka_unit_test(a_leader_that_left_may_have_no_successor),
         cmocka_unit_test(links_that_are_not_right_are_seen),
     };
     return cmocka_run_group_tests_name("raft_leader", tests, NULL, NULL);

@@ -176,6 +176,73 @@ static void what_is_found_again_is_not_lost(void **state)
     rafts_free(world);
 }
 
+/* Five nodes: what the rotten one lost was its old leader's and nobody else's; the others lead on. */
+static void lose_what_nobody_else_has(void)
+{
+    uint8_t old;
+    world = rafts_elected(5, 7, &old);
+    rotten = old == 1 ? 2 : 1;
+    rafts_propose(world, old, 20);
+    rafts_settle(world);
+    rafts_propose(world, old, 20);
+    rafts_deliver_all(world, old, rotten);
+    rafts_flush(world, rotten, RAFT_FLUSHED);
+    rafts_drop_all(world, 0, 0);
+    uint64_t last = rafts_raft(world, rotten)->log.last;
+    rafts_crash(world, rotten);
+    rafts_rot(world, rotten, last, true);
+    rafts_crash(world, old);
+    leader = rafts_elect(world);
+    for (int i = 0; i < POSTS; i++)
+        rafts_propose(world, leader, 20);
+    rafts_settle(world);
+    rafts_start(world, rotten);
+    assert_int_equal(rafts_raft(world, rotten)->lost_last, last);
+}
+
+/* A later leader's entries stand where the lost ones did: they are not those. Whether they are all that
+ * it has, only it can say. */
+static void what_stands_in_its_place_is_not_what_was_lost(void **state)
+{
+    (void)state;
+    lose_what_nobody_else_has();
+    uint64_t lost = rafts_raft(world, rotten)->lost_last;
+    while (rafts_raft(world, rotten)->durable < lost)
+        (void)hear_a_part();
+    rafts_crash(world, rotten);
+    rafts_start(world, rotten);
+    struct raft *raft = rafts_raft(world, rotten);
+    assert_int_equal(raft->leftover_from, 0);
+    assert_true(raft->log.last >= lost);
+    assert_int_equal(raft->lost_last, lost);
+    rafts_link_all(world);
+    rafts_run(world, 3 * SECOND);
+    assert_int_equal(raft->lost_last, 0);
+    assert_int_equal(raft->log.last, rafts_raft(world, leader)->log.last);
+    rafts_check(world);
+    rafts_free(world);
+}
+
+/* All of its log is lost, and it still belongs to its cluster: it is no blank node. */
+static void it_may_have_lost_all_of_it(void **state)
+{
+    (void)state;
+    three();
+    rafts_crash(world, rotten);
+    rafts_rot(world, rotten, 1, true);
+    rafts_start(world, rotten);
+    struct raft *raft = rafts_raft(world, rotten);
+    assert_int_equal(raft->log.last, 0);
+    assert_int_not_equal(raft->lost_last, 0);
+    assert_memory_equal(raft->cluster, rafts_raft(world, leader)->cluster, IDENTITY_BYTES);
+    rafts_link_all(world);
+    rafts_run(world, 3 * SECOND);
+    assert_int_equal(raft->lost_last, 0);
+    assert_int_equal(raft->log.last, rafts_raft(world, leader)->log.last);
+    rafts_check(world);
+    rafts_free(world);
+}
+
 /* It is being mended from the others: the leader's entries are not taken for so long, and it is told. */
 static void a_leader_waits_while_it_is_mended(void **state)
 {
@@ -204,6 +271,8 @@ int main(void)
         cmocka_unit_test(a_part_of_what_a_leader_has_ends_nothing),
         cmocka_unit_test(a_restart_forgets_nothing_of_it),
         cmocka_unit_test(what_is_found_again_is_not_lost),
+        cmocka_unit_test(what_stands_in_its_place_is_not_what_was_lost),
+        cmocka_unit_test(it_may_have_lost_all_of_it),
         cmocka_unit_test(a_leader_waits_while_it_is_mended),
     };
     return cmocka_run_group_tests_name("raft_lost", tests, NULL, NULL);

@@ -102,7 +102,7 @@ static void entries_that_cannot_follow_are_not_restored(void **state)
 {
     (void)state;
     static const uint8_t words[] = "no configuration";
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 5; i++) {
         struct scene *scene = scene_new(1 << 18);
         add_config(scene, 0);
         add_words(scene, 4, 20);
@@ -119,10 +119,14 @@ static void entries_that_cannot_follow_are_not_restored(void **state)
             memset(scene->chain, 0, HASH_BYTES);
             add_words(scene, 0, 20);
             break;
+        case 3: /* not what its digest says */
+            add_words(scene, 4, 20);
+            scene->log[scene->len - ENTRY_END_BYTES - 1] ^= 1;
+            break;
         default:
             add_words(scene, 4, 20);
         }
-        assert_int_equal(restore(scene), i == 3);
+        assert_int_equal(restore(scene), i == 4);
         scene_free(scene);
     }
 }

@@ -658,6 +658,20 @@ static void a_copy_goes_through_the_threads(void **state)
     test_store_free(session.source);
 }
 
+static void a_mend_without_memory_is_not_taken(void **state)
+{
+    (void)state;
+    struct real real = { 0 };
+    static const uint8_t piece[100];
+    struct store_mend mend = { .file = STORE_FILE_INDEX, .data = { piece, sizeof piece } };
+    begin(&real);
+    atomic_store(&allocation, 1);
+    assert_false(store_threads_submit_mend(real.threads, &mend));
+    assert_true(store_threads_submit_mend(real.threads, &mend));
+    assert_int_equal(real_wait(&real, STORE_DONE_MEND).error, FT_ERROR_CORRUPT);
+    real_stop(&real);
+}
+
 /* Dropping a copy is not waited for, unless a sync failed: then the process has to end. */
 static void a_drop_that_cannot_sync_is_told(void **state)
 {
@@ -695,6 +709,7 @@ int main(void)
         cmocka_unit_test(stopped_while_a_segment_is_made),
         cmocka_unit_test(a_flush_goes_first),
         cmocka_unit_test(a_copy_goes_through_the_threads),
+        cmocka_unit_test(a_mend_without_memory_is_not_taken),
         cmocka_unit_test(a_drop_that_cannot_sync_is_told),
     };
     return cmocka_run_group_tests_name("store_threads_faults", tests, NULL, NULL);

@@ -60,6 +60,21 @@ static enum ft_error quiet_open(void *ctx, const char *path, enum disk_mode mode
     UNWATCHED(real.open(ctx, path, mode, file));
 }
 
+/* As if the file had shrunk under whoever reads. */
+static struct {
+    uint64_t count;
+    uint64_t at; /* the read that gives less than there is; 0: none */
+} shorts;
+
+static enum ft_error quiet_read(void *ctx, struct disk_file *file, uint64_t offset, void *data,
+                                size_t len, size_t *got)
+{
+    enum ft_error error = real.read(ctx, file, offset, data, len, got);
+    if (heap.watching && ++shorts.count == shorts.at)
+        *got /= 2;
+    return error;
+}
+
 static enum ft_error quiet_write(void *ctx, struct disk_file *file, uint64_t offset,
                                  const void *data, size_t len)
 {
@@ -109,6 +124,7 @@ static inline void heap_spares(struct sim_disk *disk)
         return;
     real = *table;
     table->open = quiet_open;
+    table->read = quiet_read;
     table->write = quiet_write;
     table->sync = quiet_sync;
     table->resize = quiet_resize;

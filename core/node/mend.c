@@ -132,7 +132,7 @@ static uint64_t piece_index(const struct mending *mending)
 static bool ask(struct node *node, uint8_t slot, const struct effects *out)
 {
     struct mending *mending = &node->mending;
-    mending->fetch_id = (UINT64_C(1) << 63) | ++mending->fetches; /* catchup.c counts below */
+    mending->fetch_id = MEND_FETCH | ++mending->fetches; /* catchup.c counts below */
     struct wire_fetch fetch = { .id = mending->fetch_id,
                                 .kind = piece_of(mending),
                                 .index = piece_index(mending),
@@ -156,7 +156,14 @@ static bool all_others(const struct node *node, uint8_t slots)
     return true;
 }
 
-/* Retention has dropped it everywhere else: what is left of it here serves nobody. A late log's base is no other
+/* More than half of the members are among `slots`. */
+static bool most(const struct node *node, uint8_t slots)
+{
+    return (unsigned)__builtin_popcount(slots) * 2 > raft_latest_config(node->raft)->count;
+}
+
+/* Retention has dropped it everywhere else, or at most and the others cannot read theirs: what is left of it here serves
+ * nobody. A late log's base is no other
  * node's, nor kept by it: each has the history behind it, or has dropped that by retention; so the log may as well begin at
  * the next one. */
 static void drop_too(struct node *node, const struct effects *out)
@@ -165,6 +172,8 @@ static void drop_too(struct node *node, const struct effects *out)
     bool base = mending->file == AT_CHECKPOINT && mending->id + 1 == node->first;
     bool history = mending->file == AT_SEGMENT || mending->file == AT_INDEX;
     uint8_t without = base ? mending->lacking : history ? mending->dropped : 0;
+    if (history && most(node, mending->dropped))
+        without |= mending->failing;
     if (without && all_others(node, without))
         serve_drop_damaged(node, base ? node->first : mending->id, out);
 }
@@ -236,7 +245,7 @@ static void damaged(struct node *node, uint64_t index, const struct effects *out
     mending->found += news;
     mending->index = index;
     mending->asked = 0;
-    mending->tried = mending->lacking = mending->dropped = 0;
+    mending->tried = mending->lacking = mending->dropped = mending->failing = 0;
     mending->listed = true;
     if (mending->file != AT_TAIL)
         list(mending, mending->file, mending->id, 0);
@@ -314,6 +323,7 @@ void mend_mended(struct node *node, const struct node_event *event, const struct
     struct mending *mending = &node->mending;
     CHECK(mending->phase == MEND_WRITING);
     if (event->mended.failed) {
+        mending->failing |= (uint8_t)(1u << mending->asked);
         ask_next(node, out);
     } else if (!event->mended.done) {
         mending->phase = MEND_FETCHING;
@@ -409,6 +419,8 @@ bool mend_fetched(struct node *node, uint8_t slot, struct slice message, const s
             mending->lacking |= (uint8_t)(1u << slot);
         if (fetched.code == FETCH_GONE && fetched.index > mending->id)
             mending->dropped |= (uint8_t)(1u << slot);
+        if (fetched.code == FETCH_FAILED)
+            mending->failing |= (uint8_t)(1u << slot);
         ask_next(node, out);
         return true;
     }

@@ -98,13 +98,13 @@ void serve_start(struct node *node, uint64_t first, const uint64_t sealed[NODE_S
     tell_raft(node);
 }
 
-/* Not what somebody is copying just now. */
+/* Not what somebody is copying just now. (Who mends asks for a piece, and for nothing after it.) */
 static uint64_t below_copies(const struct node *node, uint64_t floor)
 {
     for (uint8_t slot = 1; slot <= LIMIT_NODES; slot++) {
         const struct serving *serving = &node->serving[slot];
-        if (serving->until_us > node->now.mono_us && serving->fetch.kind != FETCH_CHECKPOINT &&
-            serving->fetch.index < floor)
+        bool copies = serving->fetch.kind != FETCH_CHECKPOINT && !(serving->fetch.id & MEND_FETCH);
+        if (serving->until_us > node->now.mono_us && copies && serving->fetch.index < floor)
             floor = serving->fetch.index;
     }
     return floor;

@@ -219,6 +219,9 @@ struct damaged_file {
     uint64_t id;
     uint64_t retry_at_us; /* nobody had what is missing: asked again then */
 };
+/* Of the ids of fetches: it is for mending. */
+#define MEND_FETCH (UINT64_C(1) << 63)
+
 struct mending {
     enum mend_phase phase;
     uint8_t file;
@@ -233,6 +236,7 @@ struct mending {
     uint8_t tried;   /* bit per slot */
     uint8_t lacking; /* of these: who answered that it does not have it */
     uint8_t dropped; /* of these: whose log begins later */
+    uint8_t failing; /* and whose copy cannot be read, or is no better */
     uint64_t until_us;
     struct damaged_file damaged[NODE_DAMAGED];
     uint32_t damaged_count;

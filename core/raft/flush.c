@@ -95,8 +95,9 @@ void raft_flush_start(struct raft *raft, struct now now, const struct effects *o
     flush->lost_last = raft->lost_last;
     flush->truncate_from = raft->flushing_truncate = raft->truncate_from;
     raft->flushing_leftover = raft->leftover_goes;
-    if (raft->leftover_goes &&
-        (!flush->truncate_from || flush->truncate_from > raft->leftover_from))
+    CHECK(!raft->leftover_from ||
+          flush->truncate_from <= raft->leftover_from); /* nothing is behind it */
+    if (raft->leftover_goes && !flush->truncate_from)
         flush->truncate_from = raft->leftover_from;
     raft->flushing_last = raft->flushing_end = raft->durable;
     raft->flushing_short = waits;

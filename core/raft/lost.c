@@ -51,7 +51,8 @@ void raft_lost_heard(struct raft *raft, uint64_t end, bool all)
     if (raft->lost_last == 0)
         return;
     raft->leftover_goes = raft->leftover_from != 0;
-    if (all && raft->lost_until == 0 && raft->verified >= end)
+    CHECK(!all || raft->verified >= end);
+    if (all && raft->lost_until == 0)
         raft->lost_until = end;
     raft_lost_flushed(raft);
 }
