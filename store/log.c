@@ -457,11 +457,13 @@ static enum ft_error remove_leftover(struct store *store)
     }
     names_free(&names);
     uint64_t size = 0;
-    if (!error && any)
+    /* Behind one that a checkpoint covers nothing was ever written; and its file may be gone itself, and being mended. */
+    bool ends_in_it = any && !newest.indexed;
+    if (!error && ends_in_it)
         error = open_active(store, &newest);
-    if (!error && any)
+    if (!error && ends_in_it)
         error = disk->size(disk->ctx, store->log.active, &size);
-    if (!error && any && size > newest.end)
+    if (!error && ends_in_it && size > newest.end)
         error = write_zeros(store, newest.end, size);
     if (error)
         return error;

@@ -492,6 +492,39 @@ static void what_is_held_stays_beside_what_is_mended(void **state)
     end();
 }
 
+/* The newest segment is gone, and a checkpoint covers it: a leader goes on behind it before it is fetched. */
+static void a_leader_goes_on_before_the_newest_segment_is_mended(void **state)
+{
+    (void)state;
+    char path[DISK_PATH_BYTES];
+    healthy = test_store_new(3, 800);
+    must(test_store_open(healthy));
+    must(test_flush(healthy, &(struct test_flush) { .save_cluster = true, .term = 1 }));
+    for (int i = 0; i < 2; i++) {
+        uint64_t from = healthy->log.last + 1;
+        fill_segment(healthy);
+        seal(healthy, from);
+    }
+    test_store_close(healthy);
+    test = copy_of(healthy);
+    must(test_store_open(healthy));
+    segment_path(path, healthy->store->segments[1].first, "seg");
+    assert_true(sim_disk_remove(test->disk, path));
+    must(test_store_open(test));
+    assert_true(test->recovery.leftover);
+    assert_int_equal(test->recovery.last_index, healthy->log.last);
+    const struct test_flush next = {
+        .entries = 1, .count = 3, .term = 1, .truncate_from = healthy->log.last + 1
+    };
+    must(test_flush(test, &next));
+    add(healthy, 1, 3);
+    assert_true(prove_all() > 0);
+    test_store_close(test);
+    must(test_store_open(test));
+    whole();
+    end();
+}
+
 /* Nobody has it: it is skipped, and where the segment ends is known as before. */
 static void what_cannot_be_mended_changes_nothing(void **state)
 {
@@ -585,6 +618,7 @@ int main(void)
         cmocka_unit_test(a_file_that_is_sent_wrong_is_refused),
         cmocka_unit_test(a_held_tail_is_mended_over_a_segments_end),
         cmocka_unit_test(behind_the_end_are_zeros_only_where_it_is_known),
+        cmocka_unit_test(a_leader_goes_on_before_the_newest_segment_is_mended),
         cmocka_unit_test(the_page_that_the_log_ends_in),
         cmocka_unit_test(what_is_held_stays_beside_what_is_mended),
         cmocka_unit_test(what_cannot_be_mended_changes_nothing),
