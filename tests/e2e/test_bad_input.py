@@ -431,6 +431,9 @@ def test_a_node_that_lost_its_log_gets_it_from_the_others(make_cluster, make_per
         cluster.wait_healthy()
     rows = cluster.status()["nodes"]
     assert len({row["applied"] for row in rows}) == 1, rows
+    # What a checkpoint covers of it is fetched while the node serves: that is waited for.
+    wait_for("node 1 to have everything again",
+             lambda: cluster.ctl("verify", "--live", "--wait", "60", timeout=120).returncode == 0, timeout=120, every=0.5)
     for each in cluster.ids:
         assert cluster.stop(each) == 0
     cluster.ctl("verify", status=0)
