@@ -366,6 +366,9 @@ static void note_forgotten(struct sim_node *node, const struct raft *raft)
             entry_parse(&entry, &crypto_sim, NULL, buffer, len) != ENTRY_WHOLE ||
             entry.first != known->history_last + 1)
             return; /* another one tells it, or the verdict will */
+        struct chain_mark *mark = &known->committed[entry.first + entry.count - 1];
+        if (mark->tag == 0)
+            *mark = (struct chain_mark) { tag_of(entry.chain), entry.term, raft->term };
         note_history(known, entry.first + entry.count - 1, buffer, entry.size);
     }
 }
