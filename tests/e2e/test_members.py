@@ -62,7 +62,9 @@ def test_the_leader_is_removed_under_load(three):  # noqa: F811
     cluster.ctl("add", "4", "127.0.0.1:%d" % cluster.ports[4], status=0)
     talk = Talk(people, "#ops")
     gone = cluster.leader()
-    assert "3 nodes vote now" in cluster.ctl("remove", str(gone), status=0).stdout
+    # Its answer may be lost with its leadership; who is asked again says that it is done.
+    done = cluster.ctl("remove", str(gone), status=0).stdout
+    assert "3 nodes vote now" in done or "does not belong to the cluster" in done
     assert gone not in roles(cluster)
     says(cluster, gone, "removed")
     assert wait_for("another leader", lambda: members(cluster)["leader"]) != gone
