@@ -156,6 +156,7 @@ build/bench/%: build/native/tests/bench/%.o build/native/libftchat.a
 
 # What two analysers of the product's sources say (packages clang-tidy and cppcheck); .clang-tidy says what not.
 lint:
+	@for t in clang-tidy cppcheck; do command -v $$t >/dev/null || { echo "make lint needs $$t"; exit 1; }; done
 	@for f in $(sources); do clang-tidy --quiet $$f -- -std=c11 -D_GNU_SOURCE -I. -isystem $(deps)/include \
 	    -DFTCHAT_VERSION='""' 2>/dev/null || exit 1; done
 	@cppcheck -q --std=c11 -D_GNU_SOURCE -I. --enable=warning,performance,portability --error-exitcode=1 \

@@ -118,11 +118,9 @@ static bool ends_segment(struct store *store, uint64_t end)
     const struct check_side *side = &store->check;
     bool ends = end - SEGMENT_HEADER_BYTES >= store->segment_bytes;
     store_lock(store);
-    for (size_t i = 0; i < store->segments_count && side->file == STORE_FILE_SEGMENT && !ends;
-         i++) {
-        const struct segment *segment = &store->segments[i];
-        ends = segment->first == side->segment.first && segment->end == end && !store->leftover;
-    }
+    const struct segment *segment = segments_find(store, side->segment.first);
+    if (segment && side->file == STORE_FILE_SEGMENT)
+        ends |= segment->end == end && !store->leftover;
     store_unlock(store);
     return ends;
 }

@@ -303,9 +303,8 @@ static enum ft_error open_all(struct store *store, const struct store_options *o
         memcpy(recovery->vote, nobody, IDENTITY_BYTES);
     }
     const struct hold_row *held = hold_decide(recovery->lost.last != UINT64_MAX);
-    bool all = recovery->lost.last == 0;
-    recovery->may_vote = all | held->may_vote;
-    recovery->may_campaign = all | held->may_campaign;
+    recovery->may_vote = held->may_vote; /* when nothing is lost, too: its end is known */
+    recovery->may_campaign = recovery->lost.last == 0;
     store->log.last_flush = recovery->flush;
     return FT_OK;
 }

@@ -227,8 +227,7 @@ struct raft_peer_view {
     uint64_t last_heard_us;
     uint32_t rtt_us;
     bool linked; /* the link's identity is the member's */
-    bool
-        lost; /* by its last answer: it lost a part of its log, which this leader has not made up for yet */
+    bool lost; /* of its log, by its last answer: a part that this leader has not made up for yet */
 };
 struct raft_peer_view raft_peer_view(const struct raft *raft, uint8_t slot);
 /* The cached entry that holds `index`: its whole bytes, or an empty slice (then READ_ENTRIES it).
