@@ -172,11 +172,11 @@ static void time_outs_are_not_below_their_floor(void **state)
     for (uint8_t slot = 1; slot <= 3; slot++)
         world->nodes[slot].options.election_min_us = 400000;
     rafts_form(world);
-    assert_int_equal(raft_view(rafts_raft(world, 1)).election_timeout_us, 400000);
+    assert_int_equal(raft_election_timeout(rafts_raft(world, 1)), 400000);
     world->nodes[1].options.election_min_us = 1000;
     rafts_crash(world, 1);
     rafts_start(world, 1);
-    assert_int_equal(raft_view(rafts_raft(world, 1)).election_timeout_us, 100000);
+    assert_int_equal(raft_election_timeout(rafts_raft(world, 1)), 100000);
     rafts_free(world);
 }
 

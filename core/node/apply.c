@@ -138,7 +138,7 @@ static uint64_t last_of(const struct entry *entry)
  * what cannot be read from disk yet. */
 static bool must_wait(const struct node *node, const struct entry *entry)
 {
-    uint64_t durable = raft_view(node->raft).durable;
+    uint64_t durable = raft_durable(node->raft);
     if (durable >= last_of(entry))
         return false;
     if (node->segment_used + entry->size >= node->options.segment_bytes)
@@ -194,7 +194,7 @@ static void apply_entry(struct node *node, const struct entry *entry, const stru
 static size_t apply_run(struct node *node, struct slice entries, const struct effects *out)
 {
     size_t done = 0;
-    uint64_t commit = raft_view(node->raft).commit;
+    uint64_t commit = raft_commit(node->raft);
     while (done < entries.len) {
         struct entry entry;
         enum entry_state state = entry_parse(&entry, node->options.crypto, NULL,
@@ -221,7 +221,7 @@ void apply_turn(struct node *node, const struct effects *out)
         return;
     }
     node->apply_retry_us = 0;
-    while (!node->apply_reading && node->applied < raft_view(node->raft).commit) {
+    while (!node->apply_reading && node->applied < raft_commit(node->raft)) {
         struct slice entry = raft_cached_entry(node->raft, node->applied + 1);
         if (!entry.len) {
             node->apply_reading = true;

@@ -78,7 +78,7 @@ static void status(struct node *node, struct session *session, const struct effe
     struct wire_status status = {
         .node = node->options.slot,
         .role = role_of(node, &view),
-        .quorum = view.quorum,
+        .quorum = raft_has_quorum(node->raft),
         .formed = chat_genesis(node->chat)->formed,
         .disk_full = view.disk_full,
         .leader = view.leader,
@@ -142,7 +142,7 @@ static bool form(struct node *node, struct session *session, struct slice messag
                      "the list must hold this node and only nodes of its ini", out);
         return true;
     }
-    if (raft_view(node->raft).blank) {
+    if (raft_is_blank(node->raft)) {
         if (identity_is_zero(cluster))
             return false;
         formation_begin(node, cluster, secret, slots, segment_bytes, out);
@@ -180,7 +180,7 @@ static bool invite(struct node *node, struct session *session, struct slice mess
 static bool health(struct node *node, struct session *session, const struct effects *out)
 {
     struct command command = { .kind = COMMAND_HEALTH };
-    if (raft_view(node->raft).blank)
+    if (raft_is_blank(node->raft))
         control_done(node, session, CODE_FORMING, 0, "the node is blank", out);
     else if (!forward_command(node, &command, session))
         control_done(node, session, CODE_BUSY, 0, "the queue is full", out);
@@ -189,7 +189,7 @@ static bool health(struct node *node, struct session *session, const struct effe
 
 static bool verify(struct node *node, struct session *session, const struct effects *out)
 {
-    if (raft_view(node->raft).blank) {
+    if (raft_is_blank(node->raft)) {
         control_done(node, session, CODE_OK, 0, "blank: nothing to prove", out);
         return true;
     }

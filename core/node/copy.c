@@ -7,7 +7,7 @@ static void answer(struct node *node, struct session *session, enum chat_code co
                    struct slice data, const struct effects *out)
 {
     struct wire_log_is head = { .code = code,
-                                .commit = raft_view(node->raft).commit,
+                                .commit = raft_commit(node->raft),
                                 .first = node->first,
                                 .segment_bytes = node->options.segment_bytes,
                                 .size = size };
@@ -83,7 +83,7 @@ void copy_read_done(struct node *node, uint32_t connection, uint32_t generation,
         answer(node, session, there ? CODE_OK : CODE_UNAVAILABLE, event->read.size, bytes, out);
         return;
     }
-    uint64_t commit = raft_view(node->raft).commit;
+    uint64_t commit = raft_commit(node->raft);
     struct slice entries = { event->read.data.data, 0 };
     while (!event->read.failed && entries.len < event->read.data.len) {
         struct entry entry;

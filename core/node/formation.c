@@ -15,7 +15,7 @@ void formation_begin(struct node *node, const uint8_t cluster[IDENTITY_BYTES],
                      const uint8_t secret[32], uint8_t slots, uint64_t segment_bytes,
                      const struct effects *out)
 {
-    CHECK(raft_view(node->raft).blank);
+    CHECK(raft_is_blank(node->raft));
     CHECK(slots >> (node->options.slot - 1) & 1);
     static const struct raft_address nowhere;
     const struct raft_address *address = peers_ini_address(node, node->options.slot);

@@ -362,7 +362,7 @@ static void forward_to(struct node *node, uint8_t slot, const struct effects *ou
 bool forward_relayed(struct node *node, uint8_t slot, struct slice message,
                      const struct effects *out)
 {
-    uint8_t leader = raft_view(node->raft).leader;
+    uint8_t leader = raft_leader(node->raft);
     if (node->admitting || leader == node->options.slot)
         return forward_received(node, slot, message, out);
     struct reader reader = reader_of(message.data + 1, message.len - 1);
@@ -397,7 +397,7 @@ static void pass_on(struct node *node, struct slice message, const struct effect
 /* A NACK names a device's gap; a REFUSE says that the leader takes nothing just now. */
 bool forward_nack(struct node *node, uint8_t slot, struct slice message, const struct effects *out)
 {
-    if (message.len <= NACK_BYTES && slot == raft_view(node->raft).leader)
+    if (message.len <= NACK_BYTES && slot == raft_leader(node->raft))
         pass_on(node, message, out);
     if (message.data[0] == WIRE_PEER_REFUSE) {
         forward_retry_within(node, NODE_RETRY_US);

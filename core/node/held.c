@@ -58,23 +58,23 @@ static bool holdable(struct node *node, uint32_t position, struct slice body)
 
 /* --- holding ------------------------------------------------------------------------------------ */
 
-static uint64_t dark_after_us(const struct raft_view *view)
+static uint64_t dark_after_us(const struct raft *raft)
 {
-    uint64_t two_time_outs = 2 * (uint64_t)view->election_timeout_us;
+    uint64_t two_time_outs = 2 * (uint64_t)raft_election_timeout(raft);
     return two_time_outs > NODE_DARK_US ? two_time_outs : NODE_DARK_US;
 }
 
-static void notice_darkness(struct node *node, const struct raft_view *view,
+static void notice_darkness(struct node *node, const struct raft_view *view, bool quorum,
                             const struct effects *out)
 {
-    if (view->quorum || view->blank) {
+    if (quorum || view->blank) {
         node->dark = false;
         node->dark_since_us = 0;
         return;
     }
     if (!node->dark_since_us)
         node->dark_since_us = node->now.mono_us;
-    uint64_t at = node->dark_since_us + dark_after_us(view);
+    uint64_t at = node->dark_since_us + dark_after_us(node->raft);
     if (node->dark)
         return;
     if (node->now.mono_us < at) {
@@ -168,8 +168,9 @@ static void begin_discard(struct node *node, const struct effects *out)
 void held_turn(struct node *node, const struct effects *out)
 {
     struct raft_view view = raft_view(node->raft);
-    notice_darkness(node, &view, out);
-    if (view.quorum && node->held_open && node->applied_term >= view.term &&
+    bool quorum = raft_has_quorum(node->raft);
+    notice_darkness(node, &view, quorum, out);
+    if (quorum && node->held_open && node->applied_term >= view.term &&
         node->held_looked_term != view.term) {
         node->held_looked_term = view.term;
         held_settle(node, out);
@@ -382,8 +383,8 @@ void held_resolved(struct node *node, uint32_t position, const struct chat_answe
 void held_settle(struct node *node, const struct effects *out)
 {
     struct raft_view view = raft_view(node->raft);
-    bool sure =
-        view.quorum && node->applied_term >= view.term; /* all that was committed is applied */
+    /* All that was committed is applied. */
+    bool sure = raft_has_quorum(node->raft) && node->applied_term >= view.term;
     for (uint32_t position = queue_first(node->queue); position;) {
         const struct queue_item item = *queue_at(node->queue, position);
         uint32_t next = queue_next(node->queue, position);

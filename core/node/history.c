@@ -55,7 +55,7 @@ static void split(struct node *node, struct pending_query *page)
     struct wire_record record;
     uint64_t position = 0;
     size_t bytes = 0;
-    page->ring_after = raft_view(node->raft).durable;
+    page->ring_after = raft_durable(node->raft);
     page->ring_seq = UINT64_MAX;
     if (chat_room(node->chat, page->room)->last_index <= page->ring_after)
         return;

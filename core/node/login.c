@@ -80,7 +80,7 @@ static enum chat_code registration_code(struct node *node, const struct wire_enr
     if (account &&
         !memcmp(chat_account(node->chat, account)->key, enrol->account_key, PUBLIC_KEY_BYTES))
         return CODE_OK;
-    if (!raft_view(node->raft).quorum)
+    if (!raft_has_quorum(node->raft))
         return CODE_UNAVAILABLE;
     if (account)
         return CODE_BAD_PASSWORD;
@@ -229,7 +229,7 @@ static bool login(struct node *node, struct session *session, struct slice messa
     if (!device || !device->account) {
         /* Ended, or not known here yet: a node that is behind what the client saw cannot tell. */
         uint64_t floor = lower(in.floor_index, shared_with(node, in.cluster));
-        bool behind = node->applied < floor || !raft_view(node->raft).quorum;
+        bool behind = node->applied < floor || !raft_has_quorum(node->raft);
         session_send_code(node, session, WIRE_REFUSED, behind ? CODE_UNAVAILABLE : CODE_REVOKED,
                           out);
         return true;

@@ -250,7 +250,7 @@ void membership_heard(struct node *node, struct session *session, const struct e
         return; /* who is none itself does not judge */
     /* As of all that is committed here: it may hold a change that was to take it back and never came true. */
     uint8_t message[9] = { WIRE_PEER_NOT_MEMBER };
-    bytes_put_u64(message + 1, raft_view(node->raft).commit);
+    bytes_put_u64(message + 1, raft_commit(node->raft));
     session_send(node, session, (struct slice) { message, sizeof(message) }, out);
 }
 
@@ -259,7 +259,7 @@ void membership_told(struct node *node, uint8_t by, uint64_t index, const struct
 {
     struct raft_view view = raft_view(node->raft);
     (void)out;
-    if (view.blank || view.quorum || !node->peers[by].greeted)
+    if (view.blank || raft_has_quorum(node->raft) || !node->peers[by].greeted)
         return;
     if (index >= raft_latest_config(node->raft)->index && index > node->removed_at)
         node->removed_at = index;
@@ -297,8 +297,8 @@ void membership_turn(struct node *node, const struct effects *out)
         node->seen_config = config->index;
         compare_ini(node, out);
     }
-    bool removed =
-        node->removed_at && config->index <= node->removed_at && !view.quorum && !view.blank;
+    bool removed = node->removed_at && config->index <= node->removed_at && !view.blank &&
+                   !raft_has_quorum(node->raft);
     if (removed && !node->removed)
         step_out(node, out);
     if (node->removed && !removed) {
@@ -320,7 +320,8 @@ void membership_members(struct node *node, struct session *session, const struct
     const struct raft_config *config = raft_latest_config(node->raft);
     struct wire_members members = { .node = node->options.slot,
                                     .leader = view.leader,
-                                    .leads = view.role == RAFT_LEADER && view.quorum,
+                                    .leads =
+                                        view.role == RAFT_LEADER && raft_has_quorum(node->raft),
                                     .pending = raft_config_pending(node->raft),
                                     .formed = chat_genesis(node->chat)->formed,
                                     .ini_differs = node->ini_differs,

@@ -111,9 +111,9 @@ static void check(struct node *node, uint8_t how, const struct effects *out)
 {
     struct mending *mending = &node->mending;
     mending->phase = MEND_CHECKING;
-    struct effect effect = { .kind = EFFECT_CHECK,
-                             .check = { how, mending->file, mending->id,
-                                        raft_view(node->raft).commit } };
+    struct effect effect = {
+        .kind = EFFECT_CHECK, .check = { how, mending->file, mending->id, raft_commit(node->raft) }
+    };
     effect_emit(out, &effect);
 }
 
@@ -384,7 +384,7 @@ void mend_turn(struct node *node, const struct effects *out)
 {
     struct mending *mending = &node->mending;
     uint64_t now = node->now.mono_us;
-    if (node->stopping || raft_view(node->raft).blank)
+    if (node->stopping || raft_is_blank(node->raft))
         return;
     if (mending->phase == MEND_FETCHING && now >= mending->until_us)
         ask_next(node, out);
@@ -424,7 +424,7 @@ bool mend_fetched(struct node *node, uint8_t slot, struct slice message, const s
         ask_next(node, out);
         return true;
     }
-    uint64_t own = raft_view(node->raft).commit;
+    uint64_t own = raft_commit(node->raft);
     if (own < mending->commit)
         own = mending->commit;
     mending->phase = MEND_WRITING;

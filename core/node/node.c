@@ -183,7 +183,7 @@ static void stop_turn(struct node *node, const struct effects *out)
 static void notice_changes(struct node *node, const struct effects *out)
 {
     struct raft_view view = raft_view(node->raft);
-    bool quorum = view.quorum && !node->apply_stalled;
+    bool quorum = node_has_quorum(node);
     bool changed = view.leader != node->seen_leader || quorum != node->seen_quorum;
     if (view.term != node->seen_term) {
         node->elections += view.term > node->seen_term && node->seen_term;

@@ -66,8 +66,7 @@ static bool departed(const struct node *node, uint8_t slot)
     const struct raft_member *seat = raft_config_find(raft_latest_config(node->raft), slot);
     if (!seat || !seat->vacant || !same(seat->identity, peer->identity))
         return false;
-    struct raft_view view = raft_view(node->raft);
-    return view.quorum && view.leader != slot;
+    return raft_has_quorum(node->raft) && raft_leader(node->raft) != slot;
 }
 
 static void close_departed(struct node *node, uint8_t slot, const struct effects *out)
@@ -103,7 +102,7 @@ void peers_start(struct node *node, const struct effects *out)
 
 static uint64_t silent_after_us(const struct node *node)
 {
-    uint64_t two_time_outs = 2 * (uint64_t)raft_view(node->raft).election_timeout_us;
+    uint64_t two_time_outs = 2 * (uint64_t)raft_election_timeout(node->raft);
     return two_time_outs > NODE_SILENT_US ? two_time_outs : NODE_SILENT_US;
 }
 
@@ -204,7 +203,7 @@ void peers_down(struct node *node, uint8_t slot, enum raft_link_end end, const s
     peer->link = LINK_IDLE;
     peer->greeted = false;
     raft_link_down(node->raft, slot, end, node->now, out);
-    if (slot == raft_view(node->raft).leader || slot == node->seen_leader)
+    if (slot == raft_leader(node->raft) || slot == node->seen_leader)
         forward_again(node);
     if (was_up) {
         peer->dial_at_us = node->now.mono_us;
@@ -329,7 +328,7 @@ void peers_message(struct node *node, uint8_t slot, struct slice message, const 
     }
     if (news && !peer->twins_until_us) {
         raft_link_up(node->raft, slot, peer->identity, node->now, out);
-        if (slot == raft_view(node->raft).leader)
+        if (slot == raft_leader(node->raft))
             forward_again(node);
     }
 }
@@ -380,7 +379,7 @@ static bool heard_raft(struct node *node, struct session *session, struct slice 
     const uint8_t *cluster = session->hash + IDENTITY_BYTES;
     if (twins_refused(node, session))
         return true;
-    if (raft_view(node->raft).blank) {
+    if (raft_is_blank(node->raft)) {
         if (identity_is_zero(cluster))
             return true;
         raft_join(node->raft, cluster);

@@ -9,7 +9,7 @@ static void send_fetched(struct node *node, uint8_t slot, const struct wire_fetc
 {
     uint8_t head[64];
     struct wire_fetched told = *fetched;
-    told.commit = raft_view(node->raft).commit;
+    told.commit = raft_commit(node->raft);
     size_t len = wire_encode_fetched(&told, head, sizeof(head));
     CHECK(len > 0);
     (void)peers_send(node, slot, (struct slice) { head, len }, data, out);

@@ -343,7 +343,7 @@ void session_message(struct node *node, uint32_t connection, struct slice messag
 
 bool node_has_quorum(const struct node *node)
 {
-    return raft_view(node->raft).quorum && !node->apply_stalled;
+    return raft_has_quorum(node->raft) && !node->apply_stalled;
 }
 
 struct wire_cluster node_cluster(const struct node *node)

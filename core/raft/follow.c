@@ -179,8 +179,7 @@ bool raft_on_append(struct raft *raft, uint8_t slot, const struct raft_message *
 {
     const struct raft_append *append = &message->append;
     CHECK(message->kind == RAFT_APPEND);
-    static const uint8_t blank[IDENTITY_BYTES];
-    if (raft_identity_equal(raft->cluster, blank))
+    if (raft_is_blank(raft))
         return true; /* belongs nowhere yet */
     if (message->term < raft->term) {
         reject(raft, slot, append, now, out);

@@ -142,8 +142,7 @@ void raft_send(struct raft *raft, uint8_t slot, const struct raft_message *messa
 
 void raft_join(struct raft *raft, const uint8_t cluster[IDENTITY_BYTES])
 {
-    static const uint8_t blank[IDENTITY_BYTES];
-    CHECK(raft_identity_equal(raft->cluster, blank));
+    CHECK(raft_is_blank(raft));
     CHECK(raft->log.last == 0);
     memcpy(raft->cluster, cluster, IDENTITY_BYTES);
     raft->save_cluster = true;
@@ -382,10 +381,28 @@ void raft_freeze(struct raft *raft)
 
 /* --- what the owner looks at -------------------------------------------------------------------*/
 
+uint64_t raft_commit(const struct raft *raft)
+{
+    return raft->commit;
+}
+
+uint64_t raft_durable(const struct raft *raft)
+{
+    return raft->durable;
+}
+
+uint8_t raft_leader(const struct raft *raft)
+{
+    return raft->leader;
+}
+
+bool raft_is_blank(const struct raft *raft)
+{
+    return bytes_are_zero(raft->cluster, IDENTITY_BYTES);
+}
+
 struct raft_view raft_view(const struct raft *raft)
 {
-    static const uint8_t blank[IDENTITY_BYTES];
-    uint32_t timeout = raft_election_timeout(raft);
     struct raft_view view = {
         .role = raft->role,
         .term = raft->term,
@@ -400,20 +417,23 @@ struct raft_view raft_view(const struct raft *raft)
         .refused = raft->disk_full,
         .leader_full = raft->role == RAFT_LEADER ? raft->disk_full : raft->leader_full,
         .lost = raft->lost_last != 0,
-        .blank = raft_identity_equal(raft->cluster, blank),
-        .election_timeout_us = timeout,
+        .blank = raft_is_blank(raft),
         .heartbeat_us = raft->options.heartbeat_us,
         .copy_advised = raft->copy_advised && raft->role == RAFT_FOLLOWER && raft->leader,
         .cluster_durable = raft_cluster_durable(raft),
         .frozen = raft->frozen,
     };
-    if (raft->role == RAFT_LEADER)
-        view.quorum = raft_quorum_answered(raft, timeout);
-    else
-        view.quorum = raft->leader && raft->now_us < raft->leader_heard_us + timeout;
     if (raft->role != RAFT_LEADER && raft->leader_heartbeat_us)
         view.heartbeat_us = raft->leader_heartbeat_us;
     return view;
+}
+
+bool raft_has_quorum(const struct raft *raft)
+{
+    uint32_t timeout = raft_election_timeout(raft);
+    if (raft->role == RAFT_LEADER)
+        return raft_quorum_answered(raft, timeout);
+    return raft->leader && raft->now_us < raft->leader_heard_us + timeout;
 }
 
 const uint8_t *raft_cluster(const struct raft *raft)

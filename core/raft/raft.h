@@ -204,20 +204,26 @@ struct raft_view {
     uint64_t last_index;
     uint64_t durable;       /* own log, by finished flushes */
     uint64_t first_of_term; /* leader: the index of its no-op; 0 else */
-    bool quorum;    /* leader: a majority answered within the election time-out; follower: hears its
-                    leader */
-    bool disk_full; /* its own: refuses what is flushed, or will soon */
-    bool refused;   /* its own refused a flush, and none with entries went through since */
-    bool leader_full; /* the leader takes no commands, for its disk is full */
-    bool lost;        /* a part of its log, and no leader has made up for it yet */
+    bool disk_full;         /* its own: refuses what is flushed, or will soon */
+    bool refused;           /* its own refused a flush, and none with entries went through since */
+    bool leader_full;       /* the leader takes no commands, for its disk is full */
+    bool lost;              /* a part of its log, and no leader has made up for it yet */
     bool blank;
     bool copy_advised;    /* follower: its leader says that it should copy segments */
     bool cluster_durable; /* which cluster it belongs to is on disk */
     bool frozen;
-    uint32_t election_timeout_us; /* now in force, before randomization */
     uint32_t heartbeat_us;
 };
 struct raft_view raft_view(const struct raft *raft);
+/* Single ones of these, for those that ask at each turn. */
+uint64_t raft_commit(const struct raft *raft);
+uint64_t raft_durable(const struct raft *raft);
+uint8_t raft_leader(const struct raft *raft);
+bool raft_is_blank(const struct raft *raft);
+/* Leader: a majority answered within the election time-out. Follower: it hears its leader. */
+bool raft_has_quorum(const struct raft *raft);
+uint32_t
+raft_election_timeout(const struct raft *raft); /* us; now in force, before randomization */
 const struct raft_config *raft_latest_config(const struct raft *raft);
 bool raft_config_pending(const struct raft *raft); /* the latest one is not committed yet */
 const uint8_t *raft_cluster(const struct raft *raft);

@@ -220,7 +220,6 @@ uint64_t raft_quorum_round(const struct raft *raft);
 bool raft_quorum_answered(const struct raft *raft, uint64_t within_us);
 
 /* election.c */
-uint32_t raft_election_timeout(const struct raft *raft);
 void raft_reset_election(struct raft *raft, struct now now);
 void raft_election_tick(struct raft *raft, struct now now, const struct effects *out);
 void raft_campaign(struct raft *raft, bool pre, struct now now, const struct effects *out);
