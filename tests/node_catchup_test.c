@@ -7,27 +7,34 @@
 
 #include <cmocka.h>
 
-static void peer_event(struct nodes *nodes, enum node_event_kind kind, struct slice message)
+static void peer_event(struct nodes *nodes, uint8_t slot, enum node_event_kind kind,
+                       struct slice message)
 {
     struct node_event event = { .kind = kind,
                                 .now = nodes->now,
-                                .peer = { .slot = 2, .end = LINK_CLOSED, .message = message } };
+                                .peer = { .slot = slot, .end = LINK_CLOSED, .message = message } };
     node_step(nodes->node, &event, &nodes->effects);
 }
 
-/* Follows node 2, which says that copying is better; that link is up and greeted. */
-static struct nodes *advised_to_copy(void)
+/* Its link is up and greeted. */
+static void greet(struct nodes *nodes, uint8_t slot)
 {
-    struct nodes *nodes = nodes_new(3, 65536);
-    nodes_form(nodes);
     struct wire_hello hello = {
-        .version = WIRE_VERSION, .slot = 2, .identity = { 2 }, .feature_max = 1
+        .version = WIRE_VERSION, .slot = slot, .identity = { slot }, .feature_max = 1
     };
     memcpy(hello.cluster, raft_cluster(nodes->node->raft), IDENTITY_BYTES);
     uint8_t message[64];
     size_t len = wire_encode_hello(&hello, message, sizeof message);
-    peer_event(nodes, EVENT_PEER_UP, (struct slice) { NULL, 0 });
-    peer_event(nodes, EVENT_PEER_MESSAGE, (struct slice) { message, len });
+    peer_event(nodes, slot, EVENT_PEER_UP, (struct slice) { NULL, 0 });
+    peer_event(nodes, slot, EVENT_PEER_MESSAGE, (struct slice) { message, len });
+}
+
+/* Follows node 2, which says that copying is better. */
+static struct nodes *advised_to_copy(void)
+{
+    struct nodes *nodes = nodes_new(7, 65536);
+    nodes_form(nodes);
+    greet(nodes, 2);
     struct raft *raft = nodes->node->raft;
     raft->role = RAFT_FOLLOWER;
     raft->leader = 2;
@@ -85,6 +92,65 @@ static void who_is_no_member_copies_nothing(void **state)
     nodes_free(nodes);
 }
 
+/* What was asked for last is answered by `slot`. */
+static void fetched(struct nodes *nodes, uint8_t slot, uint8_t code, struct slice data)
+{
+    const struct catchup *catchup = &nodes->node->catchup;
+    uint8_t message[256];
+    struct wire_fetched head = { .id = catchup->id,
+                                 .kind = catchup->state == CATCHUP_OFFER ? FETCH_OFFER
+                                                                         : catchup->next.kind,
+                                 .code = code,
+                                 .index = catchup->next.index,
+                                 .data = data };
+    assert_int_equal(catchup->source, slot);
+    size_t len = wire_encode_fetched(&head, message, sizeof message);
+    assert_true(len > 0 && len + data.len <= sizeof message);
+    if (data.len)
+        memcpy(message + len, data.data, data.len);
+    assert_true(catchup_fetched(nodes->node, slot, (struct slice) { message, len + data.len },
+                                &nodes->effects));
+}
+
+/* Node 3 offers up to 598, and then nobody has the checkpoint there. */
+static void offered_and_gone(struct nodes *nodes)
+{
+    uint8_t data[128];
+    struct wire_offer offer = { .oldest = 1, .newest = 598, .segment_bytes = 65536 };
+    fetched(nodes, 3, FETCH_OK,
+            (struct slice) { data, wire_encode_offer(&offer, data, sizeof data) });
+    assert_int_equal(nodes->last[EFFECT_COPY].copy.step, COPY_BEGIN);
+    struct node_event begun = { .kind = EVENT_COPIED, .now = nodes->now };
+    begun.copied.step = COPY_BEGIN;
+    begun.copied.result = COPIED_OK;
+    begun.copied.piece = (struct effect_piece) { FETCH_CHECKPOINT, 598, 0 };
+    begun.copied.end = 598;
+    node_step(nodes->node, &begun, &nodes->effects);
+    fetched(nodes, 3, FETCH_GONE, (struct slice) { NULL, 0 });
+    fetched(nodes, 2, FETCH_GONE, (struct slice) { NULL, 0 });
+}
+
+/* It would be gone on with for ever. */
+static void what_nobody_has_the_end_of_is_dropped(void **state)
+{
+    (void)state;
+    struct nodes *nodes = advised_to_copy();
+    greet(nodes, 3);
+    catchup_turn(nodes->node, &nodes->effects); /* the leader is asked last */
+    offered_and_gone(nodes);
+    assert_int_equal(nodes->last[EFFECT_COPY].copy.step, COPY_DROP);
+    assert_int_equal(nodes->node->catchup.state, CATCHUP_IDLE);
+    assert_false(nodes->node->catchup.whole);
+    nodes->now.mono_us += NODE_COPY_RETRY_US;
+    nodes->node->now = nodes->now;
+    catchup_turn(nodes->node, &nodes->effects);
+    fetched(nodes, 2, FETCH_GONE, (struct slice) { NULL, 0 }); /* who has no offer */
+    assert_int_equal(nodes->node->catchup.source, 3);          /* is not better */
+    offered_and_gone(nodes);
+    assert_int_equal(nodes->last[EFFECT_COPY].copy.step, COPY_DROP);
+    nodes_free(nodes);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -92,6 +158,7 @@ int main(void)
         cmocka_unit_test(who_has_nobody_to_ask_takes_entries),
         cmocka_unit_test(who_is_not_answered_takes_entries_again),
         cmocka_unit_test(who_is_no_member_copies_nothing),
+        cmocka_unit_test(what_nobody_has_the_end_of_is_dropped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -32,7 +32,7 @@ static bool may_ask(const struct node *node, uint8_t slot)
  * has enough to do. */
 static uint8_t choose_but(struct node *node, uint8_t but)
 {
-    uint8_t leader = raft_view(node->raft).leader;
+    uint8_t leader = raft_leader(node->raft);
     uint8_t found[LIMIT_NODES];
     unsigned count = 0;
     but |= node->catchup.tried;
@@ -45,11 +45,20 @@ static uint8_t choose_but(struct node *node, uint8_t but)
     return last && !(but >> leader & 1) ? leader : 0;
 }
 
-/* A copy that begins at a damaged one would come no further than the last. */
+/* A copy that begins at a damaged one would come no further than the last. When all are, each is tried again. */
 static uint8_t choose(struct node *node)
 {
-    uint8_t well = choose_but(node, node->catchup.ill);
+    struct catchup *catchup = &node->catchup;
+    uint8_t well = choose_but(node, catchup->ill);
+    if (!well && catchup->state == CATCHUP_OFFER)
+        catchup->ill = 0;
     return well ? well : choose_but(node, 0);
+}
+
+static void drop(const struct effects *out)
+{
+    struct effect effect = { .kind = EFFECT_COPY, .copy = { .step = COPY_DROP } };
+    effect_emit(out, &effect);
 }
 
 static void give_up(struct node *node, uint64_t for_us, const struct effects *out)
@@ -92,11 +101,15 @@ static void ask(struct node *node, const struct effects *out)
         send_fetch(node, out);
         return;
     }
+    bool nowhere = catchup->state == CATCHUP_FETCH && catchup->gone &&
+                   !(catchup->tried & ~(catchup->gone | catchup->ill));
     /* Nobody has a segment that begins where this one wants to go on, or only one who cannot read
      * it: a copy from where the others' logs begin needs neither. */
-    bool nowhere = catchup->state == CATCHUP_FETCH && catchup->next.kind != FETCH_CHECKPOINT &&
-                   catchup->gone && !(catchup->tried & ~(catchup->gone | catchup->ill));
-    catchup->whole |= nowhere;
+    catchup->whole |= nowhere && catchup->next.kind != FETCH_CHECKPOINT;
+    if (nowhere && catchup->next.kind == FETCH_CHECKPOINT) { /* by now they end elsewhere */
+        catchup->ill |= (uint8_t)(1u << catchup->offerer);
+        drop(out);
+    }
     give_up(node, NODE_COPY_RETRY_US, out);
 }
 
@@ -110,12 +123,6 @@ static void try_another(struct node *node, const struct effects *out)
 
 /* --- the store's side ---------------------------------------------------------------------------*/
 
-static void drop(const struct effects *out)
-{
-    struct effect effect = { .kind = EFFECT_COPY, .copy = { .step = COPY_DROP } };
-    effect_emit(out, &effect);
-}
-
 static void begin(struct node *node, const struct wire_offer *offer, const struct effects *out)
 {
     struct effect effect = { .kind = EFFECT_COPY,
@@ -126,6 +133,7 @@ static void begin(struct node *node, const struct wire_offer *offer, const struc
                                        .whole = node->catchup.whole } };
     memcpy(effect.copy.cluster, raft_cluster(node->raft), IDENTITY_BYTES);
     node->catchup.state = CATCHUP_STORE;
+    node->catchup.offerer = node->catchup.source;
     effect_emit(out, &effect);
 }
 
@@ -170,6 +178,8 @@ static void begun(struct node *node, const struct node_event *event, const struc
     line_of(event->copied.resumed ? "copy_resumed" : "copy_begun", LOG_INFO, catchup->source,
             catchup->end, out);
     catchup->refused = 0;
+    catchup->tried = catchup->gone =
+        0; /* who has no newer one may have what is missing of this one */
 }
 
 static void written(struct node *node, const struct node_event *event, const struct effects *out)
