@@ -1,7 +1,6 @@
 /* Proving files at rest while the node runs: identity, vote, where the log begins, the held log,
  * checkpoints, each segment and its index, in turn or as asked, in slices. On the reading side. It
- * never looks at what the log side may still change: entries beyond the commit index, and the zeros
- * behind the log's end. */
+ * never looks at entries beyond the commit index: the log side may still change them. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,6 +25,7 @@ static void let_go(struct store *store)
     free(side->segment.marks);
     side->segment = (struct segment) { 0 };
     side->file = STORE_FILE_NONE;
+    side->resting = false;
 }
 
 void check_forget(struct store *store)
@@ -62,7 +62,7 @@ static uint64_t total_bytes(struct store *store)
                                                                       : side->checkpoints_before;
     store_lock(store);
     for (size_t i = 0; i < store->segments_count; i++)
-        total += store->segments[i].end;
+        total += store->segments[i].indexed ? store->segments[i].end : segment_file_bytes(store);
     store_unlock(store);
     return total;
 }
@@ -500,6 +500,21 @@ static void tell_damage(const struct check_side *side, struct store_check *check
     check->offset = side->scan->damage.offset;
 }
 
+/* Behind its entries. */
+static enum ft_error walk_rest(struct store *store, struct store_check *check)
+{
+    struct check_side *side = &store->check;
+    uint64_t before = side->told;
+    bool more;
+    enum ft_error error = rest_prove(store, side->handle, side->id, &side->told, side->scan->window,
+                                     &more, &check->mended);
+    check->bytes += side->told - before;
+    check->result = more ? STORE_MORE : STORE_CLEAN;
+    if (!error && !more)
+        let_go(store);
+    return error;
+}
+
 /* It ended without damage: where it should? */
 static enum ft_error at_end(struct store *store, struct store_check *check)
 {
@@ -524,11 +539,11 @@ static enum ft_error at_end(struct store *store, struct store_check *check)
         tell_damage(side, check);
         return FT_OK;
     }
-    check->result = STORE_CLEAN;
     if (all && known.indexed && !side->skipped) /* all of it is proven */
         segment_learned(store, known.first, side->segment.end, side->segment.chain);
-    let_go(store);
-    return FT_OK;
+    side->resting = true;
+    side->told = known.end;
+    return walk_rest(store, check);
 }
 
 static enum ft_error walk_on(struct store *store, struct store_check *check, uint64_t budget)
@@ -537,6 +552,8 @@ static enum ft_error walk_on(struct store *store, struct store_check *check, uin
     bool more;
     if (side->file == STORE_FILE_HELD)
         return walk_held(store, check, budget);
+    if (side->resting)
+        return walk_rest(store, check);
     uint64_t before = side->scan->offset;
     enum ft_error error = scan_some(side->scan, budget, &more);
     check->bytes = side->scan->offset - before;

@@ -595,6 +595,7 @@ struct check_side {
     uint64_t told;            /* bytes of it already counted */
     uint64_t gathered;        /* bytes of the file that is to take its place */
     bool skipped;             /* something of it could not be mended: its end proves nothing */
+    bool resting;             /* its entries are proved: what is behind them comes next */
     uint64_t checkpoints_now; /* bytes of them, in this round and the one before */
     uint64_t checkpoints_before;
 };
@@ -657,6 +658,17 @@ static inline void store_unlock(struct store *store)
 {
     pthread_mutex_unlock(&store->mutex);
 }
+
+/* Of a segment's file, whose entries end before: what is behind them is zeros. */
+static inline uint64_t segment_file_bytes(const struct store *store)
+{
+    return SEGMENT_HEADER_BYTES + store->segment_bytes + LIMIT_ENTRY_BYTES;
+}
+
+/* rest.c: proves a slice of the zeros behind the entries of the segment that begins at `first`, from *offset on, and
+ * writes anew what is damaged there. `window`: SCAN_WINDOW_BYTES. *more: not at the file's end. */
+enum ft_error rest_prove(struct store *store, struct disk_file *file, uint64_t first,
+                         uint64_t *offset, uint8_t *window, bool *more, bool *mended);
 
 /* log.c: closes the log side's handles, in the thread that opened them. */
 void log_forget(struct store *store);

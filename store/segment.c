@@ -246,7 +246,7 @@ enum ft_error spare_make(struct store *store, uint64_t *number)
     *number = ++store->next_spare;
     store_unlock(store);
     spare_path(path, *number);
-    uint64_t left = SEGMENT_HEADER_BYTES + store->segment_bytes + LIMIT_ENTRY_BYTES;
+    uint64_t left = segment_file_bytes(store);
     uint64_t space;
     /* Not by filling what is left, each time that it is tried. */
     if (disk->space(disk->ctx, &space) == FT_OK && space < left)
