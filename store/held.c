@@ -159,19 +159,26 @@ static void check_filler(struct held_scan *scan, size_t from, uint64_t to)
         }
 }
 
+/* VERSION: it may be whole, but is not known here. */
+static enum ft_error prove_header(const struct crypto *crypto, const uint8_t *data)
+{
+    enum ft_error error = file_prologue_check(data, HELD_HEADER_BYTES, FILE_HELD, crypto);
+    if (error)
+        return error;
+    bool proven =
+        bytes_get_u64(data + AT_CHECK) == crypto->digest(data + AT_CLUSTER, data, AT_CHECK);
+    return proven ? FT_OK : FT_ERROR_CORRUPT;
+}
+
 static void read_header(struct held_scan *scan)
 {
     if (scan->len < HELD_HEADER_BYTES || zeros(scan->data, HELD_HEADER_BYTES))
         return; /* its first append was torn */
-    enum ft_error error =
-        file_prologue_check(scan->data, HELD_HEADER_BYTES, FILE_HELD, scan->crypto);
+    enum ft_error error = prove_header(scan->crypto, scan->data);
     scan->newer = error == FT_ERROR_VERSION;
-    const uint8_t *cluster = scan->data + AT_CLUSTER;
-    bool proven =
-        bytes_get_u64(scan->data + AT_CHECK) == scan->crypto->digest(cluster, scan->data, AT_CHECK);
-    if (error || !proven)
+    if (error)
         tell(scan, 0, 0, "the held log's header is damaged");
-    else if (memcmp(cluster, scan->key, IDENTITY_BYTES) != 0)
+    else if (memcmp(scan->data + AT_CLUSTER, scan->key, IDENTITY_BYTES) != 0)
         tell(scan, 0, 0, "the held log is of another cluster");
 }
 
@@ -266,6 +273,25 @@ enum ft_error held_file_load(const struct disk *disk, uint64_t number, uint8_t *
     char path[DISK_PATH_BYTES];
     held_path(path, number, "");
     return file_load(disk, path, HELD_FILE_BYTES, data, len);
+}
+
+enum ft_error held_ask(const struct disk *disk, const struct crypto *crypto,
+                       uint8_t cluster[IDENTITY_BYTES])
+{
+    struct held_names names;
+    enum ft_error error = held_names_list(disk, &names);
+    bool told = false;
+    for (size_t i = 0; i < names.count && !error && !told; i++) {
+        uint8_t *data;
+        size_t len;
+        if (held_file_load(disk, names.list[i], &data, &len) != FT_OK)
+            continue;
+        told = len >= HELD_HEADER_BYTES && prove_header(crypto, data) == FT_OK;
+        if (told)
+            memcpy(cluster, data + AT_CLUSTER, IDENTITY_BYTES);
+        free(data);
+    }
+    return error ? error : told ? FT_OK : FT_ERROR_MISSING;
 }
 
 /* --- recovery -------------------------------------------------------------------------------------

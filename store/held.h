@@ -48,6 +48,9 @@ struct held_names {
 enum ft_error held_names_list(const struct disk *disk, struct held_names *names);
 enum ft_error held_file_load(const struct disk *disk, uint64_t number, uint8_t **data, size_t *len);
 
+/* Which cluster's they are, by the first header that proves itself. MISSING: none does. */
+enum ft_error held_ask(const struct disk *disk, const struct crypto *crypto,
+                       uint8_t cluster[IDENTITY_BYTES]);
 /* Reads what earlier processes left into recovery->held. */
 enum ft_error held_recover(struct store *store, struct store_recovery *recovery);
 void held_release(struct store *store);

@@ -103,7 +103,7 @@ static enum ft_error settle(const struct disk *disk)
 /* --- what is left of a lost identity or vote -----------------------------------------------------
  */
 
-/* A rotten identity: the vote says whose it is, the segments say which cluster's. Without a vote to
+/* A rotten identity: the vote says whose it is, the segments say which cluster's, or what was held. Without a vote to
  * go with it, it is nobody's: load_vote makes a new one. */
 static enum ft_error rebuild_identity(struct store *store, const struct store_options *options,
                                       const struct store_names *names, struct identity_file *file)
@@ -116,6 +116,8 @@ static enum ft_error rebuild_identity(struct store *store, const struct store_op
     *file = (struct identity_file) { .segment_bytes = options->segment_bytes };
     memcpy(file->identity, any ? vote.identity : options->fresh_identity, IDENTITY_BYTES);
     error = segments_ask(store->disk, store->crypto, names, file);
+    if (error && held_ask(store->disk, store->crypto, file->cluster) == FT_OK)
+        error = FT_OK;
     if (error == FT_ERROR_MISSING && !names->checkpoints_count && any && !vote.newest)
         error = copy_remove_all(store->disk); /* it never had an entry: blank */
     if (error)

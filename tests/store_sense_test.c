@@ -11,6 +11,7 @@
 #include "cmd/crypto_sodium.h"
 #include "store/index_format.h"
 #include "tests/test_folder.h"
+#include "tests/test_rot.h"
 
 static const uint8_t no_key[DIGEST_KEY_BYTES];
 
@@ -559,11 +560,16 @@ static void a_rotten_identity_and_little_else(void **state)
 {
     (void)state;
     static const uint8_t rot[VOTE_FILE_BYTES] = { 'r' };
-    for (int kind = 0; kind < 5; kind++) {
+    for (int kind = 0; kind < 7; kind++) {
         struct test_store *test = closed(kind == 0 || kind == 4 ? 2 : 0);
         test_must(test_store_open(test));
-        if (kind == 3) /* an entry, whose segment goes */
+        if (kind == 3 || kind >= 5) /* an entry, whose segment goes */
             test_add(test, 1);
+        if (kind >= 5) { /* what is held knows the cluster, if it is not rotten there */
+            rot_hold(test, 1);
+            if (kind == 6)
+                assert_true(sim_disk_flip(test->disk, "held-00000000000000000001", 30, 1));
+        }
         uint64_t first = 1;
         test_store_close(test);
         assert_true(sim_disk_flip(test->disk, "identity", 50, 1));
@@ -580,14 +586,20 @@ static void a_rotten_identity_and_little_else(void **state)
             assert_true(sim_disk_poke(test->disk, "vote", 0, rot, sizeof rot));
         char path[DISK_PATH_BYTES];
         segment_path(path, first, "seg");
-        if (kind == 3)
+        if (kind == 3 || kind >= 5)
             assert_true(sim_disk_remove(test->disk, path));
         for (uint64_t index = 1; kind == 4 && index <= test->log.last; index++) {
             segment_path(path, index, "seg"); /* checkpoints are left */
             (void)sim_disk_remove(test->disk, path);
         }
         enum ft_error error = test_store_open(test);
-        assert_int_equal(error, kind < 2 ? FT_OK : FT_ERROR_CORRUPT);
+        assert_int_equal(error, kind < 2 || kind == 5 ? FT_OK : FT_ERROR_CORRUPT);
+        if (kind == 5) {
+            assert_memory_equal(test->recovery.cluster, test_cluster, IDENTITY_BYTES);
+            assert_int_equal(test->recovery.held.rotten, 0);
+            assert_int_equal(test->recovery.lost.last, UINT64_MAX);
+            assert_false(test->recovery.may_vote);
+        }
         if (kind == 0)
             assert_true(test->recovery.vote_lost);
         if (kind == 1) { /* it never had an entry: blank, and itself */
