@@ -215,6 +215,20 @@ static bool step_index(struct store *store, enum ft_error *error)
     return true;
 }
 
+/* Without its checkpoint an index is of no use, and it takes space that there is none of. */
+static void remove_indexes(struct store *store)
+{
+    const struct checkpoint_side *side = &store->checkpoint;
+    struct segment segment;
+    for (uint64_t last = side->after;
+         last < side->done && reading_segment(store, last + 1, &segment, NULL);
+         last = segment.last) {
+        char path[DISK_PATH_BYTES];
+        segment_path(path, segment.first, "idx");
+        (void)store->disk->unlink(store->disk->ctx, path);
+    }
+}
+
 static enum ft_error begin_file(struct store *store)
 {
     struct checkpoint_side *side = &store->checkpoint;
@@ -297,6 +311,8 @@ enum ft_error store_checkpoint_step(struct store *store, bool *finished)
     if (!side->saved) {
         if (!step_index(store, &error))
             error = step_save(store);
+        if (error == FT_ERROR_SPACE)
+            remove_indexes(store);
         if (!side->saved)
             return error;
         mark_indexed(store, side->index);

@@ -161,6 +161,11 @@ static void while_each_call_fails(void **state)
             reached = sim_disk_calls(test->disk) - calls >= at;
             sim_disk_fail_call(test->disk, 0, FT_OK);
             told += error != FT_OK;
+            char index[DISK_PATH_BYTES];
+            segment_path(index, sealed + 1, "idx");
+            if (error == FT_ERROR_SPACE &&
+                test->store->indexed_last == sealed) /* none of it is taken */
+                assert_int_equal(sim_disk_size(test->disk, index), UINT64_MAX);
             if (error && error != FT_ERROR_SYNC && test->store->indexed_last == sealed)
                 test_must(store_checkpoint(test->store, full, small)); /* tried again */
             test_store_close(test);
