@@ -258,6 +258,7 @@ static bool on_node(struct world *world, enum report_fault kind, struct sim_node
 
 static bool wipe(struct world *world, struct sim_node *node)
 {
+    rot_healed(world);
     if (!world->workload.formed || !sim_node_up(node) || !members_can_spare(node) ||
         !rot_may_wipe(world, node->slot))
         return false;

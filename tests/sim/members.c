@@ -139,10 +139,10 @@ bool members_regrets(const struct sim_node *leader, struct slice message)
     unsigned voters = 0;
     unsigned whole = 0;
     uint32_t stay = 0;
-    rot_healed(world);
     if (!message.len || message.data[0] != WIRE_MEMBER || !wire_decode_member(&wanted, message) ||
         wanted.op == WIRE_MEMBER_ADD)
         return false;
+    rot_healed(world);
     for (unsigned i = 0; i < config->count; i++) {
         const struct raft_member *member = &config->members[i];
         bool same = raft_member_is(member, world->nodes[member->slot].identity);
@@ -197,6 +197,7 @@ bool members_fault(struct world *world)
 bool members_replace_dead(struct world *world)
 {
     struct sim_node *node = &world->nodes[1 + below(world, world->nodes_count)];
+    rot_healed(world);
     if (!world->workload.formed || world->nodes_count < 3 || !members_can_spare(node) ||
         !rot_may_wipe(world, node->slot))
         return false;

@@ -13,6 +13,7 @@
 
 #include "core/check.h"
 #include "core/node/state.h"
+#include "core/raft/state.h"
 #include "store/disk.h"
 #include "tests/sim/sim.h"
 
@@ -62,6 +63,35 @@ static bool takes_checkpoints(const struct world *world, uint8_t slot, const str
     return takes && (world->retain_bytes || world->retain_us);
 }
 
+static uint64_t number_in(const char *path)
+{
+    const char *slash = strchr(path, '/');
+    return slash ? strtoull(slash + 1, NULL, 10) : 0;
+}
+
+static bool is_segment(const char *path)
+{
+    size_t len = strlen(path);
+    return len > 4 && strcmp(path + len - 4, ".seg") == 0;
+}
+
+/* Which nodes have not all that is committed of a segment. */
+static uint32_t laggards(const struct sim_node *node, const char *path)
+{
+    uint64_t last = node->durable_last;
+    uint32_t lag = 0;
+    const char *name;
+    if (sim_node_up(node) && raft_commit(node_raft(node->node)) < last)
+        last = raft_commit(node_raft(node->node));
+    for (size_t i = 0; (name = sim_disk_name(node->disk, i)); i++)
+        if (is_segment(name) && number_in(name) > number_in(path) && number_in(name) <= last)
+            last = number_in(name) - 1;
+    for (uint8_t slot = 1; slot <= node->world->nodes_count; slot++)
+        if (node->world->nodes[slot].durable_last < last)
+            lag |= 1u << slot;
+    return lag;
+}
+
 static bool atlas_allows(struct sim_node *node, const char *path)
 {
     struct world *world = node->world;
@@ -71,7 +101,8 @@ static bool atlas_allows(struct sim_node *node, const char *path)
         !(rot_may_wipe(world, node->slot) && members_can_spare(node)))
         return false;
     return file && minority_with(world, file->hit | atlas->wiped, node->slot) &&
-           members_hold(world, file->hit | 1u << node->slot);
+           members_hold(world, file->hit | 1u << node->slot |
+                                   (is_segment(path) ? laggards(node, path) : 0));
 }
 
 bool rot_struck(const struct world *world)
@@ -116,6 +147,14 @@ bool rot_proved(const struct sim_node *node)
            node_rounds(node->node) >= node->calm_rounds + 2;
 }
 
+void rot_checked(struct sim_node *node)
+{
+    const struct raft *raft = node_raft(node->node);
+    uint64_t last = raft->log.last < node->struck_last ? raft->log.last : node->struck_last;
+    if (raft_commit(raft) < last)
+        node->calm_rounds = node_rounds(node->node);
+}
+
 void rot_healed(struct world *world)
 {
     struct atlas *atlas = &world->faults.atlas;
@@ -152,18 +191,6 @@ bool rot_may_wipe(const struct world *world, uint8_t slot)
 void rot_wiped(struct world *world, uint8_t slot)
 {
     world->faults.atlas.wiped |= 1u << slot;
-}
-
-static uint64_t number_in(const char *path)
-{
-    const char *slash = strchr(path, '/');
-    return slash ? strtoull(slash + 1, NULL, 10) : 0;
-}
-
-static bool is_segment(const char *path)
-{
-    size_t len = strlen(path);
-    return len > 4 && strcmp(path + len - 4, ".seg") == 0;
 }
 
 static bool is_checkpoint(const char *path)
@@ -219,6 +246,8 @@ static bool damage(struct sim_node *node, enum report_fault kind, const char *pa
             offset);
         node->rotten = true;
         node->calm_rounds = sim_node_up(node) ? node_rounds(node->node) : 0;
+        node->struck_last =
+            sim_node_up(node) ? node_raft(node->node)->log.last : node->durable_last;
         node->doubtful |= votes_by(path, newest_checkpoint(node));
         struct rot_file *file = atlas_file(&world->faults.atlas, path);
         CHECK(file != NULL);
@@ -311,5 +340,6 @@ static bool rot_file(struct sim_node *node, enum report_fault kind)
 bool rot_strike(struct world *world, enum report_fault kind)
 {
     struct sim_node *node = &world->nodes[1 + below(world, world->nodes_count)];
+    rot_healed(world);
     return world->workload.formed && rot_file(node, kind);
 }

@@ -68,6 +68,12 @@ struct heap {
     uint64_t order;
 };
 
+/* Each node's next turn. Most are planned again before they come: that would fill the heap. */
+struct turns {
+    struct happening of[SIM_NODES + 2]; /* by place; at: SIM_NEVER when none is planned */
+    uint8_t soonest;                    /* place */
+};
+
 /* --- network.c ---------------------------------------------------------------------------------*/
 
 enum packet_kind {
@@ -316,6 +322,7 @@ struct sim_node {
     bool fail_job;
     enum ft_error prepare_error; /* told last */
     uint64_t calm_rounds; /* of proving everything, at the last damage and when the faults ended */
+    uint64_t struck_last; /* of its log, at the last damage */
     bool rotten;          /* its disk was damaged in this seed (rot.c) */
     bool doubtful;        /* in what it votes by */
 
@@ -610,6 +617,9 @@ bool rot_open(const struct sim_node *node);
 bool rot_proved(const struct sim_node *node);
 /* Does each file stand whole on a majority of `voters` (bit 1 << slot)? */
 bool rot_leaves(const struct world *world, uint32_t voters);
+/* A slice of proving is done: what is not committed yet is not looked at, and so a round that left out what was
+ * damaged proves nothing. */
+void rot_checked(struct sim_node *node);
 /* Notes which nodes are whole again. */
 void rot_healed(struct world *world);
 bool rot_strike(struct world *world, enum report_fault kind);
@@ -683,6 +693,7 @@ struct world {
     uint64_t events;
     struct random random;
     struct heap heap;
+    struct turns turns;
     unsigned nodes_count;
     unsigned clients_count;
     struct sim_node nodes[SIM_NODES + 2];
@@ -717,6 +728,8 @@ void sim_running(struct world *world);
 uint64_t world_run(uint64_t seed, struct report *report);
 void world_plan(struct world *world, enum happening_kind kind, uint64_t at, uint8_t who,
                 uint32_t id, uint32_t epoch);
+/* Instead of the turn that was planned for it. */
+void world_plan_turn(struct world *world, uint64_t at, uint8_t place, uint32_t epoch);
 void world_run_until(struct world *world, uint64_t until);
 void world_note(struct world *world, uint64_t value);
 struct now world_now(const struct world *world);

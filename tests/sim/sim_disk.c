@@ -245,7 +245,9 @@ static void inode_resize(struct inode *inode, uint64_t size)
         size_t part = PAGE_BYTES - from;
         if (at / PAGE_BYTES >= inode->pages_count)
             break;
-        sim_page_write(&inode->pages[at / PAGE_BYTES], from, zeros, part);
+        struct page *page = &inode->pages[at / PAGE_BYTES];
+        if (page->now || page->synced || page->bad)
+            sim_page_write(page, from, zeros, part);
         at += part;
     }
     inode->size = size;
@@ -379,6 +381,14 @@ static enum ft_error sim_read(void *ctx, struct disk_file *file, uint64_t offset
             part = (size_t)(inode->size - offset);
         uint64_t number = offset / PAGE_BYTES;
         const uint8_t *page = number < inode->pages_count ? inode->pages[number].now : NULL;
+        /* Pages without memory are zeros: most of a segment, so all at once. */
+        while (!page && offset + part < inode->size && *got + part < len &&
+               (++number >= inode->pages_count || !inode->pages[number].now)) {
+            size_t more = len - *got - part < PAGE_BYTES ? len - *got - part : PAGE_BYTES;
+            if (more > inode->size - offset - part)
+                more = (size_t)(inode->size - offset - part);
+            part += more;
+        }
         if (page)
             memcpy((uint8_t *)data + *got, page + from, part);
         else

@@ -336,6 +336,7 @@ void sim_node_boot(struct sim_node *node)
         world->report->branches[BRANCH_TAIL_CUT]++;
     world->report->branches[BRANCH_VOTE_LOST] += recovery.vote_lost;
     if (recovery.lost.last) {
+        node->doubtful = true;
         world->report->branches[BRANCH_HELD_TAIL] += recovery.leftover;
         world->report
             ->branches[recovery.lost.last == UINT64_MAX ? BRANCH_HELD_SILENT : BRANCH_HELD_VOTES]++;

@@ -27,7 +27,7 @@ void sim_node_want_turn(struct sim_node *node, uint64_t at)
     if (node->paused || turn >= node->turn_at)
         return;
     node->turn_at = turn;
-    world_plan(world, HAPPEN_TURN, turn, node->place, 0, node->epoch);
+    world_plan_turn(world, turn, node->place, node->epoch);
 }
 
 void sim_node_put(struct sim_node *node, struct item *item)
@@ -180,6 +180,7 @@ static void take(struct sim_node *node, struct item *item)
         event.checked.bytes = item->check.bytes;
         event.checked.total = item->check.total;
         sim_node_step(node, &event);
+        rot_checked(node);
         break;
     case ITEM_MENDED:
         event.kind = EVENT_MENDED;
@@ -257,9 +258,10 @@ static unsigned take_inbox(struct sim_node *node)
 
 static void give_drained(struct sim_node *node)
 {
-    for (uint32_t number = 0; number < SIM_CONNECTIONS; number++) {
-        if (!(node->undrained & UINT64_C(1) << number))
-            continue;
+    uint64_t later = UINT64_MAX;
+    while (node->undrained & later) {
+        uint32_t number = (uint32_t)__builtin_ctzll(node->undrained & later);
+        later = UINT64_MAX << 1 << number;
         struct link *link = network_link(node->world, node->connections[number]);
         if (link && link->ways[1].unread > SOCKET_BYTES)
             continue;
@@ -318,7 +320,7 @@ void sim_node_turn(struct sim_node *node)
     uint64_t late = node->due_at < world->now ? world->now - node->due_at : 0;
     node->due_at = SIM_NEVER;
     if (late > SIM_ELECTION_MIN_US / 2 && /* no time-out is shorter */
-        late > raft_view(node_raft(node->node)).election_timeout_us / 2) {
+        late > raft_election_timeout(node_raft(node->node)) / 2) {
         world->report->branches[BRANCH_LATE]++;
         give(node, EVENT_LATE);
     }

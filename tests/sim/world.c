@@ -26,7 +26,7 @@ void world_note(struct world *world, uint64_t value)
     world->effects_hash = sim_mix(world->effects_hash ^ world->now, value);
 }
 
-/* --- the heap ----------------------------------------------------------------------------------*/
+/* --- what comes next ---------------------------------------------------------------------------*/
 
 static bool sooner(const struct happening *a, const struct happening *b)
 {
@@ -75,6 +75,48 @@ static struct happening pop(struct heap *heap)
     }
     heap->list[place] = last;
     return first;
+}
+
+static void find_soonest(struct turns *turns)
+{
+    for (uint8_t place = 0; place < SIM_NODES + 2; place++)
+        if (sooner(&turns->of[place], &turns->of[turns->soonest]))
+            turns->soonest = place;
+}
+
+static void turns_start(struct turns *turns)
+{
+    for (uint8_t place = 0; place < SIM_NODES + 2; place++)
+        turns->of[place].at = SIM_NEVER;
+}
+
+void world_plan_turn(struct world *world, uint64_t at, uint8_t place, uint32_t epoch)
+{
+    CHECK(at >= world->now);
+    struct turns *turns = &world->turns;
+    turns->of[place] = (struct happening) {
+        .at = at, .order = world->heap.order++, .epoch = epoch, .kind = HAPPEN_TURN, .who = place
+    };
+    find_soonest(turns);
+}
+
+/* The next thing to happen until then; false: none. */
+static bool next(struct world *world, uint64_t until, struct happening *happening)
+{
+    struct heap *heap = &world->heap;
+    struct happening *turn = &world->turns.of[world->turns.soonest];
+    if (!heap->count || sooner(turn, &heap->list[0])) {
+        if (turn->at > until)
+            return false;
+        *happening = *turn;
+        turn->at = SIM_NEVER;
+        find_soonest(&world->turns);
+        return true;
+    }
+    if (heap->list[0].at > until)
+        return false;
+    *happening = pop(heap);
+    return true;
 }
 
 /* --- what happens ------------------------------------------------------------------------------*/
@@ -187,8 +229,8 @@ static void happen(struct world *world, const struct happening *happening)
 
 void world_run_until(struct world *world, uint64_t until)
 {
-    while (world->heap.count && world->heap.list[0].at <= until) {
-        struct happening happening = pop(&world->heap);
+    struct happening happening;
+    while (next(world, until, &happening)) {
         world->now = happening.at;
         happen(world, &happening);
     }
@@ -292,7 +334,8 @@ static void describe(struct world *world)
                 slot, (int)view.role, view.term, view.leader, view.commit, view.last_index,
                 view.durable, node_applied(node->node),
                 raft_config_voters(raft_latest_config(node_raft(node->node))),
-                view.quorum ? "" : ", no quorum", view.disk_full ? ", disk full" : "");
+                raft_has_quorum(node_raft(node->node)) ? "" : ", no quorum",
+                view.disk_full ? ", disk full" : "");
         const struct raft *raft = node_raft(node->node);
         if (raft->lost_last || raft->aside || raft->frozen)
             fprintf(stderr, "    lost to %" PRIu64 " of term %" PRIu64 "%s%s\n", raft->lost_last,
@@ -370,6 +413,7 @@ uint64_t world_run(uint64_t seed, struct report *report)
     sim_running(world);
     random_seed(&world->random, seed);
     world->buffer = sim_must(malloc(LIMIT_ENTRY_BYTES));
+    turns_start(&world->turns);
     draw(world);
     invariants_start(world);
     oracle_start(world);
