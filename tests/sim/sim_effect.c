@@ -357,14 +357,17 @@ static enum ft_error job_check(struct sim_node *node, const struct job *job, str
     enum ft_error error;
     bool round = false;
     bool mended = false;
+    uint64_t bytes = 0;
     do {
         error = store_check(node->store, &check, 8192);
+        bytes += check.bytes;
         round |= check.round;
         mended |= check.mended;
         check.how = STORE_CHECK_AGAIN;
     } while (!error && check.result == STORE_MORE);
     check.round = round;
     check.mended = mended;
+    check.bytes = bytes;
     item->check = check;
     item->failed = error != FT_OK;
     if (!error && check.result == STORE_DAMAGED && !node->rotten)

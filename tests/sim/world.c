@@ -257,7 +257,7 @@ static void draw(struct world *world)
     if (random_below(random, 6) == 0)
         world->retain_us = random_between(random, 5, 40) * SIM_S;
     world->load_us = random_between(random, 60, 70) * SIM_S;
-    world->scrub_us = random_between(random, 5, 20) * SIM_S;
+    world->scrub_us = random_between(random, 3, 12) * SIM_S;
     if (choices.clients && choices.clients < world->clients_count)
         world->clients_count = choices.clients;
     if (choices.load_s)
