@@ -220,10 +220,10 @@ static void remove_indexes(struct store *store)
 {
     const struct checkpoint_side *side = &store->checkpoint;
     struct segment segment;
-    for (uint64_t last = side->after;
-         last < side->done && reading_segment(store, last + 1, &segment, NULL);
-         last = segment.last) {
+    for (uint64_t last = side->after; last < side->done; last = segment.last) {
         char path[DISK_PATH_BYTES];
+        bool there = reading_segment(store, last + 1, &segment, NULL);
+        CHECK(there);
         segment_path(path, segment.first, "idx");
         (void)store->disk->unlink(store->disk->ctx, path);
     }

@@ -10,18 +10,17 @@
 enum { SLICE_BYTES = 256 << 10 };
 _Static_assert((int)SLICE_BYTES <= (int)SCAN_WINDOW_BYTES, "a slice fits into the window");
 
-/* Where the segment's entries end, if it is known that nothing is behind them. */
-static bool end_of(struct store *store, uint64_t first, uint64_t *end)
+/* Where the segment's entries end, if it is known that nothing is behind them; else UINT64_MAX. */
+static uint64_t end_of(struct store *store, uint64_t first)
 {
+    uint64_t end = UINT64_MAX;
     store_lock(store);
     const struct segment *segment = segments_find(store, first);
-    bool known = segment && segment->first == first;
-    if (known && segment == &store->segments[store->segments_count - 1])
-        known = !store->leftover;
-    if (known)
-        *end = segment->end;
+    bool held = store->leftover && segment == &store->segments[store->segments_count - 1];
+    if (segment && segment->first == first && !held)
+        end = segment->end;
     store_unlock(store);
-    return known;
+    return end;
 }
 
 /* While the log side is kept from writing. */
@@ -33,30 +32,24 @@ static enum ft_error write_zeros(struct store *store, uint64_t first, uint64_t f
     uint8_t data[DISK_PAGE_BYTES];
     char path[DISK_PATH_BYTES];
     struct disk_file *file;
-    uint64_t end;
-    uint64_t size;
-    if (!end_of(store, first, &end))
-        return FT_OK;
+    uint64_t end = end_of(store, first);
     segment_path(path, first, "seg");
     enum ft_error error = disk->open(disk->ctx, path, DISK_WRITE, &file);
     if (error)
         return error;
-    error = disk->size(disk->ctx, file, &size);
-    if (!error && to > size)
-        to = size;
     for (uint64_t at = from > end ? from : end; at < to && !error;) {
         size_t part = DISK_PAGE_BYTES - (size_t)(at % DISK_PAGE_BYTES);
         size_t got;
         if (part > to - at)
             part = (size_t)(to - at);
         error = disk_read_around(disk, file, at, data, part, &got);
-        if (!error && !bytes_are_zero(data, part)) {
-            error = disk_write_around(disk, file, at, zeros, part);
+        if (!error && !bytes_are_zero(data, got)) {
+            error = disk_write_around(disk, file, at, zeros, got);
             *mended = true;
         }
         at += part;
     }
-    if (!error && *mended)
+    if (!error)
         error = disk->sync(disk->ctx, file);
     disk->close(disk->ctx, file);
     return error;
@@ -65,20 +58,19 @@ static enum ft_error write_zeros(struct store *store, uint64_t first, uint64_t f
 enum ft_error rest_prove(struct store *store, struct disk_file *file, uint64_t first,
                          uint64_t *offset, uint8_t *window, bool *more, bool *mended)
 {
-    uint64_t end;
+    uint64_t end = end_of(store, first);
     uint64_t size;
-    size_t got = 0;
+    size_t len = 0;
     *more = false;
-    if (!end_of(store, first, &end))
-        return FT_OK;
     if (*offset < end)
         *offset = end;
     enum ft_error error = store->disk->size(store->disk->ctx, file, &size);
     if (error || *offset >= size)
         return error;
-    size_t len = size - *offset < SLICE_BYTES ? (size_t)(size - *offset) : SLICE_BYTES;
-    error = disk_read_around(store->disk, file, *offset, window, len, &got);
-    if (!error && (got < len || !bytes_are_zero(window, len))) {
+    error = disk_read_around(store->disk, file, *offset, window,
+                             size - *offset < SLICE_BYTES ? (size_t)(size - *offset) : SLICE_BYTES,
+                             &len);
+    if (!error && !bytes_are_zero(window, len)) {
         pthread_mutex_lock(&store->tail);
         error = write_zeros(store, first, *offset, *offset + len, mended);
         pthread_mutex_unlock(&store->tail);

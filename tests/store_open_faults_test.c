@@ -14,6 +14,7 @@
 #include "cmd/crypto_sodium.h"
 #include "store/index_format.h"
 #include "tests/test_heap.h"
+#include "tests/test_rot.h"
 
 enum { SEALED = 4, OPEN = 3, SEGMENTS = SEALED + OPEN };
 
@@ -459,6 +460,32 @@ static void erased_beyond_what_is_left(struct test_store *test)
         file_replace(disk, "", "scrub.tmp", "scrub", &(struct slice) { bytes, sizeof bytes }, 1));
 }
 
+/* What was held says which cluster's the rest was: the second of its files, for of the first little was written. */
+static void only_what_was_held_left(struct test_store *test)
+{
+    const struct disk *disk = sim_disk_table(test->disk);
+    struct disk_file *file;
+    for (uint64_t first = 1; first < 10; first += 3) {
+        test_must(test_store_open(test));
+        rot_hold(test, first);
+        test_store_close(test);
+    }
+    test_must(disk->open(disk->ctx, "held-00000000000000000001", DISK_WRITE, &file));
+    test_must(disk->resize(disk->ctx, file, 100));
+    test_must(disk->sync(disk->ctx, file));
+    disk->close(disk->ctx, file);
+    nothing_left(test);
+    identity_rotten(test);
+}
+
+/* What a log begins with that is all lost. */
+static void a_late_log_lost_and_its_begin(struct test_store *test)
+{
+    small_files_rotten(test);
+    assert_true(sim_disk_flip(test->disk, "begin", DISK_PAGE_BYTES + 30, 1));
+    nothing_left(test);
+}
+
 struct left {
     void (*harm)(struct test_store *test);
     uint64_t ends_at; /* a number of a segment's last entry; or: */
@@ -506,6 +533,8 @@ static const struct left lefts[] = {
     { the_newest_checkpoints_and_what_they_cover_lost, 1, true, false },
     { nothing_explains_it, 0, true, false },
     { erased_beyond_what_is_left, 0, true, false },
+    { only_what_was_held_left, 0, true, false },
+    { a_late_log_lost_and_its_begin, 0, true, false },
     { rot_before_megabytes, ALL, true, false },
     { a_torn_write_before_megabytes, ALL, false, false },
 };
