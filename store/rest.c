@@ -62,6 +62,8 @@ enum ft_error rest_prove(struct store *store, struct disk_file *file, uint64_t f
     uint64_t size;
     size_t len = 0;
     *more = false;
+    if (end == UINT64_MAX)
+        return FT_OK;
     if (*offset < end)
         *offset = end;
     enum ft_error error = store->disk->size(store->disk->ctx, file, &size);

@@ -45,6 +45,7 @@ static enum ft_error prove(struct test_store *test, uint64_t first, bool *mended
     do
         error = rest_prove(test->store, file, first, &offset, window, &more, mended);
     while (!error && more);
+    assert_true(offset <= segment_file_bytes(test->store)); /* it paces who asks */
     disk->close(disk->ctx, file);
     return error;
 }
