@@ -281,7 +281,7 @@ enum ft_error held_ask(const struct disk *disk, const struct crypto *crypto,
     struct held_names names;
     enum ft_error error = held_names_list(disk, &names);
     bool told = false;
-    for (size_t i = 0; i < names.count && !error && !told; i++) {
+    for (size_t i = 0; i < names.count && !told; i++) {
         uint8_t *data;
         size_t len;
         if (held_file_load(disk, names.list[i], &data, &len) != FT_OK)
@@ -291,7 +291,7 @@ enum ft_error held_ask(const struct disk *disk, const struct crypto *crypto,
             memcpy(cluster, data + AT_CLUSTER, IDENTITY_BYTES);
         free(data);
     }
-    return error ? error : told ? FT_OK : FT_ERROR_MISSING;
+    return told ? FT_OK : error ? error : FT_ERROR_MISSING;
 }
 
 /* --- recovery -------------------------------------------------------------------------------------

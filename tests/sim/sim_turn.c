@@ -324,6 +324,11 @@ void sim_node_turn(struct sim_node *node)
         world->report->branches[BRANCH_LATE]++;
         give(node, EVENT_LATE);
     }
+    if (!node->inbox && !node->undrained && node->wake_at > world->now) {
+        if (node->wake_at != SIM_NEVER) /* it was put off meanwhile */
+            sim_node_want_turn(node, node->wake_at);
+        return;
+    }
     unsigned taken = take_inbox(node);
     give_drained(node);
     if (node->wake_at <= world->now) {
