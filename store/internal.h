@@ -70,6 +70,10 @@ typedef enum ft_error file_prove(void *ctx, struct slice record);
 enum ft_error file_load_twice(const struct disk *disk, const char *path, size_t limit,
                               file_prove *prove, void *ctx, bool *whole);
 
+/* Not const: so they take no room in the program's file, and none in memory either. */
+enum { DISK_ZEROS = 1 << 20 };
+extern uint8_t disk_zeros[DISK_ZEROS];
+
 /* Reads like the disk's read, but goes around what the device cannot read: those pages come back as
  * bytes that no checksum agrees with. For whoever proves what it reads. */
 enum ft_error disk_read_around(const struct disk *disk, struct disk_file *file, uint64_t offset,

@@ -337,14 +337,12 @@ static enum ft_error find_entry(struct store *store, const struct segment *segme
 static enum ft_error write_zeros(struct store *store, uint64_t offset, uint64_t end)
 {
     enum { CHUNK = 65536 };
-    uint8_t *zeros = calloc(1, CHUNK);
-    enum ft_error error = zeros ? FT_OK : FT_ERROR_LIMIT;
+    enum ft_error error = FT_OK;
     while (offset < end && !error) {
         size_t part = end - offset < CHUNK ? (size_t)(end - offset) : CHUNK;
-        error = store->disk->write(store->disk->ctx, store->log.active, offset, zeros, part);
+        error = store->disk->write(store->disk->ctx, store->log.active, offset, disk_zeros, part);
         offset += part;
     }
-    free(zeros);
     return error ? error : store->disk->sync(store->disk->ctx, store->log.active);
 }
 

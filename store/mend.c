@@ -128,7 +128,6 @@ static bool ends_segment(struct store *store, uint64_t end)
 /* Behind a segment's last entry nothing can have been: what could not be read there was zeros. */
 static enum ft_error write_zeros(struct store *store, struct disk_file *file, uint64_t end)
 {
-    static const uint8_t zeros[DISK_PAGE_BYTES];
     uint64_t size;
     bool last = ends_segment(store, end);
     enum ft_error error = store->disk->size(store->disk->ctx, file, &size);
@@ -137,7 +136,7 @@ static enum ft_error write_zeros(struct store *store, struct disk_file *file, ui
         to = size;
     if (error || !last || to <= end)
         return error;
-    return store->disk->write(store->disk->ctx, file, end, zeros, (size_t)(to - end));
+    return store->disk->write(store->disk->ctx, file, end, disk_zeros, (size_t)(to - end));
 }
 
 static enum ft_error write_entries(struct store *store, const struct store_mend *mend, size_t len)

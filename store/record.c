@@ -132,8 +132,7 @@ enum ft_error file_load(const struct disk *disk, const char *path, size_t limit,
 enum ft_error file_replace_twice(const struct disk *disk, const char *temporary, const char *path,
                                  struct slice record)
 {
-    static const uint8_t zeros[DISK_PAGE_BYTES];
-    const struct slice gap = { zeros,
+    const struct slice gap = { disk_zeros,
                                (DISK_PAGE_BYTES - record.len % DISK_PAGE_BYTES) % DISK_PAGE_BYTES };
     return file_replace(disk, "", temporary, path, (struct slice[]) { record, gap, record }, 3);
 }
@@ -175,6 +174,8 @@ bool file_prologue_rotten(const uint8_t *data, const struct crypto *crypto)
 {
     return crypto->digest(no_key, data, 16) != bytes_get_u64(data + 16);
 }
+
+uint8_t disk_zeros[DISK_ZEROS];
 
 enum ft_error disk_read_around(const struct disk *disk, struct disk_file *file, uint64_t offset,
                                uint8_t *data, size_t len, size_t *got)

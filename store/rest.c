@@ -27,7 +27,6 @@ static uint64_t end_of(struct store *store, uint64_t first)
 static enum ft_error write_zeros(struct store *store, uint64_t first, uint64_t from, uint64_t to,
                                  bool *mended)
 {
-    static const uint8_t zeros[DISK_PAGE_BYTES];
     const struct disk *disk = store->disk;
     uint8_t data[DISK_PAGE_BYTES];
     char path[DISK_PATH_BYTES];
@@ -44,7 +43,7 @@ static enum ft_error write_zeros(struct store *store, uint64_t first, uint64_t f
             part = (size_t)(to - at);
         error = disk_read_around(disk, file, at, data, part, &got);
         if (!error && !bytes_are_zero(data, got)) {
-            error = disk_write_around(disk, file, at, zeros, got);
+            error = disk_write_around(disk, file, at, disk_zeros, got);
             *mended = true;
         }
         at += part;

@@ -24,7 +24,6 @@ enum {
     AT_CLUSTER = 40,
     AT_CHAIN = 56,
     AT_CHECK = SEGMENT_HEADER_BYTES - 8,
-    FILL_BYTES = 1 << 20,
 };
 
 void segment_path(char path[DISK_PATH_BYTES], uint64_t first, const char *suffix)
@@ -237,8 +236,6 @@ void spare_path(char path[DISK_PATH_BYTES], uint64_t number)
 
 enum ft_error spare_make(struct store *store, uint64_t *number)
 {
-    /* Not const: so they take no room in the program's file, and none in memory either. */
-    static uint8_t zeros[FILL_BYTES];
     const struct disk *disk = store->disk;
     char path[DISK_PATH_BYTES];
     struct disk_file *file;
@@ -255,8 +252,8 @@ enum ft_error spare_make(struct store *store, uint64_t *number)
     if (error)
         return error;
     for (uint64_t offset = 0; left && !error;) {
-        size_t part = left < FILL_BYTES ? (size_t)left : FILL_BYTES;
-        error = disk->write(disk->ctx, file, offset, zeros, part);
+        size_t part = left < DISK_ZEROS ? (size_t)left : DISK_ZEROS;
+        error = disk->write(disk->ctx, file, offset, disk_zeros, part);
         if (!error) /* slice by slice: a flush that comes now waits for one of them, not for all */
             error = disk->sync(disk->ctx, file);
         offset += part;
