@@ -215,11 +215,19 @@ static bool step_index(struct store *store, enum ft_error *error)
     return true;
 }
 
-/* Without its checkpoint an index is of no use, and it takes space that there is none of. */
+/* Without its checkpoint an index is of no use, and it takes space that there is none of. A later checkpoint that could
+ * not be read may be mended. */
 static void remove_indexes(struct store *store)
 {
     const struct checkpoint_side *side = &store->checkpoint;
     struct segment segment;
+    struct store_names names;
+    bool unknown = names_list(store->disk, &names) != FT_OK;
+    bool later =
+        names.checkpoints_count && names.checkpoints[names.checkpoints_count - 1] > side->after;
+    names_free(&names);
+    if (unknown || later)
+        return;
     for (uint64_t last = side->after; last < side->done; last = segment.last) {
         char path[DISK_PATH_BYTES];
         bool there = reading_segment(store, last + 1, &segment, NULL);

@@ -183,6 +183,63 @@ static void while_each_call_fails(void **state)
     free(data);
 }
 
+/* A later checkpoint that cannot be read may be mended, and then its indexes are needed. */
+static enum ft_error (*real_list)(void *ctx, const char *path,
+                                  void (*entry)(void *ctx, const char *name), void *entry_ctx);
+static bool list_fails;
+
+static enum ft_error list_or_fail(void *ctx, const char *path,
+                                  void (*entry)(void *ctx, const char *name), void *entry_ctx)
+{
+    return list_fails ? FT_ERROR_IO : real_list(ctx, path, entry, entry_ctx);
+}
+
+static enum ft_error create_nothing(void *ctx, const char *path, enum disk_mode mode,
+                                    struct disk_file **file)
+{
+    (void)ctx;
+    (void)path;
+    (void)mode;
+    *file = NULL;
+    return FT_ERROR_SPACE;
+}
+
+static void what_a_later_checkpoint_needs_stays(void **state)
+{
+    (void)state;
+    for (int kind = 0; kind < 3; kind++) { /* it is there; it is not; nobody knows */
+        struct test_store *test = test_node(1, 2, false);
+        uint64_t newest = test->store->indexed_last;
+        char index[DISK_PATH_BYTES];
+        char path[DISK_PATH_BYTES];
+        segment_path(index, test->store->segments[1].first, "idx");
+        checkpoint_file_path(path, newest);
+        test_store_close(test);
+        assert_true(sim_disk_flip(test->disk, path, 100, 1));
+        test_must(test_store_open(test));
+        uint64_t before = test->store->indexed_last;
+        assert_true(before < newest);
+        if (kind > 0)
+            assert_true(sim_disk_remove(test->disk, path));
+        for (uint64_t i = before + 1; i <= newest; i++)
+            store_index(test->store, 1, i, i, false);
+        bool finished;
+        test_must(store_checkpoint_begin(test->store, newest, small));
+        test_must(store_checkpoint_step(test->store, &finished)); /* its index */
+        const struct disk *own = test->store->disk;
+        struct disk table = *own;
+        real_list = table.list;
+        table.list = list_or_fail;
+        table.open = create_nothing;
+        list_fails = kind == 2;
+        test->store->disk = &table;
+        assert_int_equal(store_checkpoint_step(test->store, &finished), FT_ERROR_SPACE);
+        test->store->disk = own;
+        assert_int_equal(sim_disk_size(test->disk, index) == UINT64_MAX, kind == 1);
+        test_store_free(test);
+    }
+}
+
 /* A base in a folder in the making: whatever fails is told, and another folder is made. */
 static void a_base_while_each_call_fails(void **state)
 {
@@ -237,6 +294,7 @@ int main(void)
         cmocka_unit_test(every_part_is_proven),
         cmocka_unit_test(a_part_at_a_time),
         cmocka_unit_test(while_each_call_fails),
+        cmocka_unit_test(what_a_later_checkpoint_needs_stays),
         cmocka_unit_test(a_base_while_each_call_fails),
         cmocka_unit_test(a_beginning_before_the_first),
     };
