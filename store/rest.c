@@ -19,8 +19,19 @@ static uint64_t end_of(struct store *store, uint64_t first)
     bool held = store->leftover && segment == &store->segments[store->segments_count - 1];
     if (segment && segment->first == first && !held)
         end = segment->end;
+    CHECK(end >= SEGMENT_HEADER_BYTES);
     store_unlock(store);
     return end;
+}
+
+/* Never over what proves itself: were an end wrong, an entry would begin there. */
+static bool entry_at(const struct store *store, struct disk_file *file, uint64_t offset)
+{
+    uint8_t header[ENTRY_HEADER_BYTES];
+    struct entry entry;
+    size_t got;
+    return disk_read_around(store->disk, file, offset, header, sizeof header, &got) == FT_OK &&
+           entry_parse(&entry, store->crypto, store->cluster, header, got) == ENTRY_SHORT;
 }
 
 /* While the log side is kept from writing. */
@@ -36,7 +47,8 @@ static enum ft_error write_zeros(struct store *store, uint64_t first, uint64_t f
     enum ft_error error = disk->open(disk->ctx, path, DISK_WRITE, &file);
     if (error)
         return error;
-    for (uint64_t at = from > end ? from : end; at < to && !error;) {
+    bool rest = end < to && !entry_at(store, file, end);
+    for (uint64_t at = from > end ? from : end; rest && at < to && !error;) {
         size_t part = DISK_PAGE_BYTES - (size_t)(at % DISK_PAGE_BYTES);
         size_t got;
         if (part > to - at)

@@ -116,6 +116,7 @@ static void where_nothing_is_known(void **state)
 
 /* A disk whose next read of a large part finds that the log has gone on meanwhile. */
 static struct test_store *grows;
+static struct test_store *hides; /* and then that something is held behind it */
 static enum ft_error (*real_read)(void *ctx, struct disk_file *file, uint64_t offset, void *data,
                                   size_t len, size_t *got);
 
@@ -126,7 +127,56 @@ static enum ft_error read_and_grow(void *ctx, struct disk_file *file, uint64_t o
     grows = NULL;
     if (test)
         test_must(test_flush(test, &one));
+    if (hides)
+        hides->store->leftover = true;
     return real_read(ctx, file, offset, data, len, got);
+}
+
+static void in_a_read(struct test_store *test, struct disk *table)
+{
+    *table = *test->store->disk;
+    real_read = table->read;
+    table->read = read_and_grow;
+    test->store->disk = table;
+}
+
+static void what_is_held_meanwhile_stays(void **state)
+{
+    (void)state;
+    char path[DISK_PATH_BYTES];
+    struct test_store *test = harmed(path);
+    const struct disk *own = test->store->disk;
+    struct disk table;
+    bool mended = false;
+    in_a_read(test, &table);
+    hides = test;
+    test_must(prove(test, 1, &mended));
+    hides = NULL;
+    assert_false(mended);
+    test->store->disk = own;
+    test->store->leftover = false;
+    test_must(prove(test, 1, &mended));
+    assert_true(mended);
+    expect_good(test);
+    test_store_free(test);
+}
+
+/* Entries that prove themselves are not written over, whatever is thought to be the end. */
+static void what_proves_itself_stays(void **state)
+{
+    (void)state;
+    char path[DISK_PATH_BYTES];
+    struct test_store *test = harmed(path);
+    bool mended = false;
+    uint64_t end = test->store->segments[0].end;
+    test->store->segments[0].end = SEGMENT_HEADER_BYTES;
+    test_must(prove(test, 1, &mended));
+    assert_false(mended);
+    test->store->segments[0].end = end;
+    test_must(prove(test, 1, &mended));
+    assert_true(mended);
+    expect_good(test);
+    test_store_free(test);
 }
 
 static void what_the_log_writes_meanwhile_stays(void **state)
@@ -136,11 +186,9 @@ static void what_the_log_writes_meanwhile_stays(void **state)
     struct test_store *test = harmed(path);
     bool mended = false;
     test_must(prove(test, 1, &mended));
-    struct disk table = *test->store->disk;
+    struct disk table;
     const struct disk *own = test->store->disk;
-    real_read = table.read;
-    table.read = read_and_grow;
-    test->store->disk = &table;
+    in_a_read(test, &table);
     grows = test;
     mended = false;
     test_must(prove(test, 1, &mended));
@@ -157,6 +205,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(while_each_call_fails),
         cmocka_unit_test(where_nothing_is_known),
+        cmocka_unit_test(what_is_held_meanwhile_stays),
+        cmocka_unit_test(what_proves_itself_stays),
         cmocka_unit_test(what_the_log_writes_meanwhile_stays),
     };
     return cmocka_run_group_tests_name("store_rest", tests, NULL, NULL);
