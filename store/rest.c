@@ -27,11 +27,11 @@ static uint64_t end_of(struct store *store, uint64_t first)
 /* Never over what proves itself: were an end wrong, an entry would begin there. */
 static bool entry_at(const struct store *store, struct disk_file *file, uint64_t offset)
 {
-    uint8_t header[ENTRY_HEADER_BYTES];
+    uint8_t data[DISK_PAGE_BYTES];
     struct entry entry;
     size_t got;
-    return disk_read_around(store->disk, file, offset, header, sizeof header, &got) == FT_OK &&
-           entry_parse(&entry, store->crypto, store->cluster, header, got) == ENTRY_SHORT;
+    return disk_read_around(store->disk, file, offset, data, sizeof data, &got) == FT_OK &&
+           entry_parse(&entry, store->crypto, store->cluster, data, got) <= ENTRY_SHORT;
 }
 
 /* While the log side is kept from writing. */
