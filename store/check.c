@@ -539,12 +539,7 @@ static enum ft_error at_end(struct store *store, struct store_check *check)
         tell_damage(side, check);
         return FT_OK;
     }
-    if (known.indexed && (!all || side->skipped)) { /* it may end elsewhere */
-        check->result = STORE_CLEAN;
-        let_go(store);
-        return FT_OK;
-    }
-    if (known.indexed)
+    if (all && known.indexed && !side->skipped) /* all of it is proven */
         segment_learned(store, known.first, side->segment.end, side->segment.chain);
     side->resting = true;
     side->told = known.end;

@@ -67,22 +67,6 @@ static void rest_header(struct rest *rest, const struct entry *entry, uint64_t o
     rest->flush_start = (int64_t)offset - (int64_t)entry->flush_at;
 }
 
-/* How many zeros begin there, in steps of 8. */
-static size_t zeros_at(const uint8_t *at, size_t len)
-{
-    size_t zeros = 0;
-    for (; zeros + 64 <= len; zeros += 64) { /* most of a segment, at most starts */
-        uint64_t any = 0;
-        for (size_t i = 0; i < 64; i += 8)
-            any |= bytes_get_u64(at + zeros + i);
-        if (any)
-            break;
-    }
-    while (zeros + 8 <= len && bytes_get_u64(at + zeros) == 0)
-        zeros += 8;
-    return zeros;
-}
-
 /* Looks for headers at every byte, but skips over what a good header says is its entry: bodies are
  * other people's words and might look like headers. */
 static enum ft_error scan_rest(struct scan *scan, uint64_t offset, struct rest *rest)
@@ -102,7 +86,8 @@ static enum ft_error scan_rest(struct scan *scan, uint64_t offset, struct rest *
             step = got;
         for (size_t i = 0; i < step; i++) {
             if (data[i] == 0) {
-                i += zeros_at(data + i + 1, step - i - 1);
+                while (i + 8 < step && bytes_get_u64(data + i + 1) == 0)
+                    i += 8;
                 continue;
             }
             rest->used = offset + i + 1;

@@ -183,7 +183,6 @@ static void while_each_call_fails(void **state)
     free(data);
 }
 
-/* A later checkpoint that cannot be read may be mended, and then its indexes are needed. */
 static enum ft_error (*real_list)(void *ctx, const char *path,
                                   void (*entry)(void *ctx, const char *name), void *entry_ctx);
 static bool list_fails;
@@ -204,6 +203,7 @@ static enum ft_error create_nothing(void *ctx, const char *path, enum disk_mode 
     return FT_ERROR_SPACE;
 }
 
+/* A later checkpoint that cannot be read may be mended, and then its indexes are needed. */
 static void what_a_later_checkpoint_needs_stays(void **state)
 {
     (void)state;

@@ -555,37 +555,6 @@ static void what_cannot_be_mended_changes_nothing(void **state)
     end();
 }
 
-/* Not even where it ends is known, and nobody has it: what is made anew of it stays. */
-static void of_a_segment_that_nobody_has_the_header_is_left(void **state)
-{
-    (void)state;
-    begin(4);
-    char path[DISK_PATH_BYTES];
-    uint8_t bytes[SEGMENT_HEADER_BYTES];
-    struct segment_header header;
-    uint64_t first = healthy->store->segments[1].first;
-    test_store_close(test);
-    segment_path(path, first, "seg");
-    assert_true(sim_disk_remove(test->disk, path));
-    segment_path(path, first, "idx");
-    assert_true(sim_disk_remove(test->disk, path));
-    must(test_store_open(test));
-    assert_int_equal(test->store->segments[1].first, first);
-    struct store_check check = {
-        .how = STORE_CHECK_FILE, .file = STORE_FILE_SEGMENT, .id = first, .upto = test->log.last
-    };
-    must(store_check(test->store, &check, 1 << 20));
-    assert_int_equal(check.result, STORE_DAMAGED);
-    check.how = STORE_CHECK_SKIP;
-    must(store_check(test->store, &check, 1 << 20));
-    assert_int_equal(check.result, STORE_CLEAN);
-    segment_path(path, first, "seg");
-    assert_true(sim_disk_peek(test->disk, path, 0, bytes, sizeof bytes));
-    must(segment_header_parse(bytes, &crypto_sodium, &header));
-    assert_int_equal(header.first, first);
-    end();
-}
-
 /* --- a log that has lost its beginning ---------------------------------------------------------*/
 
 static void begin_late(void)
@@ -653,7 +622,6 @@ int main(void)
         cmocka_unit_test(the_page_that_the_log_ends_in),
         cmocka_unit_test(what_is_held_stays_beside_what_is_mended),
         cmocka_unit_test(what_cannot_be_mended_changes_nothing),
-        cmocka_unit_test(of_a_segment_that_nobody_has_the_header_is_left),
         cmocka_unit_test(the_header_of_a_late_logs_first_segment_is_mended),
         cmocka_unit_test(what_nobody_keeps_is_dropped),
     };

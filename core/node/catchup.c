@@ -103,12 +103,13 @@ static void ask(struct node *node, const struct effects *out)
     }
     bool nowhere = catchup->state == CATCHUP_FETCH && catchup->gone &&
                    !(catchup->tried & ~(catchup->gone | catchup->ill));
-    /* Nobody has a segment that begins where this one wants to go on, or only one who cannot read
-     * it: a copy from where the others' logs begin needs neither. */
-    catchup->whole |= nowhere && catchup->next.kind != FETCH_CHECKPOINT;
     if (nowhere && catchup->next.kind == FETCH_CHECKPOINT) { /* by now they end elsewhere */
         catchup->ill |= (uint8_t)(1u << catchup->offerer);
         drop(out);
+    } else if (nowhere) {
+        /* Nobody has a segment that begins where this one wants to go on, or only one who cannot
+         * read it: a copy from where the others' logs begin needs neither. */
+        catchup->whole = true;
     }
     give_up(node, NODE_COPY_RETRY_US, out);
 }
@@ -178,8 +179,8 @@ static void begun(struct node *node, const struct node_event *event, const struc
     line_of(event->copied.resumed ? "copy_resumed" : "copy_begun", LOG_INFO, catchup->source,
             catchup->end, out);
     catchup->refused = 0;
-    catchup->tried = catchup->gone =
-        0; /* who has no newer one may have what is missing of this one */
+    /* Who has no newer one may have what is missing of this one. */
+    catchup->tried = catchup->gone = 0;
 }
 
 static void written(struct node *node, const struct node_event *event, const struct effects *out)

@@ -64,10 +64,9 @@ static uint64_t dark_after_us(const struct raft *raft)
     return two_time_outs > NODE_DARK_US ? two_time_outs : NODE_DARK_US;
 }
 
-static void notice_darkness(struct node *node, const struct raft_view *view, bool quorum,
-                            const struct effects *out)
+static void notice_darkness(struct node *node, const struct effects *out)
 {
-    if (quorum || view->blank) {
+    if (raft_has_quorum(node->raft) || raft_is_blank(node->raft)) {
         node->dark = false;
         node->dark_since_us = 0;
         return;
@@ -168,10 +167,9 @@ static void begin_discard(struct node *node, const struct effects *out)
 void held_turn(struct node *node, const struct effects *out)
 {
     struct raft_view view = raft_view(node->raft);
-    bool quorum = raft_has_quorum(node->raft);
-    notice_darkness(node, &view, quorum, out);
-    if (quorum && node->held_open && node->applied_term >= view.term &&
-        node->held_looked_term != view.term) {
+    notice_darkness(node, out);
+    if (node->held_open && node->applied_term >= view.term && node->held_looked_term != view.term &&
+        raft_has_quorum(node->raft)) {
         node->held_looked_term = view.term;
         held_settle(node, out);
     }

@@ -54,8 +54,7 @@ enum {
     NODE_LATE_POST_US = 2000000, /* a post that took so long shows when it was written */
     NODE_RELAYED_US = 5000000, /* refusals of what was relayed for others are passed on this long */
     NODE_FETCH_US = 3000000,   /* a piece that does not come in this time is asked for elsewhere */
-    NODE_OFFER_US =
-        300000, /* likewise an offer, which needs no disk; no entry is taken meanwhile */
+    NODE_OFFER_US = 300000, /* likewise an offer, which needs no disk; no entry comes meanwhile */
     NODE_COPY_RETRY_US = 1000000,
     NODE_COPY_FAILED_US = 5000000,
     NODE_COPY_REFUSALS = 20,         /* pieces in a row that were not what they should be */
@@ -148,8 +147,8 @@ struct catchup {
     uint8_t source; /* who is asked; 0: to be chosen */
     uint8_t tried;  /* bit per slot: without success since the last piece */
     uint8_t gone;   /* of them: it has no such piece */
-    uint8_t
-        ill; /* it could not read a piece, sent a wrong one, or offered what nobody has the end of */
+    /* It could not read a piece, sent a wrong one, or offered what nobody has the end of. */
+    uint8_t ill;
     uint8_t offerer; /* of what is being copied, as far as this process knows */
     bool asked;
     bool whole; /* nothing of the own log is gone on from */

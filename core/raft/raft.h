@@ -222,8 +222,8 @@ uint8_t raft_leader(const struct raft *raft);
 bool raft_is_blank(const struct raft *raft);
 /* Leader: a majority answered within the election time-out. Follower: it hears its leader. */
 bool raft_has_quorum(const struct raft *raft);
-uint32_t
-raft_election_timeout(const struct raft *raft); /* us; now in force, before randomization */
+/* In microseconds: the one now in force, before randomization. */
+uint32_t raft_election_timeout(const struct raft *raft);
 const struct raft_config *raft_latest_config(const struct raft *raft);
 bool raft_config_pending(const struct raft *raft); /* the latest one is not committed yet */
 const uint8_t *raft_cluster(const struct raft *raft);

@@ -281,7 +281,6 @@ struct sim_node {
     struct item *inbox;
     struct item **inbox_end;
     uint64_t due_at;  /* since when a turn is wanted */
-    uint64_t turn_at; /* when it comes; SIM_NEVER: not planned */
     uint64_t wake_at;
     uint64_t busy_until;
 

@@ -381,14 +381,6 @@ static enum ft_error sim_read(void *ctx, struct disk_file *file, uint64_t offset
             part = (size_t)(inode->size - offset);
         uint64_t number = offset / PAGE_BYTES;
         const uint8_t *page = number < inode->pages_count ? inode->pages[number].now : NULL;
-        /* Pages without memory are zeros: most of a segment, so all at once. */
-        while (!page && offset + part < inode->size && *got + part < len &&
-               (++number >= inode->pages_count || !inode->pages[number].now)) {
-            size_t more = len - *got - part < PAGE_BYTES ? len - *got - part : PAGE_BYTES;
-            if (more > inode->size - offset - part)
-                more = (size_t)(inode->size - offset - part);
-            part += more;
-        }
         if (page)
             memcpy((uint8_t *)data + *got, page + from, part);
         else

@@ -265,7 +265,7 @@ static void start(struct sim_node *node, const struct store_recovery *recovery)
         sim_fail(world, "node %u: its checkpoint at %" PRIu64 " cannot be read", node->slot,
                  recovery->checkpoint_index);
     node->state = PROCESS_UP;
-    node->wake_at = node->turn_at = node->due_at = SIM_NEVER;
+    node->wake_at = node->due_at = SIM_NEVER;
     node->busy_until = 0;
     world->report->branches[BRANCH_UNEXPLAINED] +=
         node->first > 1 && recovery->lost.last && recovery->first_index == 1;
@@ -402,8 +402,6 @@ void sim_node_wipe(struct sim_node *node)
 void sim_node_pause(struct sim_node *node, bool pause)
 {
     node->paused = pause;
-    if (!pause && sim_node_up(node)) {
-        node->turn_at = SIM_NEVER;
+    if (!pause)
         sim_node_want_turn(node, node->world->now);
-    }
 }

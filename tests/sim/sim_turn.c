@@ -24,9 +24,9 @@ void sim_node_want_turn(struct sim_node *node, uint64_t at)
         node->due_at = at;
     uint64_t turn = at < node->busy_until ? node->busy_until : at;
     turn += random_below(&world->random, WAKE_UP_US);
-    if (node->paused || turn >= node->turn_at)
+    const struct happening *planned = &world->turns.of[node->place];
+    if (node->paused || (planned->epoch == node->epoch && turn >= planned->at))
         return;
-    node->turn_at = turn;
     world_plan_turn(world, turn, node->place, node->epoch);
 }
 
@@ -314,7 +314,6 @@ static void give(struct sim_node *node, enum node_event_kind kind)
 void sim_node_turn(struct sim_node *node)
 {
     struct world *world = node->world;
-    node->turn_at = SIM_NEVER;
     if (!sim_node_up(node) || node->paused)
         return;
     uint64_t late = node->due_at < world->now ? world->now - node->due_at : 0;

@@ -128,8 +128,7 @@ static void to_node(struct world *world, const struct happening *happening)
         return;
     switch (happening->kind) {
     case HAPPEN_TURN:
-        if (node->turn_at == happening->at)
-            sim_node_turn(node);
+        sim_node_turn(node);
         break;
     case HAPPEN_FLUSH:
         sim_node_flush_done(node);
