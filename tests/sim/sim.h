@@ -280,7 +280,7 @@ struct sim_node {
 
     struct item *inbox;
     struct item **inbox_end;
-    uint64_t due_at;  /* since when a turn is wanted */
+    uint64_t due_at; /* since when a turn is wanted */
     uint64_t wake_at;
     uint64_t busy_until;
 
