@@ -277,6 +277,45 @@ static void what_a_restored_cluster_lost_is_given_up(void **state)
     script_free(script);
 }
 
+/* Three were answered, and the last two of them are given up now; one more waits. */
+static struct script *two_of_three_lost(void)
+{
+    struct script *script = script_online(1);
+    for (uint64_t seq = 1; seq <= 3; seq++) {
+        script_send(script, "a", "1");
+        script_answer(script, seq, CODE_OK, seq);
+    }
+    script_send(script, "new", "2");
+    script_clear(script);
+    script_u64(script, WIRE_NACK, 2);
+    script_expect_voids(script, 2, 3);
+    return script;
+}
+
+/* A node dropped what gives them up: a deletion from before it, which waited for a read there, said that they are
+ * answered. It says nothing of that (seed 110025679). */
+static void what_gives_up_goes_again_until_it_is_answered(void **state)
+{
+    (void)state;
+    struct script *script = two_of_three_lost();
+    script_tick(script, 1000 * SCRIPT_MS);
+    script_expect_voids(script, 2, 3);
+    script_answer(script, 3, CODE_VOIDED, 1);
+    script_expect(script, "> command 16 device 9 seq 4 beyond 1\n");
+    script_free(script);
+}
+
+/* Nor does a leader that came meanwhile lack them. */
+static void a_leader_that_lacks_nothing_ends_the_giving_up(void **state)
+{
+    (void)state;
+    struct script *script = two_of_three_lost();
+    script_u64(script, WIRE_NACK, 4);
+    script_tick(script, 1000 * SCRIPT_MS);
+    script_expect(script, "> command 16 device 9 seq 4 beyond 1\n");
+    script_free(script);
+}
+
 static void everything_open_is_sent_again_after_a_reconnect(void **state)
 {
     (void)state;
@@ -621,6 +660,8 @@ int main(void)
         cmocka_unit_test(a_nack_rewinds_once),
         cmocka_unit_test(an_answer_does_not_end_the_wait_of_an_earlier_one),
         cmocka_unit_test(what_a_restored_cluster_lost_is_given_up),
+        cmocka_unit_test(what_gives_up_goes_again_until_it_is_answered),
+        cmocka_unit_test(a_leader_that_lacks_nothing_ends_the_giving_up),
         cmocka_unit_test(everything_open_is_sent_again_after_a_reconnect),
         cmocka_unit_test(what_is_left_goes_out_after_a_restart_under_the_old_ids),
         cmocka_unit_test(a_conflict_makes_a_new_device_and_sends_under_it),

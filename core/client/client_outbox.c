@@ -280,11 +280,20 @@ static bool may_renew(const struct client *client)
     return true;
 }
 
+static void retry_later(struct client *client)
+{
+    uint64_t wait = client->retry_us_now ? 2 * client->retry_us_now : CLIENT_RETRY_FIRST_US;
+    client->retry_us_now = wait > CLIENT_RETRY_LAST_US ? CLIENT_RETRY_LAST_US : wait;
+    client->retry_at = client->now.mono_us + client->retry_us_now;
+}
+
 void outbox_pump(struct client *client, const struct client_effects *out)
 {
     settle(client, out);
     if (client->phase != PHASE_ONLINE)
         return;
+    if (client->lost_next && client->retry_at == 0)
+        retry_later(client); /* a node may drop them without a word */
     if (client->retry_at == 0)
         send_window(client, out);
     if (client->renew && may_renew(client))
@@ -335,13 +344,6 @@ static uint32_t find_open(const struct client *client, uint64_t seq)
             break;
     }
     return i;
-}
-
-static void retry_later(struct client *client)
-{
-    uint64_t wait = client->retry_us_now ? 2 * client->retry_us_now : CLIENT_RETRY_FIRST_US;
-    client->retry_us_now = wait > CLIENT_RETRY_LAST_US ? CLIENT_RETRY_LAST_US : wait;
-    client->retry_at = client->now.mono_us + client->retry_us_now;
 }
 
 static void not_taken(struct client *client, uint32_t position, enum chat_code code,
@@ -471,6 +473,11 @@ void outbox_nack(struct client *client, uint64_t expected, const struct client_e
         give_up_lost(client, expected, out);
         return;
     }
+    if (client->lost_next) { /* nothing of that is lacked any more */
+        client->lost_next = 0;
+        client->next = 0;
+        return;
+    }
     uint32_t position = find_open(client, expected);
     if (position >= client->next)
         return;
@@ -479,7 +486,6 @@ void outbox_nack(struct client *client, uint64_t expected, const struct client_e
             retry_later(client);
         return;
     }
-    client->lost_next = 0;
     client->nacked = expected + 1;
     client->next = position;
 }

@@ -55,9 +55,10 @@ static uint8_t choose(struct node *node)
     return well ? well : choose_but(node, 0);
 }
 
-static void drop(const struct effects *out)
+static void drop(struct node *node, const struct effects *out)
 {
     struct effect effect = { .kind = EFFECT_COPY, .copy = { .step = COPY_DROP } };
+    node->catchup.clean = true;
     effect_emit(out, &effect);
 }
 
@@ -105,7 +106,7 @@ static void ask(struct node *node, const struct effects *out)
                    !(catchup->tried & ~(catchup->gone | catchup->ill));
     if (nowhere && catchup->next.kind == FETCH_CHECKPOINT) { /* by now they end elsewhere */
         catchup->ill |= (uint8_t)(1u << catchup->offerer);
-        drop(out);
+        drop(node, out);
     } else if (nowhere) {
         /* Nobody has a segment that begins where this one wants to go on, or only one who cannot
          * read it: a copy from where the others' logs begin needs neither. */
@@ -134,6 +135,7 @@ static void begin(struct node *node, const struct wire_offer *offer, const struc
                                        .whole = node->catchup.whole } };
     memcpy(effect.copy.cluster, raft_cluster(node->raft), IDENTITY_BYTES);
     node->catchup.state = CATCHUP_STORE;
+    node->catchup.clean = false;
     node->catchup.offerer = node->catchup.source;
     effect_emit(out, &effect);
 }
@@ -143,7 +145,7 @@ static void install(struct node *node, const struct effects *out)
 {
     struct catchup *catchup = &node->catchup;
     if (!raft_may_install(node->raft, catchup->end, catchup->chain)) {
-        drop(out);
+        drop(node, out);
         give_up(node, NODE_COPY_RETRY_US, out);
         return;
     }
@@ -199,7 +201,7 @@ static void written(struct node *node, const struct node_event *event, const str
         catchup->source = 0;
         if (++catchup->refused < NODE_COPY_REFUSALS)
             return;
-        drop(out); /* what it goes on from may be what is wrong */
+        drop(node, out); /* what it goes on from may be what is wrong */
         give_up(node, NODE_COPY_FAILED_US, out);
         return;
     case COPIED_NO_SPACE:
@@ -301,9 +303,21 @@ bool catchup_fetched(struct node *node, uint8_t slot, struct slice message,
 
 /* --- time ---------------------------------------------------------------------------------------*/
 
+/* It needs no copy: it leads, belongs nowhere any more, or has all that is committed. */
+static bool needs_none(const struct node *node, const struct raft_view *view)
+{
+    if (node->removed || view->role == RAFT_LEADER)
+        return true;
+    return !view->copy_advised && raft_has_quorum(node->raft) &&
+           view->commit >= raft_told_commit(node->raft);
+}
+
 static void idle_turn(struct node *node, const struct raft_view *view, const struct effects *out)
 {
     struct catchup *catchup = &node->catchup;
+    /* What is left of one that was interrupted, here or in an earlier process, would lie there for ever. */
+    if (!catchup->clean && needs_none(node, view))
+        drop(node, out);
     if (!view->copy_advised || view->blank || !view->cluster_durable || node->stopping)
         return;
     if (node->removed) /* what it lacks is of no use to it, unless it is taken in again */
@@ -331,7 +345,7 @@ void catchup_turn(struct node *node, const struct effects *out)
     bool useless = view.role == RAFT_LEADER || node->removed ||
                    (catchup->state == CATCHUP_FETCH && view.commit >= catchup->end);
     if (useless) {
-        drop(out);
+        drop(node, out);
         give_up(node, NODE_COPY_RETRY_US, out);
         return;
     }

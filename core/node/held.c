@@ -164,12 +164,20 @@ static void begin_discard(struct node *node, const struct effects *out)
     effect_emit(out, &effect);
 }
 
+/* All that was committed so far is applied, also what an earlier process of this node had applied before it held
+ * something: its entries may be gone from the own log, for a commit does not wait for this node's disk, and rot takes
+ * what stood there. A leader whose own entry is committed names at least all that was ever applied. */
+static bool applied_all(const struct node *node, uint64_t term)
+{
+    return raft_has_quorum(node->raft) && node->applied_term >= term &&
+           node->applied >= raft_told_commit(node->raft);
+}
+
 void held_turn(struct node *node, const struct effects *out)
 {
     struct raft_view view = raft_view(node->raft);
     notice_darkness(node, out);
-    if (node->held_open && node->applied_term >= view.term && node->held_looked_term != view.term &&
-        raft_has_quorum(node->raft)) {
+    if (node->held_open && node->held_looked_term != view.term && applied_all(node, view.term)) {
         node->held_looked_term = view.term;
         held_settle(node, out);
     }
@@ -380,9 +388,7 @@ void held_resolved(struct node *node, uint32_t position, const struct chat_answe
 
 void held_settle(struct node *node, const struct effects *out)
 {
-    struct raft_view view = raft_view(node->raft);
-    /* All that was committed is applied. */
-    bool sure = raft_has_quorum(node->raft) && node->applied_term >= view.term;
+    bool sure = applied_all(node, raft_view(node->raft).term);
     for (uint32_t position = queue_first(node->queue); position;) {
         const struct queue_item item = *queue_at(node->queue, position);
         uint32_t next = queue_next(node->queue, position);

@@ -151,6 +151,7 @@ struct catchup {
     uint8_t ill;
     uint8_t offerer; /* of what is being copied, as far as this process knows */
     bool asked;
+    bool clean; /* no part of a copy is on the disk, as this process knows */
     bool whole; /* nothing of the own log is gone on from */
     bool complete;
     uint64_t id;

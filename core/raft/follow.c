@@ -163,6 +163,8 @@ static void heard_from_leader(struct raft *raft, uint8_t slot, const struct raft
         raft_become_follower(raft, message->term, slot, now);
     raft_set_leader(raft, slot, now);
     raft->leader_full = append->flags & APPEND_DISK_FULL;
+    if (append->commit > raft->told_commit)
+        raft->told_commit = append->commit;
     raft->leader_heard_us = now.mono_us;
     raft->campaign_at_us = 0;
     raft->retries = 0;

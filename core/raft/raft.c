@@ -386,6 +386,11 @@ uint64_t raft_commit(const struct raft *raft)
     return raft->commit;
 }
 
+uint64_t raft_told_commit(const struct raft *raft)
+{
+    return raft->told_commit > raft->commit ? raft->told_commit : raft->commit;
+}
+
 uint64_t raft_durable(const struct raft *raft)
 {
     return raft->durable;

@@ -217,6 +217,8 @@ struct raft_view {
 struct raft_view raft_view(const struct raft *raft);
 /* Single ones of these, for those that ask at each turn. */
 uint64_t raft_commit(const struct raft *raft);
+/* The highest that is known to be committed, also beyond the own log. */
+uint64_t raft_told_commit(const struct raft *raft);
 uint64_t raft_durable(const struct raft *raft);
 uint8_t raft_leader(const struct raft *raft);
 bool raft_is_blank(const struct raft *raft);

@@ -140,7 +140,8 @@ struct raft {
     uint64_t grant_sent_us;
 
     /* A follower's. */
-    uint64_t verified; /* its log equals the leader's up to here */
+    uint64_t verified;    /* its log equals the leader's up to here */
+    uint64_t told_commit; /* the highest commit index that a leader named since the start */
     bool ack_pending;
     uint64_t append_session;
     uint64_t append_round;
