@@ -32,7 +32,7 @@ void report_print(const struct report *report, double seconds)
            all);
     printf("%" PRIu64 " seeds with fewer than 500 acknowledged or 10 faults\n", report->thin);
     printf("%.1f seeds/s, %.0f x real time, of one core\n", (double)report->seeds / seconds,
-           simulated / seconds);
+           (simulated + (double)report->again_us / 1e6) / seconds);
     printf("faults:\n");
     for (unsigned i = 0; i < FAULT_KINDS; i++)
         printf("  %10" PRIu64 "  %s\n", report->faults[i], faults[i]);

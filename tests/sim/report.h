@@ -156,6 +156,7 @@ enum report_branch {
 struct report {
     uint64_t seeds;
     uint64_t simulated_us;
+    uint64_t again_us; /* simulated once more, to see that it is the same */
     uint64_t events;
     uint64_t acknowledged;
     uint64_t records;

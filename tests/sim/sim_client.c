@@ -309,7 +309,7 @@ void sim_client_boot(struct sim_client *client)
     client->boots++;
     client->epoch++;
     client->wake_at = client->tick_planned = SIM_NEVER;
-    client->memory = sim_must(calloc(1, client_memory(&client->limits)));
+    client->memory = sim_must(malloc(client_memory(&client->limits)));
     client->client =
         client_init(client->memory, &client->limits, &crypto_sim, random_u64(&world->random));
     SAY(world, "client %u: starts, outbox %u, cursor %" PRIu64, client->number,

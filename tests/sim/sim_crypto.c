@@ -17,13 +17,13 @@ uint64_t sim_hash(const void *data, size_t len, uint64_t seed)
 {
     const uint8_t *at = data;
     uint64_t hash = sim_mix(seed, len);
-    if (len >= 64) { /* two at a time: one waits for its product while the other multiplies */
-        uint64_t other = ~hash;
-        for (; len >= 32; at += 32, len -= 32) {
-            hash = sim_mix(bytes_get_u64(at) ^ hash, bytes_get_u64(at + 8));
-            other = sim_mix(bytes_get_u64(at + 16) ^ other, bytes_get_u64(at + 24));
-        }
-        hash = sim_mix(hash, other);
+    if (len >= 128) { /* four at a time: they multiply while one waits for its product */
+        uint64_t lanes[4] = { hash, ~hash, hash + 1, ~hash - 1 };
+        for (; len >= 64; at += 64, len -= 64)
+            for (int i = 0; i < 4; i++)
+                lanes[i] =
+                    sim_mix(bytes_get_u64(at + 16 * i) ^ lanes[i], bytes_get_u64(at + 16 * i + 8));
+        hash = sim_mix(sim_mix(lanes[0], lanes[1]), sim_mix(lanes[2], lanes[3]));
     }
     for (; len >= 16; at += 16, len -= 16)
         hash = sim_mix(bytes_get_u64(at) ^ hash, bytes_get_u64(at + 8));

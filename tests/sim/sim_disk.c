@@ -155,9 +155,11 @@ static void page_own(struct page *page)
 {
     if (page->now && page->now != page->synced)
         return;
-    uint8_t *copy = must(calloc(1, PAGE_BYTES));
+    uint8_t *copy = must(malloc(PAGE_BYTES));
     if (page->now)
         memcpy(copy, page->now, PAGE_BYTES);
+    else
+        memset(copy, 0, PAGE_BYTES);
     page->now = copy;
 }
 
@@ -196,8 +198,9 @@ static void page_join(struct page *page)
     static const uint8_t zeros[PAGE_BYTES];
     const uint8_t *now = page->now ? page->now : zeros;
     const uint8_t *synced = page->synced ? page->synced : zeros;
-    if (memcmp(now, synced, PAGE_BYTES) != 0)
+    if (page->lied && memcmp(now, synced, PAGE_BYTES) != 0)
         return;
+    page->lied = 0;
     free(page->synced);
     page->synced = page->now;
     if (page->now && is_zero(page->now, PAGE_BYTES)) {
@@ -213,9 +216,15 @@ void sim_inode_sync(struct sim_disk *disk, struct inode *inode, bool all)
         struct page *page = &inode->pages[i];
         if (!page->dirty)
             continue;
-        for (unsigned s = 0; s < PAGE_SECTORS; s++)
-            if (page->dirty & 1u << s && (all || random_below(&disk->random, 2)))
-                sector_copy(page, s, true);
+        if (all)
+            page->lied &= (uint8_t)~page->dirty;
+        for (unsigned s = 0; s < PAGE_SECTORS && (!all || page->lied); s++)
+            if (page->dirty & 1u << s) {
+                if (all || random_below(&disk->random, 2))
+                    sector_copy(page, s, true);
+                else
+                    page->lied |= (uint8_t)(1u << s);
+            }
         page->dirty = 0;
         page_join(page);
     }
@@ -233,6 +242,7 @@ static void inode_forget(struct inode *inode)
         for (unsigned s = 0; s < PAGE_SECTORS; s++)
             if (!(page->dirty & 1u << s))
                 sector_copy(page, s, false);
+        page->lied &= page->dirty;
         page_join(page);
     }
 }

@@ -8,11 +8,12 @@
 enum { PAGE_BYTES = 4096, PAGE_SECTORS = PAGE_BYTES / DISK_SECTOR_BYTES };
 
 /* `now` is what handles see, `synced` what the device has; NULL is zeros; both may be the same
- * memory. A sector that differs and is not dirty is one that a failed sync lied about. */
+ * memory. A sector may differ when it is dirty, or when a failed sync lied about it. */
 struct page {
     uint8_t *now;
     uint8_t *synced;
     uint8_t dirty;
+    uint8_t lied;
     uint8_t bad; /* sectors that cannot be read until they are written */
 };
 

@@ -97,7 +97,10 @@ void world_plan_turn(struct world *world, uint64_t at, uint8_t place, uint32_t e
     turns->of[place] = (struct happening) {
         .at = at, .order = world->heap.order++, .epoch = epoch, .kind = HAPPEN_TURN, .who = place
     };
-    find_soonest(turns);
+    if (place == turns->soonest)
+        find_soonest(turns);
+    else if (sooner(&turns->of[place], &turns->of[turns->soonest]))
+        turns->soonest = place;
 }
 
 /* The next thing to happen until then; false: none. */
