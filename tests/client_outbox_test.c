@@ -311,7 +311,22 @@ static void a_leader_that_lacks_nothing_ends_the_giving_up(void **state)
     (void)state;
     struct script *script = two_of_three_lost();
     script_u64(script, WIRE_NACK, 4);
-    script_tick(script, 1000 * SCRIPT_MS);
+    script_tick(script, 50 * SCRIPT_MS);
+    script_expect(script, "> command 16 device 9 seq 4 beyond 1\n");
+    script_free(script);
+}
+
+/* The majority dies meanwhile: behind what gives them up, what waits is held. */
+static void what_waits_behind_the_giving_up_is_offered_to_be_held(void **state)
+{
+    (void)state;
+    struct script *script = two_of_three_lost();
+    uint8_t held[17] = { WIRE_HELD };
+    for (uint64_t seq = 2; seq <= 3; seq++) {
+        script_expect(script, "");
+        bytes_put_u64(held + 1, seq);
+        script_message(script, held, sizeof held);
+    }
     script_expect(script, "> command 16 device 9 seq 4 beyond 1\n");
     script_free(script);
 }
@@ -662,6 +677,7 @@ int main(void)
         cmocka_unit_test(what_a_restored_cluster_lost_is_given_up),
         cmocka_unit_test(what_gives_up_goes_again_until_it_is_answered),
         cmocka_unit_test(a_leader_that_lacks_nothing_ends_the_giving_up),
+        cmocka_unit_test(what_waits_behind_the_giving_up_is_offered_to_be_held),
         cmocka_unit_test(everything_open_is_sent_again_after_a_reconnect),
         cmocka_unit_test(what_is_left_goes_out_after_a_restart_under_the_old_ids),
         cmocka_unit_test(a_conflict_makes_a_new_device_and_sends_under_it),

@@ -363,18 +363,13 @@ static void what_is_lost_between_others_is_filled_in(void **state)
     nodes_free(nodes);
 }
 
-/* An earlier process held what a device posted whose enrolment is not in the own log any more: rot took it. That the
- * newest entry that is left is of this leader's term does not say that there is no such device (seed 120019851). */
-static void what_an_unknown_device_holds_stays_until_all_is_applied(void **state)
+/* An earlier process held this device's post. */
+static void restore_of(struct nodes *nodes, uint32_t device)
 {
-    (void)state;
-    uint32_t alice;
-    struct nodes *nodes = begin(&alice);
-    struct raft *raft = nodes->node->raft;
     static const uint8_t salt[8];
-    uint8_t record[256];
+    static uint8_t record[256];
     struct command command = { .kind = COMMAND_POST,
-                               .device = alice + 5,
+                               .device = device,
                                .seq = 1,
                                .beyond = 1,
                                .account = 1,
@@ -385,17 +380,44 @@ static void what_an_unknown_device_holds_stays_until_all_is_applied(void **state
     bytes_put_u32(record, (uint32_t)len);
     struct node_recovery recovery = { .held = { record, 4 + len }, .held_last = 1 };
     held_restore(nodes->node, &recovery);
+}
+
+/* Its enrolment is not in the own log any more: rot took it. That the newest entry that is left is of this leader's
+ * term does not say that there is no such device (seed 120019851). */
+static void what_an_unknown_device_holds_stays_until_all_is_applied(void **state)
+{
+    (void)state;
+    uint32_t alice;
+    struct nodes *nodes = begin(&alice);
+    struct raft *raft = nodes->node->raft;
+    restore_of(nodes, alice + 5);
     assert_int_equal(node_held(nodes->node), 1);
+    uint64_t applied = nodes->node->applied;
     raft->leader = 2;
-    raft->told_commit = node_applied(nodes->node) + 3;
+    raft->told_commit = applied + 3;
     raft->leader_heard_us = nodes->now.mono_us;
-    nodes->node->held_looked_term = 0;
     nodes_turn_end(nodes);
     assert_true(raft_has_quorum(raft));
     assert_int_equal(node_held(nodes->node), 1);
-    raft->told_commit = node_applied(nodes->node);
-    nodes_turn_end(nodes);
+    raft->told_commit = applied + 4; /* it goes on; what was heard first is enough */
+    nodes->node->applied = applied + 3;
+    held_turn(nodes->node, &nodes->effects);
     assert_int_equal(node_held(nodes->node), 0);
+    nodes_free(nodes);
+}
+
+/* Nor does a post of the one that had its place before, and that ended in what rot took. */
+static void what_the_next_device_in_a_place_holds_stays(void **state)
+{
+    (void)state;
+    uint32_t alice;
+    struct nodes *nodes = begin(&alice);
+    restore_of(nodes, alice + LIMIT_DEVICES);
+    assert_int_equal(node_held(nodes->node), 1);
+    nodes_post(nodes, ALICE, alice, 2, 1, "#ops", 10);
+    nodes_turn_end(nodes);
+    assert_int_equal(node_held(nodes->node), 1);
+    assert_int_equal(nodes->answers[ALICE][2].code, CODE_BUSY);
     nodes_free(nodes);
 }
 
@@ -412,6 +434,7 @@ int main(void)
         cmocka_unit_test(who_left_and_came_back_often_gets_the_message_after_its_end),
         cmocka_unit_test(what_is_lost_between_others_is_filled_in),
         cmocka_unit_test(what_an_unknown_device_holds_stays_until_all_is_applied),
+        cmocka_unit_test(what_the_next_device_in_a_place_holds_stays),
         cmocka_unit_test(enrolling_is_held_and_a_wrong_password_is_not_judged),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -382,6 +382,16 @@ static void keep_answer(struct client *client, struct outbox_entry *entry,
     held_ended(client, client_tag(client), entry->seq);
 }
 
+/* The VOIDs that were sent are given up for good, or held before what comes next. */
+static void lost_taken(struct client *client, const struct client_effects *out)
+{
+    client->retry_at = 0;
+    client->retry_us_now = 0;
+    client->lost_next = client->lost_last < client->done_seq ? client->lost_last + 1 : 0;
+    if (client->lost_next)
+        send_lost(client, out);
+}
+
 static void lost_answered(struct client *client, const struct wire_answer *answer,
                           const struct client_effects *out)
 {
@@ -389,13 +399,8 @@ static void lost_answered(struct client *client, const struct wire_answer *answe
         retry_later(client);
         return;
     }
-    if (answer->seq < client->lost_last)
-        return;
-    client->retry_at = 0;
-    client->retry_us_now = 0;
-    client->lost_next = client->lost_last < client->done_seq ? client->lost_last + 1 : 0;
-    if (client->lost_next)
-        send_lost(client, out);
+    if (answer->seq == client->lost_last)
+        lost_taken(client, out);
 }
 
 bool outbox_answer(struct client *client, struct slice message, const struct client_effects *out)
@@ -437,6 +442,10 @@ bool outbox_answer(struct client *client, struct slice message, const struct cli
 void outbox_held(struct client *client, uint64_t seq, uint64_t digest,
                  const struct client_effects *out)
 {
+    if (client->lost_next && seq == client->lost_last) {
+        lost_taken(client, out);
+        return;
+    }
     uint32_t position = find_open(client, seq);
     if (position == client->count)
         return;
@@ -476,6 +485,8 @@ void outbox_nack(struct client *client, uint64_t expected, const struct client_e
     if (client->lost_next) { /* nothing of that is lacked any more */
         client->lost_next = 0;
         client->next = 0;
+        client->retry_us_now = 0;
+        retry_later(client); /* not at once: two that contradict each other would keep it busy */
         return;
     }
     uint32_t position = find_open(client, expected);

@@ -59,6 +59,9 @@ bool forward_push_any(struct node *node, const struct queue_item *item, struct s
 {
     uint32_t first = queue_device_first(node->queue, item->device);
     while (item->device && first && queue_at(node->queue, first)->device != item->device) {
+        /* Numbers in a place rise: what is held of the next one there, whose enrolment rot took, stays. */
+        if (queue_at(node->queue, first)->device > item->device)
+            return false;
         remove_item(node, first); /* its place is another device's by now: it ended */
         first = queue_device_first(node->queue, item->device);
     }

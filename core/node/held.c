@@ -164,13 +164,19 @@ static void begin_discard(struct node *node, const struct effects *out)
     effect_emit(out, &effect);
 }
 
-/* All that was committed so far is applied, also what an earlier process of this node had applied before it held
- * something: its entries may be gone from the own log, for a commit does not wait for this node's disk, and rot takes
- * what stood there. A leader whose own entry is committed names at least all that was ever applied. */
-static bool applied_all(const struct node *node, uint64_t term)
+/* All is applied that an earlier process of this node may have applied before it held something: its entries may be
+ * gone from the own log, for a commit does not wait for this node's disk, and rot takes what stood there. The first
+ * that is heard in a term is enough: if that leader led then, it has committed as much; if not, its own entry comes
+ * after it. */
+static bool applied_all(struct node *node, uint64_t term)
 {
-    return raft_has_quorum(node->raft) && node->applied_term >= term &&
-           node->applied >= raft_told_commit(node->raft);
+    if (!raft_has_quorum(node->raft))
+        return false;
+    if (node->held_target_term != term) {
+        node->held_target_term = term;
+        node->held_target = raft_told_commit(node->raft);
+    }
+    return node->applied_term >= term && node->applied >= node->held_target;
 }
 
 void held_turn(struct node *node, const struct effects *out)
@@ -179,7 +185,7 @@ void held_turn(struct node *node, const struct effects *out)
     notice_darkness(node, out);
     if (node->held_open && node->held_looked_term != view.term && applied_all(node, view.term)) {
         node->held_looked_term = view.term;
-        held_settle(node, out);
+        held_settle(node, true, out);
     }
     if (node->hold_out)
         return;
@@ -386,9 +392,8 @@ void held_resolved(struct node *node, uint32_t position, const struct chat_answe
     }
 }
 
-void held_settle(struct node *node, const struct effects *out)
+void held_settle(struct node *node, bool sure, const struct effects *out)
 {
-    bool sure = applied_all(node, raft_view(node->raft).term);
     for (uint32_t position = queue_first(node->queue); position;) {
         const struct queue_item item = *queue_at(node->queue, position);
         uint32_t next = queue_next(node->queue, position);

@@ -134,7 +134,7 @@ struct node *node_init(void *memory, const struct node_options *options,
 static void start(struct node *node, const struct effects *out)
 {
     node->started_us = node->now.mono_us;
-    held_settle(node, out);
+    held_settle(node, false, out);
     peers_start(node, out);
     raft_start(node->raft, node->now, out);
     mend_start(node);

@@ -340,11 +340,14 @@ struct node {
     uint32_t hold_count;    /* items in it */
     uint64_t hold_first;    /* number of the first */
     uint32_t hold_entry_len;
-    uint64_t held_last;        /* number given last */
-    uint64_t held_bytes;       /* of the held log */
-    uint32_t held_open;        /* items that are written, or being written, to it */
-    uint32_t hold_blocks;      /* of held_blocks: what is out */
-    uint32_t held_blocks;      /* of the queue, that all records of the held log would take */
+    uint64_t held_last;   /* number given last */
+    uint64_t held_bytes;  /* of the held log */
+    uint32_t held_open;   /* items that are written, or being written, to it */
+    uint32_t hold_blocks; /* of held_blocks: what is out */
+    uint32_t held_blocks; /* of the queue, that all records of the held log would take */
+    uint64_t
+        held_target_term; /* of held_target: applied, it says that a device which is not known does not exist */
+    uint64_t held_target;
     uint64_t held_looked_term; /* in this term what cannot be resolved by applying was looked for */
 
     /* applying */
@@ -487,7 +490,7 @@ void held_show(struct node *node, struct session *session, const struct effects 
 /* The queued enrolment of this device, if there is one: `session` waits for it now. */
 bool held_enrol(struct node *node, const uint8_t *device_key, const struct session *session);
 /* Items whose end this node was not shown by applying: after a start or a checkpoint from elsewhere. */
-void held_settle(struct node *node, const struct effects *out);
+void held_settle(struct node *node, bool sure, const struct effects *out);
 
 /* A command of no device, answered to `connection` once applied (or to nobody). false: busy. */
 bool forward_command(struct node *node, struct command *command, const struct session *session);
