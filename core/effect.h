@@ -74,6 +74,7 @@ struct effect_posts {
     uint64_t
         forward_to; /* not 0: if what is kept begins after seq_from, as many from there, to this
                             one at most */
+    uint64_t upto_index; /* by seq */
     uint32_t ranges_count;
     const struct effect_range *ranges;
     uint32_t max_records;

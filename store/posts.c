@@ -538,5 +538,7 @@ enum ft_error store_read_posts(struct store *store, const struct store_query *qu
     store_lock(store);
     run.durable_last = store->durable_last;
     store_unlock(store);
+    if (query->upto_index && query->upto_index < run.durable_last)
+        run.durable_last = query->upto_index;
     return query->rooms_count ? merged(&run) : by_seq(&run);
 }

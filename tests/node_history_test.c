@@ -255,9 +255,30 @@ static void a_ring_that_moved_on_makes_it_begin_again(void **state)
     nodes_free(nodes);
 }
 
+/* The disk may hold what a leader of an earlier term sent where the committed entry is not durable yet. A page from
+ * before what is kept goes on behind it, and must not come there (seed 160012738). */
+static void no_page_reads_beyond_what_is_durable_here(void **state)
+{
+    (void)state;
+    uint32_t device;
+    struct nodes *nodes = talked(10, &device);
+    durable_to(nodes, 21);
+    ask(nodes, true, 0, 0, 5);
+    const struct effect_posts *posts = &nodes->last[EFFECT_READ_POSTS].read.posts;
+    assert_int_equal(posts->seq_to, 5);
+    assert_int_equal(posts->forward_to, POSTS);
+    assert_int_equal(posts->upto_index, nodes->answers[1][21].index);
+    nodes->node->raft->durable =
+        nodes->node->applied + 5; /* an older leader's, and not committed */
+    ask(nodes, true, 0, 0, 5);
+    assert_int_equal(posts->upto_index, nodes->node->applied);
+    nodes_free(nodes);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(no_page_reads_beyond_what_is_durable_here),
         cmocka_unit_test(what_is_durable_is_read_and_the_rest_is_here),
         cmocka_unit_test(a_page_chosen_while_behind_says_so),
         cmocka_unit_test(a_cut_answer_has_no_hole),

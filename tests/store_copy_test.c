@@ -634,6 +634,12 @@ static void history_ends_honestly(void **state)
     query.forward_to = 1000;
     test_must(store_read_posts(test->store, &query, out, sizeof out, &answer));
     assert_int_equal(answer.records, 3);
+    assert_false(answer.more);
+    /* Nor beyond what its reader knows to stay: on the disk something else may stand there yet. */
+    query.upto_index = bytes_get_u64(out + 13);
+    test_must(store_read_posts(test->store, &query, out, sizeof out, &answer));
+    assert_int_equal(answer.records, 1);
+    assert_true(answer.more);
     /* A reader that was overtaken is told first, then goes on where the log begins. */
     struct store_room_range rooms[2] = { { .room = 1, .after_index = 3, .upto_index = 10000 },
                                          { .room = 2, .after_index = 3, .upto_index = 10000 } };

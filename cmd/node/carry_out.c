@@ -56,6 +56,7 @@ static void read_posts(struct server *server, const struct effect *effect)
                                  .seq_from = posts->seq_from,
                                  .seq_to = posts->seq_to,
                                  .forward_to = posts->forward_to,
+                                 .upto_index = posts->upto_index,
                                  .rooms_count = posts->ranges_count,
                                  .rooms = ranges,
                                  .max_records = posts->max_records };

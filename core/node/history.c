@@ -204,6 +204,7 @@ static void start_page(struct node *node, struct pending_query *page, const stru
                              .seq_from = page->seq_from,
                              .seq_to = disk_to(page),
                              .forward_to = page->query.has_after ? page->seq_last : 0,
+                             .upto_index = node_settled(node),
                              .max_records = LIMIT_HISTORY_PAGE } },
     };
     effect_emit(out, &effect);

@@ -395,6 +395,12 @@ uint64_t node_rounds(const struct node *node)
     return node->mending.rounds;
 }
 
+uint64_t node_settled(const struct node *node)
+{
+    uint64_t durable = raft_durable(node->raft);
+    return node->applied < durable ? node->applied : durable;
+}
+
 uint64_t node_applied(const struct node *node)
 {
     return node->applied;

@@ -572,6 +572,9 @@ struct wire_cluster node_cluster(const struct node *node);
 /* Whether its clients are well served here: not without a quorum, and not where a full disk keeps
  * the answers back. */
 bool node_has_quorum(const struct node *node);
+/* Up to here the own disk has what was committed, and keeps it. Beyond, what a leader of an earlier term sent may
+ * still stand there. */
+uint64_t node_settled(const struct node *node);
 
 /* level.c */
 /* Proposes the next level once all can. */

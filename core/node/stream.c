@@ -229,8 +229,7 @@ static bool range_of(struct node *node, const struct session *session,
 
 static void start_read(struct node *node, struct session *session, const struct effects *out)
 {
-    uint64_t durable = raft_durable(node->raft);
-    uint64_t target = node->applied < durable ? node->applied : durable;
+    uint64_t target = node_settled(node);
     uint32_t count = 0;
     const struct chat_membership *member = NULL;
     while ((member = chat_next_of_account(node->chat, session->account, member)) != NULL &&

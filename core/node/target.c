@@ -48,7 +48,8 @@ enum target_begun target_begin(struct node *node, struct session *session,
     if (!room || !command->read_seq || command->read_seq > chat_room(node->chat, room)->last_seq)
         return TARGET_NOW;
     if (lookup_of(node, session, command)) {
-        session->refused_seq = command->seq; /* it came twice; what passed it by did so all the same */
+        session->refused_seq =
+            command->seq; /* it came twice; what passed it by did so all the same */
         return TARGET_LATER;
     }
     struct target_lookup *lookup = free_lookup(node);
@@ -71,6 +72,7 @@ enum target_begun target_begin(struct node *node, struct session *session,
                   .posts = { .room = room,
                              .seq_from = command->read_seq,
                              .seq_to = command->read_seq,
+                             .upto_index = node_settled(node),
                              .max_records = 1 } },
     };
     effect_emit(out, &effect);

@@ -172,6 +172,7 @@ static void read_begin(struct sim_node *node, const struct effect *effect)
                                             .seq_from = from->seq_from,
                                             .seq_to = from->seq_to,
                                             .forward_to = from->forward_to,
+                                            .upto_index = from->upto_index,
                                             .rooms_count = from->ranges_count,
                                             .max_records = from->max_records };
         if (from->ranges_count) {
