@@ -185,9 +185,9 @@ struct store_query {
     uint64_t
         forward_to; /* not 0: if what is kept begins after seq_from, as many from there, to this
                             one at most */
-    uint64_t
-        upto_index; /* by seq, not 0: what lies beyond it is not looked at. What stands on the disk there may be
-                             what a leader of an earlier term sent, and be about to go */
+    /* By seq, not 0: what lies beyond it is not looked at. There may still stand on the disk what a
+     * leader of an earlier term sent. */
+    uint64_t upto_index;
     uint32_t rooms_count; /* merged: this many ranges */
     const struct store_room_range *rooms;
     uint32_t max_records;

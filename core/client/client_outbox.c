@@ -466,11 +466,8 @@ void outbox_held(struct client *client, uint64_t seq, uint64_t digest,
 static void give_up_lost(struct client *client, uint64_t expected, const struct client_effects *out)
 {
     client->next = 0;
-    if (client->lost_next == expected) {
-        if (client->retry_at == 0)
-            retry_later(client);
-        return;
-    }
+    if (client->lost_next == expected)
+        return; /* they are out, and go again in time */
     client->lost_next = expected;
     send_lost(client, out);
 }
@@ -484,7 +481,6 @@ void outbox_nack(struct client *client, uint64_t expected, const struct client_e
     }
     if (client->lost_next) { /* nothing of that is lacked any more */
         client->lost_next = 0;
-        client->next = 0;
         client->retry_us_now = 0;
         retry_later(client); /* not at once: two that contradict each other would keep it busy */
         return;

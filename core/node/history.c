@@ -88,17 +88,15 @@ static void write_row(struct node *node, const struct session *session, uint32_t
     writer->at += len;
 }
 
-/* What comes after seq `after`, which the disk gave. false: the page is full before its end. */
+/* false: the page is full before its end. */
 static bool write_ring(struct node *node, const struct session *session,
-                       const struct pending_query *page, uint64_t after, struct writer *writer)
+                       const struct pending_query *page, struct writer *writer)
 {
     struct wire_record record;
     uint64_t position = 0;
     if (page->ring_seq > page->seq_to)
         return true;
     while (next_in_ring(node, page, &position, &record)) {
-        if (record.seq <= after)
-            continue;
         if (writer_used(writer) + row_bytes(&record) > NODE_PAGE_BYTES + LIMIT_COMMAND_BYTES)
             return false;
         write_row(node, session, page->room, &record, writer);
@@ -114,22 +112,18 @@ static uint64_t disk_to(const struct pending_query *page)
 }
 
 /* Records as the store gives them become records as the client reads them, each with its size
- * before. Returns the last one's seq: where all that was asked for is dropped, the store goes
- * forward, and may have come into what was the ring's when the page was split. */
-static uint64_t write_rows(struct node *node, const struct session *session, struct slice data,
-                           struct writer *writer)
+ * before. */
+static void write_rows(struct node *node, const struct session *session, struct slice data,
+                       struct writer *writer)
 {
-    uint64_t last = 0;
     struct reader reader = reader_of(data.data, data.len);
     while (reader_left(&reader)) {
         struct stored_record stored = stored_next(&reader);
         struct wire_record record;
-        last = stored.seq;
         if ((stored.kind == NODE_STORE_POST || stored.kind == NODE_STORE_DELETED) &&
             stream_record_of(node, &stored, &record))
             write_row(node, session, stored.room, &record, writer);
     }
-    return last;
 }
 
 /* The answer did not hold the page. Forward it is just shorter; backward its newest posts are what was asked for, so fewer
@@ -168,9 +162,9 @@ static void answer(struct node *node, struct pending_query *page, struct slice d
     CHECK(session->pages > 0);
     session->pages--;
     struct writer writer = query_begin_result(node, &page->query, CODE_OK, 0);
-    uint64_t last = write_rows(node, session, data, &writer);
+    write_rows(node, session, data, &writer);
     bool more = page->more || cut;
-    if (!cut && !write_ring(node, session, page, last, &writer))
+    if (!cut && !write_ring(node, session, page, &writer))
         more = true;
     if (more)
         writer.start[RESULT_FLAGS_AT] |= RESULT_MORE;
@@ -260,12 +254,14 @@ static void page_read(struct node *node, struct pending_query *page, const struc
     }
     /* The ring may have moved on over what became durable meanwhile. */
     bool moved = page->ring_seq <= page->seq_to && recent_floor(node->recent) > page->ring_after;
+    /* What it keeps of what was asked for is not durable: the ring has it. */
+    bool gone = page->query.has_after && !event->read.data.len;
     if (!page->query.has_after && !event->read.older)
         page->more = false; /* what was before is not kept any more */
     if (session && (moved || (event->read.more && shrink_page(page, event->read.data))))
         start_page(node, page, out);
     else
-        answer(node, page, event->read.data, event->read.more, out);
+        answer(node, page, event->read.data, event->read.more && !gone, out);
 }
 
 void history_read_done(struct node *node, uint32_t number, const struct node_event *event,
