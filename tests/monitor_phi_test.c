@@ -13,9 +13,18 @@ enum { MS = 1000, SECOND = 1000000 };
 
 static const struct phi_options usual = { 100 * MS, 10 * MS, 3 * SECOND };
 
-/* -1000 log10 of the upper tail of the standard normal distribution at 0, 1/2, 1 ... 6, by erfc of a C library. */
-static const double exact[] = { 301.03,  510.69,  799.55,  1175.18, 1643.02, 2206.93, 2869.70,
-                                3633.34, 4499.33, 5468.82, 6542.65, 7721.49, 9005.86 };
+/* -1000 log10 of the upper tail of the standard normal distribution at 0, 1/4, 1/2 ... 20, by erfc of a C library. */
+static const double exact[] = {
+    301.03,   396.54,   510.69,   644.69,   799.55,   976.13,   1175.18,  1397.30,  1643.02,
+    1912.77,  2206.93,  2525.82,  2869.70,  3238.81,  3633.34,  4053.46,  4499.33,  4971.08,
+    5468.82,  5992.64,  6542.65,  7118.90,  7721.49,  8350.45,  9005.86,  9687.77,  10396.21,
+    11131.22, 11892.85, 12681.13, 13496.09, 14337.75, 15206.14, 16101.29, 17023.21, 17971.93,
+    18947.46, 19949.83, 20979.04, 22035.11, 23118.05, 24227.89, 25364.62, 26528.26, 27718.82,
+    28936.31, 30180.73, 31452.11, 32750.44, 34075.73, 35427.99, 36807.23, 38213.45, 39646.66,
+    41106.86, 42594.06, 44108.27, 45649.48, 47217.71, 48812.95, 50435.22, 52084.51, 53760.84,
+    55464.19, 57194.58, 58952.02, 60736.49, 62548.01, 64386.58, 66252.20, 68144.88, 70064.61,
+    72011.40, 73985.25, 75986.16, 78014.14, 80069.19, 82151.31, 84260.50, 86396.76, 88560.10
+};
 
 /* So many signs in time. */
 static void hear(struct phi *phi, uint64_t *now, int count)
@@ -33,7 +42,7 @@ static void it_is_the_tail_of_the_normal_distribution(void **state)
     for (int i = 0; i < 1000; i++)
         phi_heard(&phi, now += i % 2 ? 80 * MS : 120 * MS); /* mean 100 ms, deviation 20 ms */
     for (unsigned i = 0; i < sizeof exact / sizeof exact[0]; i++) {
-        double level = phi_level(&phi, now + 100 * MS + i * 10 * MS);
+        double level = phi_level(&phi, now + 100 * MS + i * 5 * MS);
         assert_true(level > exact[i] - 1 && level < exact[i] + 1);
     }
 }
