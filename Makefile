@@ -36,7 +36,7 @@ hardening = -fstack-protector-strong -fstack-clash-protection -fcf-protection -f
 sanitize = -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 
 # A variant is a compiler and its flags. Add a line here, a name to `variants`, and it can be built.
-variants = release release-next release-clang native native-asan native-clang native-tsan native-coverage native-fuzz
+variants = release release-next release-clang native native-soak native-asan native-clang native-tsan native-coverage native-fuzz
 CC_release = musl-gcc
 CFLAGS_release = -O2 $(hardening) -ftrivial-auto-var-init=zero -isystem $(deps)/include
 # The next release, as the tests of upgrades imagine it: one feature level more (core/feature.h).
@@ -48,6 +48,9 @@ CFLAGS_release-clang = -O2 $(hardening) -ftrivial-auto-var-init=pattern \
     -isystem $(shell clang -print-resource-dir 2>/dev/null)/include -isystem $(deps)/include
 CC_native = gcc
 CFLAGS_native = -O2 -flto=auto # for the simulator's speed
+# The same for this machine alone, with what a profile says (soak.sh).
+CC_native-soak = gcc
+CFLAGS_native-soak = -O3 -march=native -flto=auto $(if $(filter x86_64,$(arch)),-mstringop-strategy=libcall) $(PROFILE)
 CC_native-asan = gcc
 CFLAGS_native-asan = -O1 $(sanitize)
 CC_native-clang = clang
@@ -191,6 +194,10 @@ sim: deps
 	@$(MAKE) --no-print-directory $(sim_programs)
 	@$(if $(sims),build/sim/sim --seeds $(SEEDS) --from $(FROM),echo "make sim: not in this build yet"; exit 1)
 
+soak: deps
+	@$(tools)/soak.sh $(SEEDS) $(FROM)
+.PHONY: soak
+
 fuzz: deps
 	@$(MAKE) --no-print-directory $(fuzz_programs)
 	@$(tools)/fuzz.sh $(FUZZ_SECONDS) $(fuzzers)
@@ -252,6 +259,7 @@ help:
 	@echo "                TESTS=word ... runs only what has one of the words in its name"
 	@echo "make bench      measure (writes, latency, failover, memory)"
 	@echo "make sim        run the simulator: SEEDS=$(SEEDS) FROM=$(FROM)"
+	@echo "make soak       many seeds on all cores, compiled for this machine: SEEDS=n FROM=n"
 	@echo "make fuzz       fuzz every parser: FUZZ_SECONDS=$(FUZZ_SECONDS) each"
 	@echo "make mutants    plant bugs and see that the tests find them (MUTANTS=name ..., SEEDS=n)"
 	@echo "make e2e        the end-to-end tests with another build: VARIANT=$(VARIANT)"

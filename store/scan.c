@@ -4,7 +4,8 @@
 
 #include "core/check.h"
 
-/* At least min(len, what the file has) bytes at `offset`; none behind its end. */
+/* At least min(len, what the file has) bytes at `offset`; none behind its end. A slice is read at a
+ * time: most entries are short, and what is behind the last one is not looked at in vain. */
 static enum ft_error window_at(struct scan *scan, uint64_t offset, size_t len, const uint8_t **data,
                                size_t *got)
 {
@@ -18,7 +19,7 @@ static enum ft_error window_at(struct scan *scan, uint64_t offset, size_t len, c
     bool inside =
         offset >= scan->window_offset && offset + len <= scan->window_offset + scan->window_len;
     if (!inside) {
-        size_t want = SCAN_WINDOW_BYTES;
+        size_t want = len > SCAN_SLICE_BYTES ? len : SCAN_SLICE_BYTES;
         if (want > scan->size - offset)
             want = (size_t)(scan->size - offset);
         enum ft_error error =
@@ -210,6 +211,23 @@ void scan_begin(struct scan *scan)
     scan->damage = (struct scan_damage) { 0 };
 }
 
+/* The entry at `offset`, with all of it in the window, or whatever is there. */
+static enum ft_error entry_at(struct scan *scan, uint64_t offset, struct entry *entry,
+                              enum entry_state *state, const uint8_t **data)
+{
+    size_t got;
+    enum ft_error error = window_at(scan, offset, ENTRY_HEADER_BYTES, data, &got);
+    if (error)
+        return error;
+    *state = entry_parse(entry, scan->crypto, scan->key, *data, got);
+    if (*state != ENTRY_SHORT || entry->size <= got)
+        return FT_OK;
+    error = window_at(scan, offset, entry->size, data, &got);
+    if (!error)
+        *state = entry_parse(entry, scan->crypto, scan->key, *data, got);
+    return error;
+}
+
 static bool proven(const struct scan *scan, const struct entry *entry, const uint8_t *data)
 {
     if (entry_verify(entry, scan->crypto, scan->key, scan->segment->chain, data, NULL))
@@ -230,17 +248,16 @@ enum ft_error scan_some(struct scan *scan, uint64_t budget, bool *more)
     *more = false;
     while (scan->next < scan->stop_before && scan->offset < scan->size && !is_full(scan)) {
         const uint8_t *data;
-        size_t got;
         struct entry entry;
+        enum entry_state state;
         if (scan->offset >= until) {
             *more = true;
             return FT_OK;
         }
-        enum ft_error error = window_at(scan, scan->offset, LIMIT_ENTRY_BYTES, &data, &got);
+        enum ft_error error = entry_at(scan, scan->offset, &entry, &state, &data);
         if (error)
             return error;
-        bool good = entry_parse(&entry, scan->crypto, scan->key, data, got) == ENTRY_WHOLE &&
-                    entry.first == scan->next && proven(scan, &entry, data);
+        bool good = state == ENTRY_WHOLE && entry.first == scan->next && proven(scan, &entry, data);
         if (!good)
             break;
         error = note_entry(scan, &entry, scan->offset);

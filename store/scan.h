@@ -31,9 +31,9 @@ struct scan {
     const uint8_t *key;
     struct disk_file *file;
     uint64_t size;
-    uint64_t segment_bytes; /* of entries: what is behind that many is none; UINT64_MAX: all may be */
-    bool last_segment;    /* nothing was written after it */
-    uint64_t stop_before; /* entries from this index on are not looked at; UINT64_MAX: all */
+    uint64_t segment_bytes; /* of entries; behind that many is none; UINT64_MAX: all may be */
+    bool last_segment;      /* nothing was written after it */
+    uint64_t stop_before;   /* entries from this index on are not looked at; UINT64_MAX: all */
     struct segment
         *segment; /* first and chain (of the entry before) in; end, last, chain, marks out */
 
@@ -54,7 +54,10 @@ struct scan {
     size_t window_len;
 };
 
-enum { SCAN_WINDOW_BYTES = 2 << 20 };
+enum {
+    SCAN_WINDOW_BYTES = 2 << 20,
+    SCAN_SLICE_BYTES = 256 << 10, /* read at a time, where no entry is longer */
+};
 
 /* `window` is SCAN_WINDOW_BYTES of the caller's. */
 enum ft_error scan_segment(struct scan *scan);
