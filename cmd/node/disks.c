@@ -43,6 +43,7 @@ int server_open_store(struct server *server, struct store_recovery *recovery)
         return status;
     if (disk_posix_open(&server->disk, folder))
         return say_error(EXIT_FAILED, "node", "%s: %s", folder, strerror(errno));
+    server_pulse_recovering(server, folder);
     struct store_options options = {
         .disk = &server->disk,
         .crypto = &crypto_sodium,

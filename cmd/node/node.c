@@ -87,6 +87,7 @@ static void on_signal(struct loop_signals *signals, int number)
     }
     server_log(server, "info", "event=stopping");
     server_notify("STOPPING=1");
+    server_pulse_stopping(server);
     struct node_event event = { .kind = EVENT_STOP };
     server_step(server, &event);
 }
@@ -321,10 +322,13 @@ static int run(struct server *server, const struct cluster_keys *keys)
     struct node_event start = { .kind = EVENT_START };
     server_step(server, &start);
     server_notify("READY=1");
+    server_pulse_running(server);
     loop_run(server->loop);
     linger(server);
     store_threads_stop(server->threads);
     store_close(server->store);
+    if (server->exit_status == EXIT_DONE && !server->again)
+        server_pulse_stopped();
     return server->exit_status;
 }
 

@@ -5,6 +5,7 @@
  *   connections.c  channels become the core's connections and links, and their events
  *   disks.c        the disk threads' completions become events
  *   gauges.c       what status shows beyond what the core knows; the log line
+ *   pulse.c        signs of life for this host's monitor
  *
  * One thread runs all of it; the disk threads are store's. The core is stepped only from the loop's handlers, never
  * from inside an effect: what an effect finds broken is noted and told at the turn's end (doomed). */
@@ -41,6 +42,7 @@ struct server {
     uint64_t wake_at_us; /* UINT64_MAX: none */
     uint32_t late_us;    /* a turn later than this starts the time-outs anew */
     struct loop_timer gauges_timer;
+    struct loop_timer pulse_timer;
     struct loop_wakeup disks;
     struct loop_signals signals;
     struct loop_hook turn_end;
@@ -93,5 +95,11 @@ void server_gauges(struct server *server);
 void server_notice(void *owner, enum net_counter what, uint64_t how_many,
                    const struct tcp_address *from);
 void server_notify(const char *state);
+
+/* pulse.c: in this order; each is nothing without a monitor. `folder` is the node's own. */
+void server_pulse_recovering(struct server *server, const char *folder);
+void server_pulse_running(struct server *server);
+void server_pulse_stopping(struct server *server);
+void server_pulse_stopped(void);
 
 #endif

@@ -1,0 +1,129 @@
+/* The node's side of the pulse (core/monitor/pulse.h). */
+#include "core/monitor/pulse.h"
+#include "cmd/node/server.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+
+/* A signal handler sends it, too. */
+static struct {
+    int fd;
+    struct sockaddr_un to;
+    uint8_t bytes[PULSE_BYTES];
+    struct pulse pulse;
+} beat = { .fd = -1 };
+
+/* Nobody there, a full socket: never the node's concern. */
+static void send_it(void)
+{
+    pulse_encode(&beat.pulse, beat.bytes);
+    ssize_t ignored = sendto(beat.fd, beat.bytes, sizeof beat.bytes, MSG_NOSIGNAL | MSG_DONTWAIT,
+                             (const struct sockaddr *)&beat.to, sizeof beat.to);
+    (void)ignored;
+}
+
+/* While it recovers no loop turns. What it has computed and read by then is its progress: that stands
+ * still when a disk does not answer, and when the process is frozen there is no signal either. */
+static void on_alarm(int number)
+{
+    (void)number;
+    struct rusage used;
+    getrusage(RUSAGE_SELF, &used);
+    beat.pulse.progress = (uint64_t)used.ru_inblock +
+                          (uint64_t)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) * 1000 +
+                          (uint64_t)(used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1000;
+    send_it();
+}
+
+static uint64_t interval_us(const struct server *server)
+{
+    uint64_t interval = server->file.config.monitor_pulse_timeout_ms * 1000ull / 6;
+    return interval < 500000 ? interval : 500000;
+}
+
+static void every(uint64_t us)
+{
+    const struct timeval time = { .tv_sec = (time_t)(us / 1000000),
+                                  .tv_usec = (suseconds_t)(us % 1000000) };
+    (void)setitimer(ITIMER_REAL, &(struct itimerval) { time, time }, NULL);
+}
+
+void server_pulse_recovering(struct server *server, const char *folder)
+{
+    /* By way of a descriptor, for a socket's path is short. */
+    int at = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    beat.to.sun_family = AF_UNIX;
+    snprintf(beat.to.sun_path, sizeof beat.to.sun_path, "/proc/self/fd/%d/monitor.sock", at);
+    beat.fd = at < 0 ? -1 : socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    beat.pulse = (struct pulse) { .phase = PULSE_RECOVERING, .slot = server->slot };
+    for (unsigned slot = 0; slot <= LIMIT_NODES; slot++)
+        beat.pulse.heard_ms[slot] = PULSE_UNHEARD;
+    if (beat.fd < 0)
+        return;
+    struct sigaction action = { .sa_handler = on_alarm, .sa_flags = SA_RESTART };
+    (void)sigaction(SIGALRM, &action, NULL);
+    on_alarm(SIGALRM);
+    every(interval_us(server));
+}
+
+static uint16_t heard_ms(const struct server *server, uint8_t slot)
+{
+    uint64_t heard = raft_peer_view(node_raft(server->node), slot).last_heard_us;
+    uint64_t now = loop_now_us(server->loop);
+    if (!heard || now < heard || now - heard >= PULSE_UNHEARD * 1000ull)
+        return heard && now < heard ? 0 : PULSE_UNHEARD;
+    return (uint16_t)((now - heard) / 1000);
+}
+
+static void tell(struct server *server)
+{
+    const struct raft_view view = raft_view(node_raft(server->node));
+    beat.pulse.leader = view.leader;
+    beat.pulse.term = view.term;
+    beat.pulse.commit = view.commit;
+    beat.pulse.applied = node_applied(server->node);
+    beat.pulse.progress++;
+    for (uint8_t slot = 1; slot <= LIMIT_NODES; slot++)
+        beat.pulse.heard_ms[slot] =
+            server->file.config.nodes[slot].present ? heard_ms(server, slot) : PULSE_UNHEARD;
+    send_it();
+}
+
+static void on_pulse(struct loop_timer *timer)
+{
+    struct server *server = LOOP_HOLDER(struct server, pulse_timer, timer);
+    tell(server);
+    loop_timer_set(server->loop, timer, loop_now_us(server->loop) + interval_us(server));
+}
+
+void server_pulse_running(struct server *server)
+{
+    if (beat.fd < 0)
+        return;
+    every(0);
+    beat.pulse.phase = PULSE_RUNNING;
+    server->pulse_timer.on_fire = on_pulse;
+    on_pulse(&server->pulse_timer);
+}
+
+void server_pulse_stopping(struct server *server)
+{
+    if (beat.fd < 0)
+        return;
+    beat.pulse.phase = PULSE_STOPPING;
+    tell(server);
+}
+
+void server_pulse_stopped(void)
+{
+    if (beat.fd < 0)
+        return;
+    beat.pulse.phase = PULSE_STOPPED;
+    beat.pulse.progress++;
+    send_it();
+}
