@@ -16,8 +16,7 @@ static const struct command {
 } commands[] = {
     { "node", cmd_node, "run one node of the cluster, in the foreground" },
     { "client", cmd_client, "chat: on a terminal, in a pipe, or as JSON lines for a bot" },
-    { "monitor", cmd_monitor,
-      "start, watch and restart the nodes of this host (not in this build yet)" },
+    { "monitor", cmd_monitor, "start, watch and restart the nodes of this host" },
     { "chaos", cmd_chaos,
       "break a running cluster on purpose, and heal it (not in this build yet)" },
     { "ctl", cmd_ctl, "set up, look at and look after a cluster" },

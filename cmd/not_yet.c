@@ -15,12 +15,6 @@ static int not_yet(const char *command, const char *about, int argc, char **argv
     return say_error(EXIT_FAILED, command, "not in this build yet");
 }
 
-int cmd_monitor(int argc, char **argv)
-{
-    return not_yet("monitor", "Starts, watches and restarts nodes. Not in this build yet.", argc,
-                   argv);
-}
-
 int cmd_chaos(int argc, char **argv)
 {
     return not_yet("chaos", "Breaks a running cluster on purpose. Not in this build yet.", argc,

@@ -197,6 +197,10 @@ static void whoever_asks_ends_the_pause(void **state)
     assert_true(supervisor_due_us(&supervisor) > 8 * SECOND);
     supervisor_ask(&supervisor, 2 * SECOND);
     expect(&supervisor, 2 * SECOND, ORDER_START);
+    /* Another holds its folder: that is no crash. */
+    supervisor_postpone(&supervisor, 3 * SECOND);
+    assert_false(supervisor_loops(&supervisor));
+    expect(&supervisor, 3 * SECOND, ORDER_START);
     /* Of one that runs nothing is asked. */
     supervisor_started(&supervisor, 2 * SECOND);
     supervisor_ask(&supervisor, 3 * SECOND);

@@ -4,31 +4,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
-/* One logfmt line on stderr, in one write. */
 void server_log(const struct server *server, const char *level, const char *text)
 {
-    struct timespec now;
-    struct tm when;
-    char line[SERVER_LOG_BYTES + 96];
-    clock_gettime(CLOCK_REALTIME, &now);
-    gmtime_r(&now.tv_sec, &when);
-    size_t at = strftime(line, sizeof line, "ts=%Y-%m-%dT%H:%M:%S", &when);
-    int len = snprintf(line + at, sizeof line - at, ".%06ldZ level=%s node=%u %s\n",
-                       now.tv_nsec / 1000, level, server->slot, text);
-    if (len < 0)
-        return;
-    size_t all = at + (size_t)len;
-    if (all >= sizeof line) {
-        all = sizeof line - 1;
-        line[all - 1] = '\n';
-    }
-    ssize_t ignored = write(STDERR_FILENO, line, all);
-    (void)ignored;
+    log_line(level, "node", server->slot, text);
 }
 
 void server_note_flush(struct server *server, uint64_t duration_us)
@@ -92,25 +72,4 @@ void server_notice(void *owner, enum net_counter what, uint64_t how_many,
              net_counter_name(what), (unsigned long long)how_many,
              tcp_address_format(address, from));
     server_log(owner, "warn", line);
-}
-
-/* The service manager's datagram, when it asked for one. */
-void server_notify(const char *state)
-{
-    const char *path = getenv("NOTIFY_SOCKET");
-    struct sockaddr_un address = { .sun_family = AF_UNIX };
-    if (!path || (path[0] != '/' && path[0] != '@') || strlen(path) >= sizeof address.sun_path)
-        return;
-    size_t len = strlen(path);
-    memcpy(address.sun_path, path, len);
-    if (path[0] == '@')
-        address.sun_path[0] = 0;
-    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0)
-        return;
-    socklen_t size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len);
-    ssize_t ignored =
-        sendto(fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *)&address, size);
-    (void)ignored;
-    close(fd);
 }

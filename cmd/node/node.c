@@ -10,6 +10,7 @@
 #include "core/feature.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <sodium.h>
 #include <stdio.h>
@@ -21,15 +22,16 @@
 
 #define DAY_US (UINT64_C(86400) * 1000000)
 
-enum { OPTION_ID, OPTION_CONFIG };
+enum { OPTION_ID, OPTION_CONFIG, OPTION_LOG };
 static const struct option_row rows[] = {
     [OPTION_ID] = { "id", 0, "N", "which node of the ini this is" },
     [OPTION_CONFIG] = { "config", 0, "FILE", "the configuration (default: ./ftchat.ini)" },
+    [OPTION_LOG] = { "log", 0, "FILE", "log there instead; opened anew at SIGHUP" },
     { 0 },
 };
 static const struct command_page page = {
     "node",
-    "--id N [--config FILE]",
+    "--id N [--config FILE] [--log FILE]",
     "Runs one node in the foreground; logs to stderr.\n"
     "SIGTERM: hands leadership over and ends with 0. A blank node waits for `ftchat ctl form`.",
     rows,
@@ -77,16 +79,31 @@ static void on_turn_end(struct loop_hook *hook)
         loop_stop(server->loop);
 }
 
+/* Everything that goes to stderr goes to that file from here on; false: it cannot be opened. */
+static bool open_log(const struct server *server)
+{
+    if (!server->log)
+        return true;
+    int fd = open(server->log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
+    if (fd < 0)
+        return false;
+    bool moved = dup2(fd, STDERR_FILENO) >= 0;
+    close(fd);
+    return moved;
+}
+
 static void on_signal(struct loop_signals *signals, int number)
 {
     struct server *server = LOOP_HOLDER(struct server, signals, signals);
     if (number == SIGHUP) {
+        if (!open_log(server))
+            server_log(server, "error", "event=log_not_opened");
         server_log(server, "info",
                    "event=reload why=\"no setting of this version changes while running\"");
         return;
     }
     server_log(server, "info", "event=stopping");
-    server_notify("STOPPING=1");
+    log_notify("STOPPING=1");
     server_pulse_stopping(server);
     struct node_event event = { .kind = EVENT_STOP };
     server_step(server, &event);
@@ -321,7 +338,7 @@ static int run(struct server *server, const struct cluster_keys *keys)
     on_gauges(&server->gauges_timer);
     struct node_event start = { .kind = EVENT_START };
     server_step(server, &start);
-    server_notify("READY=1");
+    log_notify("READY=1");
     server_pulse_running(server);
     loop_run(server->loop);
     linger(server);
@@ -356,6 +373,9 @@ int cmd_node(int argc, char **argv)
         case OPTION_CONFIG:
             config = options.value;
             break;
+        case OPTION_LOG:
+            server.log = options.value;
+            break;
         case OPTIONS_OPERAND:
             return say_error(EXIT_USAGE, "node", "%s: not an option (see ftchat node --help)",
                              options.value);
@@ -372,6 +392,8 @@ int cmd_node(int argc, char **argv)
         return say_error(EXIT_USAGE, "node", "--id: %llu: no [node.%llu] in %s",
                          (unsigned long long)id, (unsigned long long)id, server.file.path);
     server.slot = (uint8_t)id;
+    if (!open_log(&server))
+        return say_error(EXIT_FAILED, "node", "--log: %s: %s", server.log, strerror(errno));
     struct cluster_keys keys;
     if (!crypto_start())
         return say_error(EXIT_FAILED, "node", "the system gives no randomness");

@@ -13,6 +13,7 @@
 #define FTCHAT_CMD_NODE_SERVER_H
 
 #include "cmd/config_load.h"
+#include "cmd/log_line.h"
 #include "core/node/node.h"
 #include "net/channel.h"
 #include "store/disk.h"
@@ -21,7 +22,7 @@
 
 enum {
     SERVER_FLUSH_SAMPLES = 512,
-    SERVER_LOG_BYTES = 512,
+    SERVER_LOG_BYTES = LOG_LINE_BYTES,
     SERVER_DIAL_US = 2000000,
     SERVER_GAUGES_US = 1000000,
 };
@@ -29,6 +30,7 @@ enum {
 struct server {
     struct config_file file;
     uint8_t slot;
+    const char *log; /* where it logs instead of stderr, or NULL */
     struct loop *loop;
     struct channels *channels;
     struct disk disk;
@@ -94,7 +96,6 @@ void server_note_flush(struct server *server, uint64_t duration_us);
 void server_gauges(struct server *server);
 void server_notice(void *owner, enum net_counter what, uint64_t how_many,
                    const struct tcp_address *from);
-void server_notify(const char *state);
 
 /* pulse.c: in this order; each is nothing without a monitor. `folder` is the node's own. */
 void server_pulse_recovering(struct server *server, const char *folder);

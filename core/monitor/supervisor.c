@@ -42,6 +42,12 @@ void supervisor_failed(struct supervisor *supervisor, uint64_t now_us)
     pause_until(supervisor, now_us);
 }
 
+void supervisor_postpone(struct supervisor *supervisor, uint64_t until_us)
+{
+    CHECK(supervisor->state == SUPERVISED_DOWN);
+    supervisor->start_us = until_us;
+}
+
 bool supervisor_ended(struct supervisor *supervisor, int status, uint64_t now_us)
 {
     CHECK(supervisor->state == SUPERVISED_RUNNING || supervisor->state == SUPERVISED_KILLED);

@@ -39,7 +39,7 @@ enum supervisor_state {
 
 enum supervisor_order {
     ORDER_NOTHING,
-    ORDER_START,     /* answered by supervisor_started or supervisor_failed */
+    ORDER_START,     /* answered by supervisor_started, _failed or _postpone */
     ORDER_TERMINATE, /* SIGTERM: it hands leadership over */
     ORDER_KILL,      /* SIGKILL: it hangs */
 };
@@ -78,6 +78,8 @@ uint64_t supervisor_due_us(const struct supervisor *supervisor);
 /* A process was made, or was found running already; or neither. */
 void supervisor_started(struct supervisor *supervisor, uint64_t now_us);
 void supervisor_failed(struct supervisor *supervisor, uint64_t now_us);
+/* Not now, through no fault of its own. */
+void supervisor_postpone(struct supervisor *supervisor, uint64_t until_us);
 
 /* One whose progress stands still since the last one says nothing. */
 void supervisor_pulse(struct supervisor *supervisor, enum pulse_phase phase, uint64_t progress,

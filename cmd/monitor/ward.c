@@ -1,0 +1,312 @@
+#include "cmd/monitor/monitor.h"
+
+#include "cmd/commands.h"
+#include "cmd/say.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sodium.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+enum {
+    PATIENCE_TIMES = 10, /* of the pulse's time-out, for who recovers or stops */
+    SETTLE_US = 10000000,
+    BUSY_US = 1000000, /* between two looks at a folder that a tool holds */
+    LOG_MOST_BYTES = 16 << 20,
+};
+
+static void say(const struct ward *ward, const char *level, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+static void say(const struct ward *ward, const char *level, const char *format, ...)
+{
+    char text[LOG_LINE_BYTES];
+    va_list values;
+    va_start(values, format);
+    vsnprintf(text, sizeof text, format, values);
+    va_end(values);
+    log_line(level, "monitor", ward->slot, text);
+}
+
+/* --- its process --------------------------------------------------------------------------------
+ */
+
+static void on_end(struct loop_source *source, unsigned ready)
+{
+    struct ward *ward = LOOP_HOLDER(struct ward, pidfd, source);
+    struct supervisor *supervisor = &ward->supervisor;
+    char how[48];
+    (void)ready;
+    loop_unwatch(ward->monitor->loop, source);
+    int pid = ward->process.pid;
+    int status = process_reap(&ward->process);
+    uint64_t now = loop_clock_us();
+    process_end_text(status, how);
+    if (supervisor_ended(supervisor, status, now)) {
+        say(ward, "info", "event=node_stopped pid=%d how=\"%s\"", pid, how);
+        monitor_ward_stopped(ward->monitor);
+    } else {
+        say(ward, "warn", "event=node_ended pid=%d how=\"%s\" restart_in_ms=%llu", pid, how,
+            (unsigned long long)(supervisor_due_us(supervisor) - now) / 1000);
+    }
+    if (supervisor_loops(supervisor) && !ward->loop_told)
+        say(ward, "alarm",
+            "event=crash_loop ends=%u why=\"it does not come up: it is tried every 10 s now (its "
+            "own log says "
+            "why it ends; SIGHUP to this monitor: at once)\"",
+            supervisor->crashes);
+    ward->loop_told = supervisor_loops(supervisor);
+    ward_look(ward);
+}
+
+/* Its end will be told. */
+static void watch(struct ward *ward, const char *event)
+{
+    uint64_t now = loop_clock_us();
+    ward->pidfd = (struct loop_source) { .on_ready = on_end, .fd = ward->process.pidfd };
+    supervisor_started(&ward->supervisor, now);
+    ward->in_use_told = false;
+    ward->pulse = (struct pulse) { .phase = PULSE_NONE };
+    say(ward, "info", "event=%s pid=%d", event, (int)ward->process.pid);
+    if (loop_watch(ward->monitor->loop, &ward->pidfd, LOOP_READ))
+        say(ward, "error", "event=not_watched why=\"%s\"", strerror(errno));
+}
+
+static int run_it(struct ward *ward)
+{
+    struct monitor *monitor = ward->monitor;
+    char id[4];
+    char log[PATH_MAX + 16];
+    snprintf(id, sizeof id, "%u", ward->slot);
+    snprintf(log, sizeof log, "%s/node.log", ward->path);
+    char words[][9] = { "node", "--id", "--config", "--log" };
+    char *argv[] = { monitor->program,
+                     words[0],
+                     words[1],
+                     id,
+                     words[2],
+                     monitor->config,
+                     monitor->all ? words[3] : NULL,
+                     log,
+                     NULL };
+    return process_start(&ward->process, monitor->program, argv);
+}
+
+/* One that runs already is taken over, whoever started it. */
+static void start(struct ward *ward)
+{
+    pid_t holder = process_holder(ward->folder);
+    uint64_t now = loop_clock_us();
+    if (holder > 0 && process_adopt(&ward->process, holder) == 0) {
+        watch(ward, "node_found");
+        return;
+    }
+    if (holder != 0) {
+        if (!ward->in_use_told)
+            say(ward, "info",
+                "event=folder_in_use why=\"another program holds it: the node is started after "
+                "that\"");
+        ward->in_use_told = true;
+        supervisor_postpone(&ward->supervisor, now + BUSY_US);
+        return;
+    }
+    int error = run_it(ward);
+    if (!error) {
+        watch(ward, "node_started");
+        return;
+    }
+    supervisor_failed(&ward->supervisor, now);
+    say(ward, "error", "event=node_not_started why=\"%s: %s\" retry_in_ms=%llu",
+        ward->monitor->program, strerror(error),
+        (unsigned long long)(supervisor_due_us(&ward->supervisor) - now) / 1000);
+}
+
+void ward_look(struct ward *ward)
+{
+    struct supervisor *supervisor = &ward->supervisor;
+    for (;;) {
+        uint64_t now = loop_clock_us();
+        uint64_t silent_ms = (now - supervisor->heard_us) / 1000;
+        switch (supervisor_next(supervisor, now)) {
+        case ORDER_START:
+            start(ward);
+            continue;
+        case ORDER_TERMINATE:
+            say(ward, "info", "event=node_stopping pid=%d", (int)ward->process.pid);
+            process_signal(&ward->process, SIGTERM);
+            /* One that is frozen hears it when it goes on. */
+            continue;
+        case ORDER_KILL:
+            say(ward, "alarm",
+                "event=node_hangs pid=%d silent_ms=%llu why=\"no pulse: it is killed\"",
+                (int)ward->process.pid, (unsigned long long)silent_ms);
+            process_signal(&ward->process, SIGKILL);
+            continue;
+        case ORDER_NOTHING:
+            break;
+        }
+        break;
+    }
+    uint64_t due = supervisor_due_us(supervisor);
+    if (due == UINT64_MAX)
+        loop_timer_clear(ward->monitor->loop, &ward->timer);
+    else
+        loop_timer_set(ward->monitor->loop, &ward->timer, due);
+}
+
+static void on_timer(struct loop_timer *timer)
+{
+    struct ward *ward = LOOP_HOLDER(struct ward, timer, timer);
+    /* Its pulses of the time in which this process did not run have been read by now; those that it did
+     * not send, for its host did not run, cannot be. */
+    if (loop_late_us(ward->monitor->loop) > ward->supervisor.options.silence_us / 2)
+        supervisor_forgive(&ward->supervisor, loop_clock_us());
+    ward_look(ward);
+}
+
+/* --- its pulses ---------------------------------------------------------------------------------
+ */
+
+/* One datagram; false: there is none. */
+static bool take_pulse(struct ward *ward)
+{
+    uint8_t bytes[PULSE_BYTES + 1];
+    union {
+        char space[CMSG_SPACE(sizeof(struct ucred))];
+        struct cmsghdr align;
+    } control;
+    struct iovec part = { bytes, sizeof bytes };
+    struct msghdr message = { .msg_iov = &part,
+                              .msg_iovlen = 1,
+                              .msg_control = control.space,
+                              .msg_controllen = sizeof control.space };
+    ssize_t len = recvmsg(ward->pulses.fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    if (len < 0)
+        return errno == EINTR;
+    struct ucred from = { 0 };
+    struct cmsghdr *head = CMSG_FIRSTHDR(&message);
+    if (head && head->cmsg_level == SOL_SOCKET && head->cmsg_type == SCM_CREDENTIALS)
+        memcpy(&from, CMSG_DATA(head), sizeof from);
+    struct pulse pulse;
+    if (!ward->process.pid || from.pid != ward->process.pid ||
+        !pulse_decode(&pulse, (struct slice) { bytes, (size_t)len }) || pulse.slot != ward->slot)
+        return true; /* somebody else's, or one that came late */
+    if (ward->pulse.phase != pulse.phase && pulse.phase == PULSE_RUNNING)
+        say(ward, "info", "event=node_runs pid=%d", (int)from.pid);
+    ward->pulse = pulse;
+    supervisor_pulse(&ward->supervisor, pulse.phase, pulse.progress, loop_clock_us());
+    return true;
+}
+
+static void on_pulses(struct loop_source *source, unsigned ready)
+{
+    struct ward *ward = LOOP_HOLDER(struct ward, pulses, source);
+    (void)ready;
+    while (take_pulse(ward))
+        ;
+    ward_look(ward);
+}
+
+static int listen_to(struct ward *ward)
+{
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    const int on = 1;
+    /* By way of the descriptor, for a socket's path is short. */
+    snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d/monitor.sock",
+             ward->folder);
+    (void)unlinkat(ward->folder, "monitor.sock", 0); /* whose it was is gone: the lock says so */
+    ward->pulses = (struct loop_source) {
+        .on_ready = on_pulses,
+        .fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0),
+        .urgent = true,
+    };
+    if (ward->pulses.fd < 0 ||
+        setsockopt(ward->pulses.fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof on) != 0 ||
+        bind(ward->pulses.fd, (const struct sockaddr *)&address, sizeof address) != 0)
+        return say_error(EXIT_FAILED, "monitor", "%s/monitor.sock: %s", ward->path,
+                         strerror(errno));
+    return EXIT_DONE;
+}
+
+/* --- beginning and end --------------------------------------------------------------------------
+ */
+
+/* data_dir must exist, as for node: an unmounted disk must not look blank. */
+static int open_folder(struct ward *ward)
+{
+    char data[PATH_MAX];
+    const struct config_file *file = &ward->monitor->file;
+    if (!config_resolve(file, file->config.data_dir, data) ||
+        snprintf(ward->path, sizeof ward->path, "%s/%u", data, ward->slot) >=
+            (int)sizeof ward->path)
+        return say_error(EXIT_USAGE, "monitor", "data_dir: path too long");
+    if (mkdir(ward->path, 0700) != 0 && errno != EEXIST)
+        return say_error(EXIT_FAILED, "monitor",
+                         "%s: %s (data_dir must exist: mount the disk, or make it with: "
+                         "ftchat ctl init)",
+                         ward->path, strerror(errno));
+    ward->folder = open(ward->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (ward->folder < 0)
+        return say_error(EXIT_FAILED, "monitor", "%s: %s", ward->path, strerror(errno));
+    return EXIT_DONE;
+}
+
+int ward_open(struct ward *ward, struct monitor *monitor, uint8_t slot)
+{
+    *ward = (struct ward) { .monitor = monitor, .slot = slot, .folder = -1, .lock = -1 };
+    ward->pulses.fd = -1;
+    int status = open_folder(ward);
+    if (status)
+        return status;
+    ward->lock =
+        openat(ward->folder, "monitor.lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (ward->lock < 0)
+        return say_error(EXIT_FAILED, "monitor", "%s/monitor.lock: %s", ward->path,
+                         strerror(errno));
+    if (flock(ward->lock, LOCK_EX | LOCK_NB) != 0)
+        return say_error(EXIT_FAILED, "monitor",
+                         "node %u has a monitor already (%s/monitor.lock is held)", slot,
+                         ward->path);
+    return listen_to(ward);
+}
+
+void ward_start(struct ward *ward)
+{
+    const uint32_t silence_us = ward->monitor->file.config.monitor_pulse_timeout_ms * 1000;
+    struct supervisor_options options = { .silence_us = silence_us,
+                                          .patience_us = silence_us < UINT32_MAX / PATIENCE_TIMES
+                                                             ? silence_us * PATIENCE_TIMES
+                                                             : UINT32_MAX,
+                                          .settle_us = SETTLE_US };
+    randombytes_buf(&options.seed, sizeof options.seed);
+    supervisor_init(&ward->supervisor, &options, loop_clock_us());
+    ward->timer.on_fire = on_timer;
+    if (loop_watch(ward->monitor->loop, &ward->pulses, LOOP_READ))
+        say(ward, "error", "event=not_watched why=\"%s\"", strerror(errno));
+    ward_look(ward);
+}
+
+/* The node's file of words is moved aside when it is long; the node opens a new one. */
+void ward_chores(struct ward *ward)
+{
+    struct stat info;
+    if (!ward->monitor->all || fstatat(ward->folder, "node.log", &info, 0) != 0 ||
+        info.st_size < LOG_MOST_BYTES)
+        return;
+    if (renameat(ward->folder, "node.log", ward->folder, "node.log.1") == 0 && ward->process.pid)
+        process_signal(&ward->process, SIGHUP);
+}
+
+void ward_close(struct ward *ward)
+{
+    if (ward->folder >= 0 && ward->pulses.fd >= 0)
+        (void)unlinkat(ward->folder, "monitor.sock", 0);
+}
