@@ -1,107 +1,104 @@
 #!/bin/bash
-# make run and make stop (tests/tools/cluster.sh), with a stand-in for ftchat: what is started, what
-# is left alone, and above all which processes are ended.
+# make run and make stop (tests/tools/cluster.sh) with the real program: what is started, what is left
+# alone, and above all which processes are ended.
 set -u
 source=$(cd "$(dirname "$0")/.." && pwd)
 work=$(mktemp -d)
-bystander=
+others=()
 finish() {
-    for id in 1 2 3; do
-        pid=$(cat "$work/data/$id/node.pid" 2>/dev/null) &&
-            [ "$(readlink "/proc/$pid/exe" | sed 's/ (deleted)$//')" = "$work/ftchat" ] && kill -KILL "$pid"
+    cluster stop
+    for pid in $(all_pids); do
+        [ "$(readlink "/proc/$pid/exe" | sed 's/ (deleted)$//')" = "$work/ftchat" ] && kill -KILL "$pid"
     done
-    [ -z "$bystander" ] || kill "$bystander"
+    [ ${#others[@]} = 0 ] || kill "${others[@]}" 2>/dev/null
     rm -rf "$work"
 }
-trap finish EXIT
-fail() { echo "FAIL: $*"; exit 1; }
+fail() { echo "FAIL: $*"; tail -20 "$work/data/monitor.log" 2>/dev/null; exit 1; }
+cluster() { "$work/tests/tools/cluster.sh" "$@" >"$work/out" 2>&1 </dev/null; }
+ended() { ! readlink "/proc/$1/exe" >/dev/null 2>&1; } # one that was not waited for has none
+all_pids() { grep -ohE ' pid=[0-9]+' "$work/data/monitor.log" 2>/dev/null | sed 's/.*=//' | sort -u; }
+# The process of node $1, by what its monitor said last.
+pid() { grep -E "monitor=$1 event=node_(started|found) " "$work/data/monitor.log" | tail -1 | sed 's/.*pid=//'; }
+pids() { echo "$(pid 1) $(pid 2) $(pid 3)"; }
+monitor() { sed -nE 's/.*monitor started \(process ([0-9]+).*/\1/p' "$work/out"; }
+# $1 within 20 s
+within() {
+    local tries
+    for ((tries = 0; tries < 400; tries++)); do
+        eval "$1" 2>/dev/null && return 0
+        sleep 0.05
+    done
+    fail "waited in vain for: $1"
+}
 
 mkdir -p "$work/tests/tools"
+trap finish EXIT
 cp "$source/tests/tools/cluster.sh" "$work/tests/tools/"
-cp "$source/ftchat.ini" "$work/"
-cat >"$work/stand_in.c" <<'CODE'
-#include <fcntl.h>
-#include <stdio.h>
-#include <string.h>
-#include <sys/file.h>
-#include <unistd.h>
-int main(int argc, char **argv)
-{
-    if (argc > 2 && strcmp(argv[1], "ctl") == 0)
-        return strcmp(argv[2], "form") == 0 ? access("unformable", F_OK) == 0 : 0;
-    if (access("broken", F_OK) == 0)
-        return puts("cannot start: broken"), 1;
-    char lock[100];
-    snprintf(lock, sizeof lock, "data/%s/lock", argv[argc - 1]);
-    if (flock(open(lock, O_RDWR | O_CREAT, 0600), LOCK_EX | LOCK_NB) != 0)
-        return puts("cannot start: locked"), 1;
-    puts("node is up");
-    fflush(stdout);
-    for (;;)
-        pause();
-}
-CODE
-gcc -o "$work/ftchat" "$work/stand_in.c" || fail "gcc"
-cluster() { "$work/tests/tools/cluster.sh" "$@" >"$work/out" 2>&1 </dev/null; }
-pids() { cat "$work"/data/[123]/node.pid 2>/dev/null | tr '\n' ' '; }
-alive() { readlink "/proc/$1/exe" >/dev/null 2>&1; } # one that ended and was not waited for has none
+cp "$source/ftchat" "$work/"
+# Ports of its own, below those that outgoing connections take.
+base=0
+until [ $base != 0 ] && ! grep -qiE ":($(printf '%04X|%04X|%04X' $base $((base + 1)) $((base + 2)))) " /proc/net/tcp; do
+    base=$((12000 + RANDOM % 18000))
+done
+sed -E "s/^port = 710([1-3])/port = $((base / 10))\\1/; s/^http = .*/http =/" "$source/ftchat.ini" >"$work/ftchat.ini"
+base=$((base / 10))
 
 cluster run || fail "run: $(cat "$work/out")"
 first=$(pids)
 [ "$(wc -w <<<"$first")" = 3 ] || fail "not three nodes: $first"
-for pid in $first; do alive "$pid" || fail "$pid does not run"; done
-grep -q 'node is up' "$work/data/2/node.log" || fail "no log"
+for pid in $first; do ended "$pid" && fail "$pid does not run"; done
+grep -q 'event=listening' "$work/data/2/node.log" || fail "no log"
 grep -q 'make stop' "$work/out" || fail "does not say how to stop"
+one=$(monitor)
 
 cluster run || fail "a second run is an error: $(cat "$work/out")"
+grep -q "runs already (monitor: process $one)" "$work/out" || fail "the second run: $(cat "$work/out")"
 [ "$(pids)" = "$first" ] || fail "a second run started other nodes"
 
-# After a new build the nodes run the old file; they are still ours, and run says so.
+# After a new build they run the old file; they are still ours, and run says so.
 cp "$work/ftchat" "$work/new" && mv "$work/new" "$work/ftchat"
 cluster run || fail "run after a build"
 grep -q 'an earlier build' "$work/out" || fail "does not tell of the earlier build"
 [ "$(pids)" = "$first" ] || fail "run after a build started other nodes"
 
-# One is dead, and its number belongs to a process of somebody else's by now.
+# Nodes are started again, and outlive their monitor; the next run takes them over.
 set -- $first
 kill -KILL "$2"
+within '[ "$(pid 2)" != '"$2"' ]'
+kill -KILL "$one"
+within "ended $one"
+before=$(pids)
+cluster run || fail "run after the monitor's death: $(cat "$work/out")"
+two=$(monitor)
+within '[ "$(grep -c event=node_found "$work/data/monitor.log")" = 3 ]'
+[ "$(pids)" = "$before" ] || fail "nodes that ran were started anew: $before, $(pids)"
+
+# Processes of somebody else: by their program, not ours; of our program, on other data.
 sleep 1000 &
-bystander=$!
-echo "$bystander" >"$work/data/2/node.pid"
+others+=($!)
+mkdir "$work/elsewhere" && cp "$work/ftchat.ini" "$work/elsewhere/" && sed -i -E "s/^port = ..../port = $((base - 1))/" "$work/elsewhere/ftchat.ini"
+(cd "$work/elsewhere" && "$work/ftchat" ctl init >/dev/null && exec "$work/ftchat" node --id 1 2>log) &
+others+=($!)
+within 'grep -q event=listening "$work/elsewhere/log"'
 cluster stop || fail "stop: $(cat "$work/out")"
-alive "$bystander" || fail "stop ended a process that is not ours"
-alive "$1" && fail "node 1 was not stopped"
-alive "$3" && fail "node 3 was not stopped"
-[ -z "$(pids)" ] || fail "pid files are left: $(pids)"
+for pid in $two $before; do ended "$pid" || fail "$pid was not stopped"; done
+for pid in "${others[@]}"; do ended "$pid" && fail "stop ended a process that is not ours"; done
 cluster stop || fail "a second stop is an error"
-alive "$bystander" || fail "the second stop ended a process that is not ours"
+grep -q 'no node runs here' "$work/out" || fail "a stop of nothing: $(cat "$work/out")"
 
-echo "$bystander" >"$work/data/2/node.pid"
-cluster run || fail "run with a stale pid file: $(cat "$work/out")"
-[ "$(cat "$work/data/2/node.pid")" != "$bystander" ] || fail "took another process for node 2"
-cluster stop || fail "stop"
-alive "$bystander" || fail "the last stop ended a process that is not ours"
-
-# One was started by hand: run leaves it alone, stop ends it.
-cluster run || fail "run"
-pid=$(cat "$work/data/3/node.pid")
-kill -KILL "$pid"
-while alive "$pid"; do :; done
-ups=$(grep -c 'node is up' "$work/data/3/node.log")
-(cd "$work" && exec setsid ./ftchat node --config ftchat.ini --id 3 </dev/null >>data/3/node.log 2>&1) &
+# One was started by hand, with no monitor: stop ends it, run takes it over.
+(cd "$work" && exec setsid ./ftchat node --config ftchat.ini --id 3 </dev/null 2>byhand.log) &
 byhand=$!
-for ((tries = 0; tries < 500; tries++)); do
-    [ "$(grep -c 'node is up' "$work/data/3/node.log")" -gt "$ups" ] && break
-    sleep 0.02
-done
+within 'grep -q event=listening "$work/byhand.log"'
 cluster run || fail "run beside a node that was started by hand: $(cat "$work/out")"
-grep -q "node 3 runs already (process $byhand)" "$work/out" || fail "by hand: $(cat "$work/out")"
+[ "$(pid 3)" = "$byhand" ] || fail "the node that was started by hand was not taken over"
 cluster stop || fail "stop"
-alive "$byhand" && fail "the node that was started by hand was not stopped"
-cluster stop && grep -q 'no node runs here' "$work/out" || fail "a stop of nothing: $(cat "$work/out")"
+ended "$byhand" || fail "the node that was started by hand was not stopped"
 
-touch "$work/broken" "$work/unformable"
-cluster run && fail "nodes that do not start are no error"
-grep -q 'cannot start: broken' "$work/out" || fail "does not show why: $(cat "$work/out")"
+# What cannot be is said.
+chmod 644 "$work/ftchat.key"
+cluster run && fail "a cluster that does not start is no error"
+grep -q 'ftchat.key' "$work/out" || fail "does not show why: $(cat "$work/out")"
 [ -f "$work/ftchat.ini" ] && [ -d "$work/data/1" ] || fail "something is gone"
+for pid in "${others[@]}"; do ended "$pid" && fail "a process that is not ours was ended"; done
 echo "run and stop touch what is theirs"

@@ -22,6 +22,8 @@ static void become(const char *path, char *const argv[])
 {
     sigset_t none;
     sigemptyset(&none);
+    unsetenv("NOTIFY_SOCKET"); /* the service manager speaks with the monitor */
+    unsetenv("WATCHDOG_USEC");
     setsid();
     signal(SIGPIPE, SIG_DFL);
     sigprocmask(SIG_SETMASK, &none, NULL);

@@ -36,6 +36,137 @@ static void say(const struct ward *ward, const char *level, const char *format, 
     log_line(level, "monitor", ward->slot, text);
 }
 
+/* --- its pulses ---------------------------------------------------------------------------------
+ */
+
+/* One datagram; false: there is none. */
+static bool take_pulse(struct ward *ward)
+{
+    uint8_t bytes[PULSE_BYTES + 1];
+    union {
+        char space[CMSG_SPACE(sizeof(struct ucred))];
+        struct cmsghdr align;
+    } control;
+    struct iovec part = { bytes, sizeof bytes };
+    struct msghdr message = { .msg_iov = &part,
+                              .msg_iovlen = 1,
+                              .msg_control = control.space,
+                              .msg_controllen = sizeof control.space };
+    ssize_t len = recvmsg(ward->pulses.fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    if (len < 0)
+        return errno == EINTR;
+    struct ucred from = { 0 };
+    struct cmsghdr *head = CMSG_FIRSTHDR(&message);
+    if (head && head->cmsg_level == SOL_SOCKET && head->cmsg_type == SCM_CREDENTIALS)
+        memcpy(&from, CMSG_DATA(head), sizeof from);
+    struct pulse pulse;
+    if (!ward->process.pid || from.pid != ward->process.pid ||
+        !pulse_decode(&pulse, (struct slice) { bytes, (size_t)len }) || pulse.slot != ward->slot)
+        return true; /* somebody else's, or one that came late */
+    if (ward->pulse.phase != pulse.phase && pulse.phase == PULSE_RUNNING)
+        say(ward, "info", "event=node_runs pid=%d", (int)from.pid);
+    ward->pulse = pulse;
+    supervisor_pulse(&ward->supervisor, pulse.phase, pulse.progress, loop_clock_us());
+    return true;
+}
+
+static void on_pulses(struct loop_source *source, unsigned ready)
+{
+    struct ward *ward = LOOP_HOLDER(struct ward, pulses, source);
+    (void)ready;
+    while (take_pulse(ward))
+        ;
+    ward_look(ward);
+}
+
+/* --- its folder ---------------------------------------------------------------------------------
+ */
+
+/* data_dir must exist, as for node: an unmounted disk must not look blank. */
+static int open_folder(struct ward *ward)
+{
+    char data[PATH_MAX];
+    const struct config_file *file = &ward->monitor->file;
+    if (!config_resolve(file, file->config.data_dir, data) ||
+        snprintf(ward->path, sizeof ward->path, "%s/%u", data, ward->slot) >=
+            (int)sizeof ward->path)
+        return say_error(EXIT_USAGE, "monitor", "data_dir: path too long");
+    if (mkdir(ward->path, 0700) != 0 && errno != EEXIST)
+        return say_error(EXIT_FAILED, "monitor",
+                         "%s: %s (data_dir must exist: mount the disk, or make it with: "
+                         "ftchat ctl init)",
+                         ward->path, strerror(errno));
+    ward->folder = open(ward->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (ward->folder < 0)
+        return say_error(EXIT_FAILED, "monitor", "%s: %s", ward->path, strerror(errno));
+    return EXIT_DONE;
+}
+
+static int listen_to(struct ward *ward)
+{
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    const int on = 1;
+    /* By way of the descriptor, for a socket's path is short. */
+    snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d/monitor.sock",
+             ward->folder);
+    (void)unlinkat(ward->folder, "monitor.sock", 0); /* whose it was is gone: the lock says so */
+    ward->pulses = (struct loop_source) {
+        .on_ready = on_pulses,
+        .fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0),
+        .urgent = true,
+    };
+    if (ward->pulses.fd < 0 ||
+        setsockopt(ward->pulses.fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof on) != 0 ||
+        bind(ward->pulses.fd, (const struct sockaddr *)&address, sizeof address) != 0)
+        return say_error(EXIT_FAILED, "monitor", "%s/monitor.sock: %s", ward->path,
+                         strerror(errno));
+    return EXIT_DONE;
+}
+
+static void close_folder(struct ward *ward)
+{
+    loop_unwatch(ward->monitor->loop, &ward->pulses);
+    if (ward->pulses.fd >= 0)
+        close(ward->pulses.fd);
+    if (ward->lock >= 0)
+        close(ward->lock);
+    if (ward->folder >= 0)
+        close(ward->folder);
+    ward->pulses.fd = ward->lock = ward->folder = -1;
+}
+
+/* The lock keeps a second monitor away, the socket takes the pulses. */
+static int take_folder(struct ward *ward)
+{
+    int status = open_folder(ward);
+    if (status)
+        return status;
+    ward->lock =
+        openat(ward->folder, "monitor.lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (ward->lock < 0)
+        return say_error(EXIT_FAILED, "monitor", "%s/monitor.lock: %s", ward->path,
+                         strerror(errno));
+    if (flock(ward->lock, LOCK_EX | LOCK_NB) != 0)
+        return say_error(EXIT_FAILED, "monitor",
+                         "node %u has a monitor already (%s/monitor.lock is held)", ward->slot,
+                         ward->path);
+    return listen_to(ward);
+}
+
+/* A folder that was emptied by its removal (a lost disk) or put in place by a restore is another one
+ * now: pulses to it would not be heard. False: it cannot be used. */
+static bool hold_folder(struct ward *ward)
+{
+    struct stat held;
+    struct stat there;
+    if (ward->folder >= 0 && fstat(ward->folder, &held) == 0 && stat(ward->path, &there) == 0 &&
+        held.st_ino == there.st_ino && held.st_dev == there.st_dev)
+        return true;
+    close_folder(ward);
+    return take_folder(ward) == EXIT_DONE &&
+           !loop_watch(ward->monitor->loop, &ward->pulses, LOOP_READ);
+}
+
 /* --- its process --------------------------------------------------------------------------------
  */
 
@@ -103,8 +234,12 @@ static int run_it(struct ward *ward)
 /* One that runs already is taken over, whoever started it. */
 static void start(struct ward *ward)
 {
-    pid_t holder = process_holder(ward->folder);
     uint64_t now = loop_clock_us();
+    if (!hold_folder(ward)) {
+        supervisor_failed(&ward->supervisor, now);
+        return;
+    }
+    pid_t holder = process_holder(ward->folder);
     if (holder > 0 && process_adopt(&ward->process, holder) == 0) {
         watch(ward, "node_found");
         return;
@@ -172,110 +307,14 @@ static void on_timer(struct loop_timer *timer)
     ward_look(ward);
 }
 
-/* --- its pulses ---------------------------------------------------------------------------------
- */
-
-/* One datagram; false: there is none. */
-static bool take_pulse(struct ward *ward)
-{
-    uint8_t bytes[PULSE_BYTES + 1];
-    union {
-        char space[CMSG_SPACE(sizeof(struct ucred))];
-        struct cmsghdr align;
-    } control;
-    struct iovec part = { bytes, sizeof bytes };
-    struct msghdr message = { .msg_iov = &part,
-                              .msg_iovlen = 1,
-                              .msg_control = control.space,
-                              .msg_controllen = sizeof control.space };
-    ssize_t len = recvmsg(ward->pulses.fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-    if (len < 0)
-        return errno == EINTR;
-    struct ucred from = { 0 };
-    struct cmsghdr *head = CMSG_FIRSTHDR(&message);
-    if (head && head->cmsg_level == SOL_SOCKET && head->cmsg_type == SCM_CREDENTIALS)
-        memcpy(&from, CMSG_DATA(head), sizeof from);
-    struct pulse pulse;
-    if (!ward->process.pid || from.pid != ward->process.pid ||
-        !pulse_decode(&pulse, (struct slice) { bytes, (size_t)len }) || pulse.slot != ward->slot)
-        return true; /* somebody else's, or one that came late */
-    if (ward->pulse.phase != pulse.phase && pulse.phase == PULSE_RUNNING)
-        say(ward, "info", "event=node_runs pid=%d", (int)from.pid);
-    ward->pulse = pulse;
-    supervisor_pulse(&ward->supervisor, pulse.phase, pulse.progress, loop_clock_us());
-    return true;
-}
-
-static void on_pulses(struct loop_source *source, unsigned ready)
-{
-    struct ward *ward = LOOP_HOLDER(struct ward, pulses, source);
-    (void)ready;
-    while (take_pulse(ward))
-        ;
-    ward_look(ward);
-}
-
-static int listen_to(struct ward *ward)
-{
-    struct sockaddr_un address = { .sun_family = AF_UNIX };
-    const int on = 1;
-    /* By way of the descriptor, for a socket's path is short. */
-    snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d/monitor.sock",
-             ward->folder);
-    (void)unlinkat(ward->folder, "monitor.sock", 0); /* whose it was is gone: the lock says so */
-    ward->pulses = (struct loop_source) {
-        .on_ready = on_pulses,
-        .fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0),
-        .urgent = true,
-    };
-    if (ward->pulses.fd < 0 ||
-        setsockopt(ward->pulses.fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof on) != 0 ||
-        bind(ward->pulses.fd, (const struct sockaddr *)&address, sizeof address) != 0)
-        return say_error(EXIT_FAILED, "monitor", "%s/monitor.sock: %s", ward->path,
-                         strerror(errno));
-    return EXIT_DONE;
-}
-
 /* --- beginning and end --------------------------------------------------------------------------
  */
-
-/* data_dir must exist, as for node: an unmounted disk must not look blank. */
-static int open_folder(struct ward *ward)
-{
-    char data[PATH_MAX];
-    const struct config_file *file = &ward->monitor->file;
-    if (!config_resolve(file, file->config.data_dir, data) ||
-        snprintf(ward->path, sizeof ward->path, "%s/%u", data, ward->slot) >=
-            (int)sizeof ward->path)
-        return say_error(EXIT_USAGE, "monitor", "data_dir: path too long");
-    if (mkdir(ward->path, 0700) != 0 && errno != EEXIST)
-        return say_error(EXIT_FAILED, "monitor",
-                         "%s: %s (data_dir must exist: mount the disk, or make it with: "
-                         "ftchat ctl init)",
-                         ward->path, strerror(errno));
-    ward->folder = open(ward->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (ward->folder < 0)
-        return say_error(EXIT_FAILED, "monitor", "%s: %s", ward->path, strerror(errno));
-    return EXIT_DONE;
-}
 
 int ward_open(struct ward *ward, struct monitor *monitor, uint8_t slot)
 {
     *ward = (struct ward) { .monitor = monitor, .slot = slot, .folder = -1, .lock = -1 };
     ward->pulses.fd = -1;
-    int status = open_folder(ward);
-    if (status)
-        return status;
-    ward->lock =
-        openat(ward->folder, "monitor.lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (ward->lock < 0)
-        return say_error(EXIT_FAILED, "monitor", "%s/monitor.lock: %s", ward->path,
-                         strerror(errno));
-    if (flock(ward->lock, LOCK_EX | LOCK_NB) != 0)
-        return say_error(EXIT_FAILED, "monitor",
-                         "node %u has a monitor already (%s/monitor.lock is held)", slot,
-                         ward->path);
-    return listen_to(ward);
+    return take_folder(ward);
 }
 
 void ward_start(struct ward *ward)

@@ -73,7 +73,7 @@ def test_option_without_its_value(run):
     assert "--keys: takes no value" in run("ctl", "check", "--keys=x", status=2).stderr
 
 
-@pytest.mark.parametrize("command", ["monitor", "chaos"])
+@pytest.mark.parametrize("command", ["chaos"])
 def test_commands_to_come_say_so(run, command):
     done = run(command, status=1)
     assert done.stderr == "ftchat %s: not in this build yet\n" % command

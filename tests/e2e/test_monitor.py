@@ -196,6 +196,21 @@ def test_a_folder_that_a_tool_holds_is_waited_for(make_cluster, make_monitor):
     assert not monitor.lines("node_ended")
 
 
+def test_a_folder_that_was_lost_is_another_one(watched):
+    cluster, monitor = watched()
+    pid = monitor.wait_runs(2)
+    os.kill(pid, signal.SIGTERM)
+    monitor.wait_line("node_stopped", 2)
+    shutil.rmtree(cluster.data(2))
+    monitor.signal(signal.SIGHUP)
+    pid = monitor.wait_runs(2, other_than=pid)  # its pulses are heard
+    cluster.wait_healthy()
+    os.kill(pid, signal.SIGSTOP)
+    monitor.wait_line("node_hangs", 2)
+    monitor.wait_runs(2, other_than=pid)
+    assert len(monitor.lines("node_hangs")) == 1
+
+
 def test_a_crash_loop_is_braked_and_says_so(make_cluster, make_monitor):
     cluster = make_cluster(1, form=False, monitor={"http": ""})
     cluster.ctl("init", status=0)

@@ -1,9 +1,9 @@
 #!/bin/bash
-# The quick start behind `make run` and `make stop`: the nodes of ./ftchat.ini on this host, in the
-# background, logs in data/N/node.log, process ids in data/N/node.pid.
+# The quick start behind `make run` and `make stop`: a monitor for the nodes of ./ftchat.ini on this
+# host, in the background; its log in data/monitor.log, theirs in data/N/node.log.
 #
-#   cluster.sh run     key, nodes, cluster, client (on a terminal); what is there already is kept
-#   cluster.sh stop    ends the nodes that run on this checkout's data, and no other process
+#   cluster.sh run     key, monitor, nodes, cluster, client (on a terminal); what is there already is kept
+#   cluster.sh stop    ends the monitor and the nodes that run on this checkout's data, and no other process
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 unset MAKEFLAGS MFLAGS MAKELEVEL
@@ -15,51 +15,59 @@ nodes=$(sed -nE 's/^\[node\.([1-7])\].*/\1/p' ftchat.ini)
 say() { echo "ftchat: $*"; }
 fail() { say "$*" >&2; exit 1; }
 
-# Is process $1 node $2, run by this checkout's ftchat? Ids are used again.
-is_node() {
+# Is process $1 this checkout's ftchat, run as the command $2? Ids are used again.
+is_ours() {
     local exe
     exe=$(readlink "/proc/$1/exe" 2>/dev/null) || return 1
     [ "${exe% (deleted)}" = "$binary" ] || return 1
-    tr '\0' ' ' <"/proc/$1/cmdline" 2>/dev/null | grep -q " node .*--id[ =]$2 "
+    tr '\0' ' ' <"/proc/$1/cmdline" 2>/dev/null | grep -q " $2 "
 }
 
-# The process id of node $1: the one that `run` wrote down, or whoever else holds its lock.
-running() {
+# The process of this checkout that holds the lock $1, as the command $2.
+holder() {
     local pid inode
-    pid=$(cat "$data/$1/node.pid" 2>/dev/null)
-    if [[ $pid =~ ^[0-9]+$ ]] && is_node "$pid" "$1"; then
-        echo "$pid"
-        return 0
-    fi
-    inode=$(stat -c %i "$data/$1/lock" 2>/dev/null) || return 1
+    inode=$(stat -c %i "$1" 2>/dev/null) || return 1
     for pid in $(awk -v inode=":$inode" '$6 ~ inode "$" { print $5 }' /proc/locks); do
-        is_node "$pid" "$1" && echo "$pid" && return 0
+        is_ours "$pid" "$2" && echo "$pid" && return 0
     done
     return 1
 }
 
-start_node() {
-    local pid
-    if pid=$(running "$1"); then
-        case $(readlink "/proc/$pid/exe") in
-        *' (deleted)') say "node $1 runs already, an earlier build (make stop, make run: this one)" ;;
-        *) say "node $1 runs already (process $pid)" ;;
-        esac
-        return 0
-    fi
-    mkdir -p "$data/$1" || fail "$data/$1 cannot be made"
-    setsid "$binary" node --id "$1" </dev/null >>"$data/$1/node.log" 2>&1 3>&- 4>&- 9>&- &
-    pid=$!
-    echo "$pid" >"$data/$1/node.pid"
-    say "node $1 started (process $pid, log $data/$1/node.log)"
-}
-
-# What went wrong, when one did not stay.
-require_running() {
+node_of() { holder "$data/$1/lock" node; }
+monitors() {
     local id
     for id in $nodes; do
-        running "$id" >/dev/null && continue
-        say "node $id has ended; the end of $data/$id/node.log:" >&2
+        holder "$data/$id/monitor.lock" monitor
+    done | sort -u
+}
+all_nodes() {
+    local id
+    for id in $nodes; do
+        node_of "$id"
+    done
+}
+
+start_monitor() {
+    local pid
+    for pid in $(monitors); do
+        case $(readlink "/proc/$pid/exe") in
+        *' (deleted)') say "the cluster runs already, an earlier build (make stop, make run: this one)" ;;
+        *) say "the cluster runs already (monitor: process $pid)" ;;
+        esac
+        kill -HUP "$pid" # starts what was stopped
+        return 0
+    done
+    setsid "$binary" monitor --all </dev/null >>"$data/monitor.log" 2>&1 3>&- 4>&- 9>&- &
+    say "monitor started (process $!, log $data/monitor.log)"
+}
+
+# What went wrong, when one did not come up or stay.
+require_running() {
+    local id
+    [ -n "$(monitors)" ] || { say "the monitor has ended; the end of $data/monitor.log:" >&2; tail -5 "$data/monitor.log" >&2; return 1; }
+    for id in $nodes; do
+        node_of "$id" >/dev/null && continue
+        say "node $id does not run; the end of $data/$id/node.log:" >&2
         tail -5 "$data/$id/node.log" >&2
         return 1
     done
@@ -70,47 +78,43 @@ run() {
     exec 9>build/run.lock
     flock -n 9 || fail "another make run is at work here"
     "$binary" ctl init || exit 1
-    local id
-    for id in $nodes; do
-        start_node "$id"
-    done
-    "$binary" ctl form || { require_running; exit 1; }
+    start_monitor
+    "$binary" ctl form --wait 20 || { require_running; exit 1; }
     require_running || exit 1
     exec 9>&-
-    say "the cluster is up; logs: $data/N/node.log"
+    say "the cluster is up; logs: $data/monitor.log, $data/N/node.log"
     say "chat:       ./ftchat client --user NAME --register   (as many as you like, one terminal each)"
     say "look at it: ./ftchat ctl status"
+    say "try it:     kill -9 any node; its monitor starts it again"
     say "stop it:    make stop           (its data stays)"
     if [ -t 0 ] && [ -t 1 ]; then
         exec "$binary" client --register
     fi
 }
 
+# The monitor ends its nodes; those that nobody looks after are ended here.
 stop() {
-    local id pid stopping=()
-    for id in $nodes; do
-        if pid=$(running "$id"); then
-            kill -TERM "$pid" && stopping+=("$id")
-        else
-            rm -f "$data/$id/node.pid"
-        fi
+    local found tries pid
+    found="$(monitors) $(all_nodes)"
+    [ -n "${found// /}" ] || { say "no node runs here"; return 0; }
+    for pid in $(monitors); do
+        kill -TERM "$pid"
     done
-    [ ${#stopping[@]} -gt 0 ] || { say "no node runs here"; return 0; }
-    local status=0 tries
-    for id in "${stopping[@]}"; do
-        for ((tries = 0; tries < 200; tries++)); do
-            pid=$(running "$id") || break
-            sleep 0.05
-        done
-        if pid=$(running "$id"); then
-            say "node $id does not end (see $data/$id/node.log; kill -9 $pid ends it, and loses nothing)"
-            status=1
-        else
-            rm -f "$data/$id/node.pid"
-            say "node $id stopped"
-        fi
+    for ((tries = 0; tries < 800; tries++)); do
+        [ -n "$(monitors)" ] || break
+        sleep 0.05
     done
-    return $status
+    for pid in $(all_nodes); do
+        kill -TERM "$pid"
+    done
+    for ((tries = 0; tries < 200; tries++)); do
+        [ -n "$(monitors)$(all_nodes)" ] || { say "the cluster is stopped"; return 0; }
+        sleep 0.05
+    done
+    for pid in $(monitors) $(all_nodes); do
+        say "process $pid does not end (see $data/monitor.log and $data/N/node.log; kill -9 $pid ends it, and loses nothing)"
+    done
+    return 1
 }
 
 case ${1-} in
