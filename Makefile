@@ -31,7 +31,7 @@ fuzzers := $(patsubst tests/fuzz/%_fuzz.c,%,$(wildcard tests/fuzz/*_fuzz.c))
 
 warnings = -Wall -Wextra -Wconversion -Wshadow -Wvla -Werror
 common = -std=c11 -D_GNU_SOURCE -I. -g $(warnings) -MMD -MP -ffile-prefix-map=$(CURDIR)=.
-hardening = -fstack-protector-strong -fstack-clash-protection -fcf-protection -fPIE \
+hardening = -fstack-protector-strong -fstack-clash-protection -fcf-protection -fPIE -fno-asynchronous-unwind-tables \
             -ffunction-sections -fdata-sections
 sanitize = -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 

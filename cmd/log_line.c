@@ -1,5 +1,6 @@
 #include "cmd/log_line.h"
 
+#include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,28 +10,36 @@
 #include <time.h>
 #include <unistd.h>
 
-void log_line(const char *level, const char *who, unsigned slot, const char *text)
+static void write_line(const char *level, const char *who, unsigned slot, const char *format,
+                       va_list values)
 {
     struct timespec now;
     struct tm when;
     char line[LOG_LINE_BYTES + 96];
-    char name[32] = "";
     clock_gettime(CLOCK_REALTIME, &now);
     gmtime_r(&now.tv_sec, &when);
-    if (slot)
-        snprintf(name, sizeof name, " %s=%u", who, slot);
     size_t at = strftime(line, sizeof line, "ts=%Y-%m-%dT%H:%M:%S", &when);
-    int len = snprintf(line + at, sizeof line - at, ".%06ldZ level=%s%s %s\n", now.tv_nsec / 1000,
-                       level, name, text);
+    at += (size_t)snprintf(line + at, sizeof line - at, ".%06ldZ level=%s ", now.tv_nsec / 1000,
+                           level);
+    if (slot)
+        at += (size_t)snprintf(line + at, sizeof line - at, "%s=%u ", who, slot);
+    int len = vsnprintf(line + at, sizeof line - at, format, values);
     if (len < 0)
         return;
-    size_t all = at + (size_t)len;
-    if (all >= sizeof line) {
-        all = sizeof line - 1;
-        line[all - 1] = '\n';
-    }
-    ssize_t ignored = write(STDERR_FILENO, line, all);
+    at += (size_t)len;
+    if (at > sizeof line - 1)
+        at = sizeof line - 1;
+    line[at++] = '\n';
+    ssize_t ignored = write(STDERR_FILENO, line, at);
     (void)ignored;
+}
+
+void log_line(const char *level, const char *who, unsigned slot, const char *format, ...)
+{
+    va_list values;
+    va_start(values, format);
+    write_line(level, who, slot, format, values);
+    va_end(values);
 }
 
 void log_notify(const char *state)

@@ -4,9 +4,10 @@
 
 enum { LOG_LINE_BYTES = 512 };
 
-/* `ts=... level=LEVEL WHO=SLOT TEXT`; TEXT is `event=... key=value ...` and longer than
+/* `ts=... level=LEVEL WHO=SLOT TEXT`; TEXT is `event=... key=value ...`, what is longer than
  * LOG_LINE_BYTES is cut. Slot 0 is left out. */
-void log_line(const char *level, const char *who, unsigned slot, const char *text);
+void log_line(const char *level, const char *who, unsigned slot, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
 
 /* The datagram for the service manager (sd_notify(3)), when it asked for one: "READY=1". */
 void log_notify(const char *state);

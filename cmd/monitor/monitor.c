@@ -105,7 +105,7 @@ static void on_signal(struct loop_signals *signals, int number)
         return;
     }
     monitor->leaving = monitor->leaving || number != SIGHUP;
-    log_line("info", "monitor", 0, monitor->leaving ? "event=stopping" : "event=reload");
+    log_line("info", "monitor", 0, "event=%s", monitor->leaving ? "stopping" : "reload");
     if (monitor->leaving)
         log_notify("STOPPING=1");
     for (uint32_t i = 0; i < monitor->wards_count; i++) {
@@ -154,10 +154,8 @@ static int run(struct monitor *monitor)
     monitor->signals.on_signal = on_signal;
     if (loop_watch_signals(monitor->loop, &monitor->signals, numbers, 3))
         return say_error(EXIT_FAILED, "monitor", "signals cannot be watched");
-    char line[LOG_LINE_BYTES];
-    snprintf(line, sizeof line, "event=start version=%s nodes=%u", version_string(),
+    log_line("info", "monitor", 0, "event=start version=%s nodes=%u", version_string(),
              monitor->wards_count);
-    log_line("info", "monitor", 0, line);
     for (uint32_t i = 0; i < monitor->wards_count; i++)
         ward_start(&monitor->wards[i]);
     start_timers(monitor);

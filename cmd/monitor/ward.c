@@ -7,7 +7,6 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sodium.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -22,19 +21,6 @@ enum {
     BUSY_US = 1000000, /* between two looks at a folder that a tool holds */
     LOG_MOST_BYTES = 16 << 20,
 };
-
-static void say(const struct ward *ward, const char *level, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-
-static void say(const struct ward *ward, const char *level, const char *format, ...)
-{
-    char text[LOG_LINE_BYTES];
-    va_list values;
-    va_start(values, format);
-    vsnprintf(text, sizeof text, format, values);
-    va_end(values);
-    log_line(level, "monitor", ward->slot, text);
-}
 
 /* --- its pulses ---------------------------------------------------------------------------------
  */
@@ -64,7 +50,7 @@ static bool take_pulse(struct ward *ward)
         !pulse_decode(&pulse, (struct slice) { bytes, (size_t)len }) || pulse.slot != ward->slot)
         return true; /* somebody else's, or one that came late */
     if (ward->pulse.phase != pulse.phase && pulse.phase == PULSE_RUNNING)
-        say(ward, "info", "event=node_runs pid=%d", (int)from.pid);
+        log_line("info", "monitor", ward->slot, "event=node_runs pid=%d", (int)from.pid);
     ward->pulse = pulse;
     supervisor_pulse(&ward->supervisor, pulse.phase, pulse.progress, loop_clock_us());
     return true;
@@ -182,14 +168,16 @@ static void on_end(struct loop_source *source, unsigned ready)
     uint64_t now = loop_clock_us();
     process_end_text(status, how);
     if (supervisor_ended(supervisor, status, now)) {
-        say(ward, "info", "event=node_stopped pid=%d how=\"%s\"", pid, how);
+        log_line("info", "monitor", ward->slot, "event=node_stopped pid=%d how=\"%s\"", pid, how);
         monitor_ward_stopped(ward->monitor);
     } else {
-        say(ward, "warn", "event=node_ended pid=%d how=\"%s\" restart_in_ms=%llu", pid, how,
-            (unsigned long long)(supervisor_due_us(supervisor) - now) / 1000);
+        log_line("warn", "monitor", ward->slot,
+                 "event=node_ended pid=%d how=\"%s\" restart_in_ms=%llu", pid, how,
+                 (unsigned long long)(supervisor_due_us(supervisor) - now) / 1000);
     }
     if (supervisor_loops(supervisor) && !ward->loop_told)
-        say(ward, "alarm",
+        log_line(
+            "alarm", "monitor", ward->slot,
             "event=crash_loop ends=%u why=\"it does not come up: it is tried every 10 s now (its "
             "own log says "
             "why it ends; SIGHUP to this monitor: at once)\"",
@@ -206,9 +194,9 @@ static void watch(struct ward *ward, const char *event)
     supervisor_started(&ward->supervisor, now);
     ward->in_use_told = false;
     ward->pulse = (struct pulse) { .phase = PULSE_NONE };
-    say(ward, "info", "event=%s pid=%d", event, (int)ward->process.pid);
+    log_line("info", "monitor", ward->slot, "event=%s pid=%d", event, (int)ward->process.pid);
     if (loop_watch(ward->monitor->loop, &ward->pidfd, LOOP_READ))
-        say(ward, "error", "event=not_watched why=\"%s\"", strerror(errno));
+        log_line("error", "monitor", ward->slot, "event=not_watched why=\"%s\"", strerror(errno));
 }
 
 static int run_it(struct ward *ward)
@@ -246,7 +234,8 @@ static void start(struct ward *ward)
     }
     if (holder != 0) {
         if (!ward->in_use_told)
-            say(ward, "info",
+            log_line(
+                "info", "monitor", ward->slot,
                 "event=folder_in_use why=\"another program holds it: the node is started after "
                 "that\"");
         ward->in_use_told = true;
@@ -259,9 +248,10 @@ static void start(struct ward *ward)
         return;
     }
     supervisor_failed(&ward->supervisor, now);
-    say(ward, "error", "event=node_not_started why=\"%s: %s\" retry_in_ms=%llu",
-        ward->monitor->program, strerror(error),
-        (unsigned long long)(supervisor_due_us(&ward->supervisor) - now) / 1000);
+    log_line("error", "monitor", ward->slot,
+             "event=node_not_started why=\"%s: %s\" retry_in_ms=%llu", ward->monitor->program,
+             strerror(error),
+             (unsigned long long)(supervisor_due_us(&ward->supervisor) - now) / 1000);
 }
 
 void ward_look(struct ward *ward)
@@ -275,14 +265,15 @@ void ward_look(struct ward *ward)
             start(ward);
             continue;
         case ORDER_TERMINATE:
-            say(ward, "info", "event=node_stopping pid=%d", (int)ward->process.pid);
+            log_line("info", "monitor", ward->slot, "event=node_stopping pid=%d",
+                     (int)ward->process.pid);
             process_signal(&ward->process, SIGTERM);
             /* One that is frozen hears it when it goes on. */
             continue;
         case ORDER_KILL:
-            say(ward, "alarm",
-                "event=node_hangs pid=%d silent_ms=%llu why=\"no pulse: it is killed\"",
-                (int)ward->process.pid, (unsigned long long)silent_ms);
+            log_line("alarm", "monitor", ward->slot,
+                     "event=node_hangs pid=%d silent_ms=%llu why=\"no pulse: it is killed\"",
+                     (int)ward->process.pid, (unsigned long long)silent_ms);
             process_signal(&ward->process, SIGKILL);
             continue;
         case ORDER_NOTHING:
@@ -329,7 +320,7 @@ void ward_start(struct ward *ward)
     supervisor_init(&ward->supervisor, &options, loop_clock_us());
     ward->timer.on_fire = on_timer;
     if (loop_watch(ward->monitor->loop, &ward->pulses, LOOP_READ))
-        say(ward, "error", "event=not_watched why=\"%s\"", strerror(errno));
+        log_line("error", "monitor", ward->slot, "event=not_watched why=\"%s\"", strerror(errno));
     ward_look(ward);
 }
 

@@ -8,7 +8,7 @@
 
 void server_log(const struct server *server, const char *level, const char *text)
 {
-    log_line(level, "node", server->slot, text);
+    log_line(level, "node", server->slot, "%s", text);
 }
 
 void server_note_flush(struct server *server, uint64_t duration_us)
