@@ -381,7 +381,7 @@ enum ft_error checkpoint_file_save(struct store *store, const struct store_base 
 /* Where the log begins. Saved before anything is dropped, so that a crash leaves something to be
  * done again, and a segment that is missing is never taken for one that was dropped. */
 enum ft_error begin_file_save(const struct disk *disk, const struct crypto *crypto, uint64_t first);
-/* A late log begins at 1 again. */
+/* A late log begins at 1 again: what it was is gone. MISSING: it did. */
 enum ft_error begin_file_remove(const struct disk *disk);
 /* 1 when there is no such file. */
 enum ft_error begin_file_load(const struct disk *disk, const struct crypto *crypto, uint64_t *first,
@@ -627,7 +627,8 @@ struct store {
     uint64_t begin;                 /* where the log begins */
     uint8_t base_chain[HASH_BYTES]; /* before the first entry of a log that has none yet */
     uint64_t indexed_last;          /* everything up to here is in index files */
-    bool leftover; /* behind the log's end lies what cannot be read (recover.h: HOLD) */
+    bool leftover;    /* behind the log's end lies what cannot be read (recover.h: HOLD) */
+    bool unexplained; /* all of a late log is: it counts as one that begins at 1 */
     uint64_t spares[STORE_SPARES];
     size_t spares_count;
     uint64_t next_spare;

@@ -463,10 +463,13 @@ static enum ft_error remove_leftover(struct store *store)
         error = disk->size(disk->ctx, store->log.active, &size);
     if (!error && ends_in_it && size > newest.end)
         error = write_zeros(store, newest.end, size);
+    /* The last of what was: with it in place, what is written now would count as dropped. */
+    if (!error && store->unexplained)
+        error = begin_file_remove(disk);
     if (error)
         return error;
     store_lock(store);
-    store->leftover = false;
+    store->leftover = store->unexplained = false;
     store_unlock(store);
     return FT_OK;
 }

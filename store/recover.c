@@ -224,7 +224,8 @@ static enum ft_error load_indexed(struct recovering *run, uint64_t index,
 }
 
 /* A late log that no checkpoint explains is a log that is lost from its first entry on: what is there of it votes by its
- * end, and is copied anew. */
+ * end, and is copied anew. Where it begins stays on disk for as long as it does: a checkpoint may be mended first, and then
+ * the next start understands it. */
 static enum ft_error choose_checkpoint(struct recovering *run)
 {
     struct store *store = run->store;
@@ -258,7 +259,7 @@ static enum ft_error choose_checkpoint(struct recovering *run)
         char path[DISK_PATH_BYTES];
         segment_path(path, store->begin, "seg");
         hold(run, path, 0, "no checkpoint can be read that it is understood by");
-        run->unexplained = true;
+        store->unexplained = true;
         store->begin = 1;
     }
     return FT_OK;
@@ -611,9 +612,7 @@ static enum ft_error write_headers(struct recovering *run)
 static enum ft_error repair(struct recovering *run)
 {
     struct store *store = run->store;
-    enum ft_error error = run->unexplained ? begin_file_remove(store->disk) : FT_OK;
-    if (!error)
-        error = write_headers(run);
+    enum ft_error error = write_headers(run);
     if (!error && run->vote->truncate_from)
         error = finish_truncation(run);
     if (!error && run->cut)

@@ -23,7 +23,6 @@ struct recovering {
     bool held;         /* the log goes on behind its readable part */
     bool end_readable; /* and how far can be told */
     struct store_lost end;
-    bool unexplained; /* nothing of the log counts, nor where it began */
 };
 
 /* One file with damage, for the log and for status; the first is told by name. */

@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "cmd/crypto_sodium.h"
 #include "tests/test_copy.h"
 
 /* Returns how many pieces were refused. */
@@ -464,18 +465,9 @@ static void the_base_is_load_bearing(void **state)
     test_store_free(test);
 }
 
-/* Without any checkpoint a late log is lost from its first entry on, however often that is looked at, and votes by its end;
- * what a leader sends from 1 on takes its place. */
-static void a_late_log_that_nothing_explains(void **state)
+/* Each checkpoint, damaged or good again. */
+static void flip_checkpoints(struct test_store *test)
 {
-    (void)state;
-    struct test_store *test = test_node(5, 12, true);
-    enum ft_error error;
-    assert_true(test_retain(test, 5 * COPY_SEGMENT_BYTES, &error) > 1);
-    test_must(error);
-    test_must(test_flush(test, &(struct test_flush) { .entries = 1, .count = 2, .term = 1 }));
-    uint64_t last = test->log.last;
-    test_store_close(test);
     struct store_names names;
     test_must(names_list(sim_disk_table(test->disk), &names));
     for (size_t i = 0; i < names.checkpoints_count; i++) {
@@ -484,18 +476,48 @@ static void a_late_log_that_nothing_explains(void **state)
         assert_true(sim_disk_flip(test->disk, path, 70, 1));
     }
     names_free(&names);
+}
+
+/* A late log, closed; *first: where it begins. */
+static struct test_store *late(uint64_t *first)
+{
+    struct test_store *test = test_node(5, 12, true);
+    enum ft_error error;
+    *first = test_retain(test, 5 * COPY_SEGMENT_BYTES, &error);
+    assert_true(*first > 1);
+    test_must(error);
+    test_must(test_flush(test, &(struct test_flush) { .entries = 1, .count = 2, .term = 1 }));
+    test_store_close(test);
+    return test;
+}
+
+static void open_unexplained(struct test_store *test, uint64_t last)
+{
+    test_must(test_store_open(test));
+    assert_int_equal(test->recovery.last_index, 0);
+    assert_int_equal(test->recovery.first_index, 1);
+    assert_int_equal(test->recovery.checkpoint_index, 0);
+    assert_int_equal(test->recovery.lost.last, last);
+    assert_true(test->recovery.leftover);
+    assert_true(test->recovery.may_vote);
+    assert_false(test->recovery.may_campaign);
+}
+
+/* Without any checkpoint a late log is lost from its first entry on, however often that is looked at, and votes by its end;
+ * what a leader sends from 1 on takes its place. */
+static void a_late_log_that_nothing_explains(void **state)
+{
+    (void)state;
+    uint64_t first;
+    struct test_store *test = late(&first);
+    uint64_t last = test->log.last;
+    flip_checkpoints(test);
     for (int again = 0; again < 3; again++) {
+        open_unexplained(test, last);
         if (again) /* its vote is saved as anybody's */
             test_must(test_flush(test, &(struct test_flush) { .save_vote = true, .term = 2 }));
-        test_store_close(test);
-        test_must(test_store_open(test));
-        assert_int_equal(test->recovery.last_index, 0);
-        assert_int_equal(test->recovery.first_index, 1);
-        assert_int_equal(test->recovery.checkpoint_index, 0);
-        assert_int_equal(test->recovery.lost.last, last);
-        assert_true(test->recovery.leftover);
-        assert_true(test->recovery.may_vote);
-        assert_false(test->recovery.may_campaign);
+        if (again < 2)
+            test_store_close(test);
     }
     test->log.last = 0;
     memset(test->log.chains[0], 0, HASH_BYTES);
@@ -508,6 +530,51 @@ static void a_late_log_that_nothing_explains(void **state)
     assert_int_equal(test->recovery.damages, 0);
     assert_int_equal(test_read_all(test, 0, 12, &test->log, NULL), 12);
     test_store_free(test);
+}
+
+/* Once a checkpoint of it is mended it is a late log again. */
+static void a_late_log_that_is_explained_later(void **state)
+{
+    (void)state;
+    uint64_t first;
+    struct test_store *test = late(&first);
+    uint64_t last = test->log.last;
+    flip_checkpoints(test);
+    open_unexplained(test, last);
+    test_store_close(test);
+    flip_checkpoints(test);
+    test_must(test_store_open(test));
+    assert_int_equal(test->recovery.damages, 0);
+    assert_int_equal(test->recovery.first_index, first);
+    assert_int_equal(test->recovery.last_index, last);
+    (void)test_read_all(test, first - 1, last, &test->log, NULL);
+    test_store_free(test);
+}
+
+/* It is copied anew, from somebody who has all of it. */
+static void a_late_log_that_nothing_explains_is_copied(void **state)
+{
+    (void)state;
+    struct test_store *source = test_store_new(6, COPY_SEGMENT_BYTES);
+    struct test_store *whole = test_node(5, 12, true);
+    sim_disk_free(source->disk);
+    source->disk = sim_disk_copy(whole->disk);
+    source->log = whole->log;
+    test_must(test_store_open(source));
+    test_store_free(whole);
+    uint64_t first;
+    struct test_store *target = late(&first);
+    flip_checkpoints(target);
+    struct copy_session session = { .source = source, .target = target };
+    test_must(copy_run(&session));
+    uint64_t end = source->store->indexed_last;
+    assert_int_equal(target->recovery.installed, end);
+    assert_int_equal(target->recovery.first_index, 1);
+    assert_int_equal(target->recovery.last_index, end);
+    assert_true(target->recovery.may_vote);
+    (void)test_read_all(target, 0, end, &source->log, NULL);
+    test_store_free(source);
+    test_store_free(target);
 }
 
 /* Both copies of where it begins: by the segments that are there. */
@@ -531,6 +598,37 @@ static void a_late_log_whose_beginning_is_rotten(void **state)
         test_store_close(test);
     }
     test_store_free(test);
+}
+
+/* One copy of it: by the other, whatever else is there of what was being dropped when it was written. */
+static void a_beginning_whose_first_copy_is_rotten(void **state)
+{
+    (void)state;
+    bool dropping = false;
+    for (uint64_t at = 1; !dropping; at++) {
+        assert_in_range(at, 1, 500);
+        struct test_store *test = test_node(5, 12, true);
+        enum ft_error error;
+        uint64_t first;
+        bool whole;
+        sim_disk_fail_call(test->disk, at, FT_ERROR_IO);
+        (void)test_retain(test, 5 * COPY_SEGMENT_BYTES, &error);
+        sim_disk_fail_call(test->disk, 0, FT_OK);
+        test_store_close(test);
+        const struct disk *disk = sim_disk_table(test->disk);
+        test_must(begin_file_load(disk, &crypto_sodium, &first, &whole));
+        struct store_names names;
+        test_must(names_list(disk, &names));
+        dropping = first > 1 && names.segments[0] < first;
+        names_free(&names);
+        if (dropping) {
+            assert_true(sim_disk_flip(test->disk, "begin", 25, 1));
+            test_must(test_store_open(test));
+            assert_int_equal(test->recovery.first_index, first);
+            assert_int_equal(test->recovery.damages, 1);
+        }
+        test_store_free(test);
+    }
 }
 
 /* --- reading a log that begins above 1 ----------------------------------------------------------
@@ -675,7 +773,10 @@ int main(void)
         cmocka_unit_test(retention_survives_every_crash),
         cmocka_unit_test(the_base_is_load_bearing),
         cmocka_unit_test(a_late_log_that_nothing_explains),
+        cmocka_unit_test(a_late_log_that_is_explained_later),
+        cmocka_unit_test(a_late_log_that_nothing_explains_is_copied),
         cmocka_unit_test(a_late_log_whose_beginning_is_rotten),
+        cmocka_unit_test(a_beginning_whose_first_copy_is_rotten),
         cmocka_unit_test(a_log_begins_behind_the_base_of_another),
         cmocka_unit_test(a_base_that_somebody_sends_is_proven),
         cmocka_unit_test(history_ends_honestly),
