@@ -295,7 +295,8 @@ static enum ft_error write_all(struct test_store *test, struct done *done)
     }
     struct store_retention age = { .keep_bytes = 0, .since_us = 1, .floor = UINT64_MAX };
     uint64_t first;
-    age.since_us = (test->store->segments[3].first) * 1000;
+    CHECK(test->store->segments_count > 1);
+    age.since_us = test->store->segments[test->store->segments_count - 1].first * 1000;
     enum ft_error error = store_retain(test->store, &age, &first);
     if (error == FT_ERROR_SYNC)
         return error;
