@@ -220,7 +220,7 @@ static enum ft_error entry_at(struct scan *scan, uint64_t offset, struct entry *
     if (error)
         return error;
     *state = entry_parse(entry, scan->crypto, scan->key, *data, got);
-    if (*state != ENTRY_SHORT || entry->size <= got)
+    if (*state != ENTRY_SHORT)
         return FT_OK;
     error = window_at(scan, offset, entry->size, data, &got);
     if (!error)

@@ -33,7 +33,7 @@ static struct supervisor started(uint64_t now)
     supervisor_init(&supervisor, &usual, now);
     assert_int_equal(supervisor_next(&supervisor, now), ORDER_START);
     supervisor_started(&supervisor, now);
-    assert_string_equal(supervisor_state_name(&supervisor), "recovering");
+    assert_int_equal(supervisor_node_state(&supervisor), NODE_RECOVERS);
     return supervisor;
 }
 
@@ -41,7 +41,7 @@ static struct supervisor running(uint64_t now)
 {
     struct supervisor supervisor = started(now);
     pulse(&supervisor, PULSE_RUNNING, now);
-    assert_string_equal(supervisor_state_name(&supervisor), "running");
+    assert_int_equal(supervisor_node_state(&supervisor), NODE_RUNS);
     return supervisor;
 }
 
@@ -62,7 +62,7 @@ static void who_is_silent_is_killed(void **state)
     for (uint64_t now = SECOND; now < 20 * SECOND; now += SECOND)
         pulse(&supervisor, PULSE_RUNNING, now);
     expect(&supervisor, 19 * SECOND + SILENCE, ORDER_KILL);
-    assert_string_equal(supervisor_state_name(&supervisor), "killed");
+    assert_int_equal(supervisor_node_state(&supervisor), NODE_HANGS);
     /* Until it is gone nothing else is done: no second process beside it, however long it takes. */
     assert_int_equal(supervisor_due_us(&supervisor), UINT64_MAX);
     pulse(&supervisor, PULSE_RUNNING, 23 * SECOND);
@@ -82,7 +82,7 @@ static void who_recovers_has_patience(void **state)
     pulse(&supervisor, PULSE_RUNNING, 50 * SECOND);
     assert_int_equal(supervisor_due_us(&supervisor), 50 * SECOND + SILENCE);
     pulse(&supervisor, PULSE_STOPPING, 51 * SECOND);
-    assert_string_equal(supervisor_state_name(&supervisor), "stopping");
+    assert_int_equal(supervisor_node_state(&supervisor), NODE_STOPS);
     expect(&supervisor, 51 * SECOND + PATIENCE, ORDER_KILL);
 }
 
@@ -114,7 +114,7 @@ static void what_was_meant_is_left_alone(void **state)
     (void)state;
     struct supervisor supervisor = running(SECOND);
     assert_true(supervisor_ended(&supervisor, 0, 2 * SECOND));
-    assert_string_equal(supervisor_state_name(&supervisor), "stopped");
+    assert_int_equal(supervisor_node_state(&supervisor), NODE_STOPPED);
     assert_int_equal(supervisor_due_us(&supervisor), UINT64_MAX);
     assert_int_equal(supervisor_next(&supervisor, 1000 * SECOND), ORDER_NOTHING);
     supervisor_ask(&supervisor, 1001 * SECOND);
@@ -157,8 +157,8 @@ static void pauses_grow_and_a_loop_is_braked(void **state)
             uint64_t pause = supervisor_due_us(&supervisor) - now;
             assert_in_range(pause, most[i] - most[i] / 4, most[i]);
             assert_int_equal(supervisor_loops(&supervisor), i + 1 >= SUPERVISOR_LOOP);
-            assert_string_equal(supervisor_state_name(&supervisor),
-                                i + 1 >= SUPERVISOR_LOOP ? "crash_loop" : "down");
+            assert_int_equal(supervisor_node_state(&supervisor),
+                             i + 1 >= SUPERVISOR_LOOP ? NODE_CRASHES : NODE_DOWN);
             now += pause;
         }
     }
@@ -213,7 +213,7 @@ static void who_is_dismissed_stops(void **state)
     struct supervisor supervisor = running(SECOND);
     supervisor_dismiss(&supervisor, 2 * SECOND);
     assert_int_equal(supervisor_next(&supervisor, 2 * SECOND), ORDER_TERMINATE);
-    assert_string_equal(supervisor_state_name(&supervisor), "stopping");
+    assert_int_equal(supervisor_node_state(&supervisor), NODE_STOPS);
     supervisor_dismiss(&supervisor, 3 * SECOND); /* once is enough */
     expect(&supervisor, 2 * SECOND + PATIENCE, ORDER_KILL);
     assert_true(supervisor_ended(&supervisor, KILLED_BY_9, 33 * SECOND));
@@ -230,7 +230,7 @@ static void who_is_dismissed_stops(void **state)
     supervisor_ended(&supervisor, STATUS_1, SECOND);
     supervisor_dismiss(&supervisor, SECOND);
     assert_int_equal(supervisor_due_us(&supervisor), UINT64_MAX);
-    assert_string_equal(supervisor_state_name(&supervisor), "stopped");
+    assert_int_equal(supervisor_node_state(&supervisor), NODE_STOPPED);
 }
 
 static void a_pulse_is_read_as_it_was_written(void **state)

@@ -191,6 +191,17 @@ static void entries_across_slices(void **state)
     assert_int_equal(test->store->segments[0].end, ends[MANY - 1]);
     assert_int_equal(test_read_all(test, 0, last, &test->log, NULL), last);
     test_store_close(test);
+    bool reached = true;
+    for (uint64_t at = 1; reached; at++) {
+        const uint64_t calls = sim_disk_calls(test->disk);
+        sim_disk_fail_call(test->disk, at, FT_ERROR_LIMIT);
+        const enum ft_error error = test_store_open(test);
+        reached = sim_disk_calls(test->disk) - calls >= at;
+        sim_disk_fail_call(test->disk, 0, FT_OK);
+        if (!error)
+            assert_int_equal(test->recovery.last_index, last);
+        test_store_close(test);
+    }
     for (size_t i = 0; i < MANY; i++) {
         assert_true(sim_disk_flip(test->disk, path, ends[i] - 2, 1));
         test_must(test_store_open(test));

@@ -96,6 +96,13 @@ void supervisor_ask(struct supervisor *supervisor, uint64_t now_us)
         supervisor->start_us = now_us;
 }
 
+void supervisor_nudge(struct supervisor *supervisor, uint64_t now_us)
+{
+    if (supervisor->state == SUPERVISED_DOWN && !supervisor_loops(supervisor) &&
+        supervisor->start_us > now_us)
+        supervisor->start_us = now_us;
+}
+
 void supervisor_dismiss(struct supervisor *supervisor, uint64_t now_us)
 {
     if (supervisor->dismissed)
@@ -148,18 +155,18 @@ uint64_t supervisor_due_us(const struct supervisor *supervisor)
     }
 }
 
-const char *supervisor_state_name(const struct supervisor *supervisor)
+enum node_state supervisor_node_state(const struct supervisor *supervisor)
 {
     switch (supervisor->state) {
     case SUPERVISED_DOWN:
-        return supervisor_loops(supervisor) ? "crash_loop" : "down";
+        return supervisor_loops(supervisor) ? NODE_CRASHES : NODE_DOWN;
     case SUPERVISED_RUNNING:
-        if (supervisor->dismissed || supervisor->phase == PULSE_STOPPING)
-            return "stopping";
-        return supervisor->phase == PULSE_RUNNING ? "running" : "recovering";
+        if (supervisor->dismissed || supervisor->phase >= PULSE_STOPPING)
+            return NODE_STOPS;
+        return supervisor->phase == PULSE_RUNNING ? NODE_RUNS : NODE_RECOVERS;
     case SUPERVISED_KILLED:
-        return "killed";
+        return NODE_HANGS;
     default:
-        return "stopped";
+        return NODE_STOPPED;
     }
 }

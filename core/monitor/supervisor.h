@@ -18,6 +18,7 @@
 #ifndef FTCHAT_CORE_MONITOR_SUPERVISOR_H
 #define FTCHAT_CORE_MONITOR_SUPERVISOR_H
 
+#include "core/monitor/message.h"
 #include "core/monitor/pulse.h"
 #include "core/random.h"
 
@@ -94,6 +95,9 @@ void supervisor_forgive(struct supervisor *supervisor, uint64_t now_us);
 
 /* Somebody asks that it run: a stop on purpose ends, and so does a pause. */
 void supervisor_ask(struct supervisor *supervisor, uint64_t now_us);
+/* Another monitor asks, for nobody hears the node: a pause ends, but neither a stop on purpose nor the
+ * pause of a crash loop. */
+void supervisor_nudge(struct supervisor *supervisor, uint64_t now_us);
 /* Somebody asks that it stop, until asked to run. */
 void supervisor_dismiss(struct supervisor *supervisor, uint64_t now_us);
 
@@ -102,7 +106,7 @@ static inline bool supervisor_loops(const struct supervisor *supervisor)
     return supervisor->crashes >= SUPERVISOR_LOOP;
 }
 
-/* "down", "running", ...: one word for logs and status. */
-const char *supervisor_state_name(const struct supervisor *supervisor);
+/* As the other monitors are told. */
+enum node_state supervisor_node_state(const struct supervisor *supervisor);
 
 #endif
