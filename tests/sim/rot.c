@@ -69,10 +69,15 @@ static uint64_t number_in(const char *path)
     return slash ? strtoull(slash + 1, NULL, 10) : 0;
 }
 
-static bool is_segment(const char *path)
+static bool ends_with(const char *path, const char *suffix)
 {
     size_t len = strlen(path);
-    return len > 4 && strcmp(path + len - 4, ".seg") == 0;
+    return len > 4 && strcmp(path + len - 4, suffix) == 0;
+}
+
+static bool is_segment(const char *path)
+{
+    return ends_with(path, ".seg");
 }
 
 /* Which nodes have not all that is committed of a segment. */
@@ -92,6 +97,16 @@ static uint32_t laggards(const struct sim_node *node, const char *path)
     return lag;
 }
 
+/* An index is made where its segment is sealed, and elsewhere it is not: who has none makes up for nobody. */
+static uint32_t without_index(const struct world *world, const char *path)
+{
+    uint32_t without = 0;
+    for (uint8_t slot = 1; slot <= world->nodes_count; slot++)
+        if (sim_disk_size(world->nodes[slot].disk, path) == UINT64_MAX)
+            without |= 1u << slot;
+    return without;
+}
+
 static bool atlas_allows(struct sim_node *node, const char *path)
 {
     struct world *world = node->world;
@@ -102,7 +117,8 @@ static bool atlas_allows(struct sim_node *node, const char *path)
         return false;
     return file && minority_with(world, file->hit | atlas->wiped, node->slot) &&
            members_hold(world, file->hit | 1u << node->slot |
-                                   (is_segment(path) ? laggards(node, path) : 0));
+                                   (is_segment(path) ? laggards(node, path) : 0) |
+                                   (ends_with(path, ".idx") ? without_index(world, path) : 0));
 }
 
 bool rot_struck(const struct world *world)
