@@ -186,6 +186,7 @@ static void step(struct group *group, uint8_t slot, struct monitor_event *event)
     const struct monitor_effects effects = { emit, &emitter };
     event->now_us = group->now;
     monitor_step(&group->hosts[slot].monitor, event, &effects);
+    assert_true(monitor_due_us(&group->hosts[slot].monitor) > group->now); /* it does not spin */
 }
 
 /* --- hosts --------------------------------------------------------------------------------------*/
