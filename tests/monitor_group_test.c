@@ -528,6 +528,10 @@ static void seeds_of_everything(void **state)
         for (uint8_t slot = 1; slot <= group.count; slot++)
             leads |= group.hosts[slot].watched;
         judge(&group, whole && leads);
+        uint64_t links = group.links;
+        run(&group, group.now + 20 * SECOND);
+        if (whole && group.links != links)
+            fail_msg("seed %llu: links are made and lost", (unsigned long long)seed);
         kills += group.kills;
         commanded += group.commanded;
         by_start += group.by_start;

@@ -32,7 +32,10 @@ static const struct command_page page = {
     "over.\n"
     "With --all each node logs to data_dir/N/node.log, which is kept short.\n"
     "SIGTERM: stops its nodes, then ends with 0. SIGHUP: starts those that are stopped.\n"
-    "When the monitor itself dies its nodes go on; the next one takes them over.",
+    "When the monitor itself dies its nodes go on; the next one takes them over.\n"
+    "Monitors hear each other on [node.N] monitor_port and elect a leader, the highest number "
+    "that\n"
+    "is there. Of a host where neither node nor monitor is heard it runs [monitor] start_command.",
     rows,
 };
 
@@ -66,126 +69,126 @@ static bool is_this_host(const char *host)
     return local;
 }
 
-static int open_wards(struct monitor *monitor, uint8_t only)
+static int open_wards(struct app *app, uint8_t only)
 {
     int status = EXIT_DONE;
     for (uint8_t slot = 1; slot <= LIMIT_NODES && !status; slot++) {
-        const struct config_node *node = &monitor->file.config.nodes[slot];
+        const struct config_node *node = &app->file.config.nodes[slot];
         if (!node->present || (only ? slot != only : !is_this_host(node->host)))
             continue;
-        status = ward_open(&monitor->wards[monitor->wards_count++], monitor, slot);
+        status = ward_open(&app->wards[app->wards_count++], app, slot);
     }
-    if (!status && !monitor->wards_count)
+    if (!status && !app->wards_count)
         return say_error(EXIT_USAGE, "monitor",
                          "--all: no node of %s has an address of this host (name one: --id N)",
-                         monitor->file.path);
+                         app->file.path);
     return status;
 }
 
 /* --- its loop ----------------------------------------------------------------------------------- */
 
-void monitor_ward_stopped(struct monitor *monitor)
+void app_ward_stopped(struct app *app)
 {
-    if (!monitor->leaving)
+    if (!app->leaving)
         return;
-    for (uint32_t i = 0; i < monitor->wards_count; i++)
-        if (monitor->wards[i].supervisor.state != SUPERVISED_STOPPED)
+    for (uint32_t i = 0; i < app->wards_count; i++)
+        if (app->wards[i].supervisor.state != SUPERVISED_STOPPED)
             return;
-    loop_stop(monitor->loop);
+    loop_stop(app->loop);
 }
 
 static void on_signal(struct loop_signals *signals, int number)
 {
-    struct monitor *monitor = LOOP_HOLDER(struct monitor, signals, signals);
+    struct app *app = LOOP_HOLDER(struct app, signals, signals);
     uint64_t now = loop_clock_us();
-    if (number != SIGHUP && monitor->leaving) {
+    if (number != SIGHUP && app->leaving) {
         log_line("warn", "monitor", 0,
                  "event=leaving why=\"a second signal: the nodes end without it\"");
-        loop_stop(monitor->loop);
+        loop_stop(app->loop);
         return;
     }
-    monitor->leaving = monitor->leaving || number != SIGHUP;
-    log_line("info", "monitor", 0, "event=%s", monitor->leaving ? "stopping" : "reload");
-    if (monitor->leaving)
+    app->leaving = app->leaving || number != SIGHUP;
+    log_line("info", "monitor", 0, "event=%s", app->leaving ? "stopping" : "reload");
+    if (app->leaving)
         log_notify("STOPPING=1");
-    for (uint32_t i = 0; i < monitor->wards_count; i++) {
-        struct ward *ward = &monitor->wards[i];
-        if (monitor->leaving)
+    for (uint32_t i = 0; i < app->wards_count; i++) {
+        struct ward *ward = &app->wards[i];
+        if (app->leaving)
             supervisor_dismiss(&ward->supervisor, now);
         else
             supervisor_ask(&ward->supervisor, now);
         ward_look(ward);
     }
-    monitor_ward_stopped(monitor);
+    app_ward_stopped(app);
 }
 
 static void on_watchdog(struct loop_timer *timer)
 {
-    struct monitor *monitor = LOOP_HOLDER(struct monitor, watchdog, timer);
+    struct app *app = LOOP_HOLDER(struct app, watchdog, timer);
     log_notify("WATCHDOG=1");
-    loop_timer_set(monitor->loop, timer, loop_now_us(monitor->loop) + monitor->watchdog_us);
+    loop_timer_set(app->loop, timer, loop_now_us(app->loop) + app->watchdog_us);
 }
 
 static void on_chores(struct loop_timer *timer)
 {
-    struct monitor *monitor = LOOP_HOLDER(struct monitor, chores, timer);
-    for (uint32_t i = 0; i < monitor->wards_count; i++)
-        ward_chores(&monitor->wards[i]);
-    loop_timer_set(monitor->loop, timer, loop_now_us(monitor->loop) + CHORES_US);
+    struct app *app = LOOP_HOLDER(struct app, chores, timer);
+    for (uint32_t i = 0; i < app->wards_count; i++)
+        ward_chores(&app->wards[i]);
+    loop_timer_set(app->loop, timer, loop_now_us(app->loop) + CHORES_US);
 }
 
-static void start_timers(struct monitor *monitor)
+static void start_timers(struct app *app)
 {
     const char *asked = getenv("WATCHDOG_USEC");
-    monitor->watchdog_us = asked ? strtoull(asked, NULL, 10) / 2 : 0;
-    monitor->watchdog.on_fire = on_watchdog;
-    if (monitor->watchdog_us)
-        on_watchdog(&monitor->watchdog);
-    monitor->chores.on_fire = on_chores;
-    on_chores(&monitor->chores);
+    app->watchdog_us = asked ? strtoull(asked, NULL, 10) / 2 : 0;
+    app->watchdog.on_fire = on_watchdog;
+    if (app->watchdog_us)
+        on_watchdog(&app->watchdog);
+    app->chores.on_fire = on_chores;
+    on_chores(&app->chores);
 }
 
-static int run(struct monitor *monitor)
+static int run(struct app *app)
 {
     static const int numbers[] = { SIGTERM, SIGINT, SIGHUP };
-    monitor->loop = loop_create();
-    if (!monitor->loop)
+    app->loop = loop_create();
+    if (!app->loop)
         return say_error(EXIT_FAILED, "monitor", "no event loop");
-    monitor->signals.on_signal = on_signal;
-    if (loop_watch_signals(monitor->loop, &monitor->signals, numbers, 3))
+    app->signals.on_signal = on_signal;
+    if (loop_watch_signals(app->loop, &app->signals, numbers, 3))
         return say_error(EXIT_FAILED, "monitor", "signals cannot be watched");
     log_line("info", "monitor", 0, "event=start version=%s nodes=%u", version_string(),
-             monitor->wards_count);
-    for (uint32_t i = 0; i < monitor->wards_count; i++)
-        ward_start(&monitor->wards[i]);
-    start_timers(monitor);
+             app->wards_count);
+    for (uint32_t i = 0; i < app->wards_count; i++)
+        ward_start(&app->wards[i]);
+    start_timers(app);
     log_notify("READY=1");
-    loop_run(monitor->loop);
+    loop_run(app->loop);
     log_line("info", "monitor", 0, "event=end");
     return EXIT_DONE;
 }
 
 /* What is started is the file that this program was called from, so that a new one put in its place
  * is what the next start runs. */
-static int find_itself(struct monitor *monitor)
+static int find_itself(struct app *app)
 {
     static const char gone[] = " (deleted)";
-    ssize_t len = readlink("/proc/self/exe", monitor->program, sizeof monitor->program - 1);
+    ssize_t len = readlink("/proc/self/exe", app->program, sizeof app->program - 1);
     if (len <= 0)
         return say_error(EXIT_FAILED, "monitor",
                          "/proc/self/exe: cannot be read (is /proc mounted?)");
-    monitor->program[len] = 0;
+    app->program[len] = 0;
     size_t tail = sizeof gone - 1;
-    if ((size_t)len > tail && strcmp(monitor->program + len - tail, gone) == 0)
-        monitor->program[(size_t)len - tail] = 0;
-    if (!realpath(monitor->file.path, monitor->config))
-        return say_error(EXIT_USAGE, "monitor", "%s: cannot be found", monitor->file.path);
+    if ((size_t)len > tail && strcmp(app->program + len - tail, gone) == 0)
+        app->program[(size_t)len - tail] = 0;
+    if (!realpath(app->file.path, app->config))
+        return say_error(EXIT_USAGE, "monitor", "%s: cannot be found", app->file.path);
     return EXIT_DONE;
 }
 
 int cmd_monitor(int argc, char **argv)
 {
-    static struct monitor monitor;
+    static struct app app;
     const char *config = NULL;
     uint64_t id = 0;
     struct options options = options_begin(&page, argc, argv);
@@ -196,7 +199,7 @@ int cmd_monitor(int argc, char **argv)
                 return EXIT_USAGE;
             break;
         case OPTION_ALL:
-            monitor.all = true;
+            app.all = true;
             break;
         case OPTION_CONFIG:
             config = options.value;
@@ -208,23 +211,26 @@ int cmd_monitor(int argc, char **argv)
             return options.status;
         }
     }
-    if (!id == !monitor.all)
+    if (!id == !app.all)
         return say_error(EXIT_USAGE, "monitor",
                          "--id N or --all: exactly one of them: which nodes?");
-    int status = config_load(&monitor.file, "monitor", config);
+    int status = config_load(&app.file, "monitor", config);
     if (status)
         return status;
-    if (id && !monitor.file.config.nodes[id].present)
+    if (id && !app.file.config.nodes[id].present)
         return say_error(EXIT_USAGE, "monitor", "--id: %llu: no [node.%llu] in %s",
-                         (unsigned long long)id, (unsigned long long)id, monitor.file.path);
+                         (unsigned long long)id, (unsigned long long)id, app.file.path);
     if (!crypto_start())
         return say_error(EXIT_FAILED, "monitor", "the system gives no randomness");
-    status = find_itself(&monitor);
+    status = config_load_keys(&app.file, "monitor", &app.keys);
     if (!status)
-        status = open_wards(&monitor, (uint8_t)id);
+        status = find_itself(&app);
     if (!status)
-        status = run(&monitor);
-    for (uint32_t i = 0; i < monitor.wards_count; i++)
-        ward_close(&monitor.wards[i]);
+        status = open_wards(&app, (uint8_t)id);
+    if (!status)
+        status = run(&app);
+    for (uint32_t i = 0; i < app.wards_count; i++)
+        ward_close(&app.wards[i]);
+    keys_wipe(&app.keys);
     return status;
 }

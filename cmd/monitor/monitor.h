@@ -3,23 +3,35 @@
  *
  *   monitor.c   options, which nodes are this host's, start, signals, the end
  *   ward.c      one node of this host: its folder, its pulses, its process
+ *   links.c     the same one's place among the other monitors: links, probes, the start command
  *   process.c   starting, finding and ending processes
  *
- * One thread; nothing on its loop waits, but for the exec of a node that it starts. */
+ * One thread; nothing on its loop waits, but for the exec of what it starts. */
 #ifndef FTCHAT_CMD_MONITOR_MONITOR_H
 #define FTCHAT_CMD_MONITOR_MONITOR_H
 
 #include "cmd/config_load.h"
+#include "cmd/keys.h"
 #include "cmd/log_line.h"
 #include "cmd/monitor/process.h"
+#include "core/monitor/monitor.h"
 #include "core/monitor/supervisor.h"
+#include "net/channel.h"
 #include "net/loop.h"
 
-struct monitor;
+struct app;
+
+/* The start command of another host's node, while it runs. */
+struct command {
+    struct process process;
+    struct loop_source pidfd;
+    struct loop_timer timer;
+    uint8_t slot;
+};
 
 /* One node of this host. */
 struct ward {
-    struct monitor *monitor;
+    struct app *app;
     uint8_t slot;
     char path[PATH_MAX]; /* its folder */
     int folder;          /* the same, open */
@@ -32,10 +44,25 @@ struct ward {
     struct pulse pulse; /* the last one */
     bool in_use_told;
     bool loop_told;
+
+    /* links.c; channels NULL: it is alone. */
+    struct monitor monitor;
+    struct monitor_effects effects;
+    struct channels *channels;
+    struct channel *connections[MONITOR_CONNECTIONS];
+    bool doomed[MONITOR_CONNECTIONS]; /* cut off inside an effect: told at the turn's end */
+    bool undialled[LIMIT_NODES + 1];  /* a dial, or a probe, that could not even begin: likewise */
+    bool unprobed[LIMIT_NODES + 1];
+    struct loop_timer tick;
+    struct loop_hook turn_end;
+    bool listens;
+    bool listen_told;
+    struct command command;
 };
 
-struct monitor {
+struct app {
     struct config_file file;
+    struct cluster_keys keys;
     char
         program[PATH_MAX]; /* what is started: where this program was found, or what is there now */
     char config[PATH_MAX]; /* absolute */
@@ -51,14 +78,21 @@ struct monitor {
 };
 
 /* monitor.c: a ward has stopped for good. */
-void monitor_ward_stopped(struct monitor *monitor);
+void app_ward_stopped(struct app *app);
 
 /* ward.c. The exit status, with everything said. */
-int ward_open(struct ward *ward, struct monitor *monitor, uint8_t slot);
+int ward_open(struct ward *ward, struct app *app, uint8_t slot);
 void ward_start(struct ward *ward);
 /* Looks what is to be done now, and sets the timer for the next look. */
 void ward_look(struct ward *ward);
 void ward_chores(struct ward *ward);
 void ward_close(struct ward *ward);
+
+/* links.c. False: no memory. */
+bool links_start(struct ward *ward);
+/* Tells the others, with the next heartbeat, how this node is. */
+void links_report(struct ward *ward);
+/* Listens, if that did not go before. */
+void links_chores(struct ward *ward);
 
 #endif

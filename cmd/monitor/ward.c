@@ -72,7 +72,7 @@ static void on_pulses(struct loop_source *source, unsigned ready)
 static int open_folder(struct ward *ward)
 {
     char data[PATH_MAX];
-    const struct config_file *file = &ward->monitor->file;
+    const struct config_file *file = &ward->app->file;
     if (!config_resolve(file, file->config.data_dir, data) ||
         snprintf(ward->path, sizeof ward->path, "%s/%u", data, ward->slot) >=
             (int)sizeof ward->path)
@@ -111,7 +111,7 @@ static int listen_to(struct ward *ward)
 
 static void close_folder(struct ward *ward)
 {
-    loop_unwatch(ward->monitor->loop, &ward->pulses);
+    loop_unwatch(ward->app->loop, &ward->pulses);
     if (ward->pulses.fd >= 0)
         close(ward->pulses.fd);
     if (ward->lock >= 0)
@@ -149,8 +149,7 @@ static bool hold_folder(struct ward *ward)
         held.st_ino == there.st_ino && held.st_dev == there.st_dev)
         return true;
     close_folder(ward);
-    return take_folder(ward) == EXIT_DONE &&
-           !loop_watch(ward->monitor->loop, &ward->pulses, LOOP_READ);
+    return take_folder(ward) == EXIT_DONE && !loop_watch(ward->app->loop, &ward->pulses, LOOP_READ);
 }
 
 /* --- its process --------------------------------------------------------------------------------
@@ -162,14 +161,14 @@ static void on_end(struct loop_source *source, unsigned ready)
     struct supervisor *supervisor = &ward->supervisor;
     char how[48];
     (void)ready;
-    loop_unwatch(ward->monitor->loop, source);
+    loop_unwatch(ward->app->loop, source);
     int pid = ward->process.pid;
     int status = process_reap(&ward->process);
     uint64_t now = loop_clock_us();
     process_end_text(status, how);
     if (supervisor_ended(supervisor, status, now)) {
         log_line("info", "monitor", ward->slot, "event=node_stopped pid=%d how=\"%s\"", pid, how);
-        monitor_ward_stopped(ward->monitor);
+        app_ward_stopped(ward->app);
     } else {
         log_line("warn", "monitor", ward->slot,
                  "event=node_ended pid=%d how=\"%s\" restart_in_ms=%llu", pid, how,
@@ -195,28 +194,23 @@ static void watch(struct ward *ward, const char *event)
     ward->in_use_told = false;
     ward->pulse = (struct pulse) { .phase = PULSE_NONE };
     log_line("info", "monitor", ward->slot, "event=%s pid=%d", event, (int)ward->process.pid);
-    if (loop_watch(ward->monitor->loop, &ward->pidfd, LOOP_READ))
+    if (loop_watch(ward->app->loop, &ward->pidfd, LOOP_READ))
         log_line("error", "monitor", ward->slot, "event=not_watched why=\"%s\"", strerror(errno));
 }
 
 static int run_it(struct ward *ward)
 {
-    struct monitor *monitor = ward->monitor;
+    struct app *app = ward->app;
     char id[4];
     char log[PATH_MAX + 16];
     snprintf(id, sizeof id, "%u", ward->slot);
     snprintf(log, sizeof log, "%s/node.log", ward->path);
     char words[][9] = { "node", "--id", "--config", "--log" };
-    char *argv[] = { monitor->program,
-                     words[0],
-                     words[1],
-                     id,
-                     words[2],
-                     monitor->config,
-                     monitor->all ? words[3] : NULL,
-                     log,
-                     NULL };
-    return process_start(&ward->process, monitor->program, argv);
+    char *argv[] = {
+        app->program, words[0], words[1], id, words[2], app->config, app->all ? words[3] : NULL,
+        log,          NULL
+    };
+    return process_start(&ward->process, app->program, argv);
 }
 
 /* One that runs already is taken over, whoever started it. */
@@ -249,7 +243,7 @@ static void start(struct ward *ward)
     }
     supervisor_failed(&ward->supervisor, now);
     log_line("error", "monitor", ward->slot,
-             "event=node_not_started why=\"%s: %s\" retry_in_ms=%llu", ward->monitor->program,
+             "event=node_not_started why=\"%s: %s\" retry_in_ms=%llu", ward->app->program,
              strerror(error),
              (unsigned long long)(supervisor_due_us(&ward->supervisor) - now) / 1000);
 }
@@ -281,11 +275,12 @@ void ward_look(struct ward *ward)
         }
         break;
     }
+    links_report(ward);
     uint64_t due = supervisor_due_us(supervisor);
     if (due == UINT64_MAX)
-        loop_timer_clear(ward->monitor->loop, &ward->timer);
+        loop_timer_clear(ward->app->loop, &ward->timer);
     else
-        loop_timer_set(ward->monitor->loop, &ward->timer, due);
+        loop_timer_set(ward->app->loop, &ward->timer, due);
 }
 
 static void on_timer(struct loop_timer *timer)
@@ -293,7 +288,7 @@ static void on_timer(struct loop_timer *timer)
     struct ward *ward = LOOP_HOLDER(struct ward, timer, timer);
     /* Its pulses of the time in which this process did not run have been read by now; those that it did
      * not send, for its host did not run, cannot be. */
-    if (loop_late_us(ward->monitor->loop) > ward->supervisor.options.silence_us / 2)
+    if (loop_late_us(ward->app->loop) > ward->supervisor.options.silence_us / 2)
         supervisor_forgive(&ward->supervisor, loop_clock_us());
     ward_look(ward);
 }
@@ -301,16 +296,16 @@ static void on_timer(struct loop_timer *timer)
 /* --- beginning and end --------------------------------------------------------------------------
  */
 
-int ward_open(struct ward *ward, struct monitor *monitor, uint8_t slot)
+int ward_open(struct ward *ward, struct app *app, uint8_t slot)
 {
-    *ward = (struct ward) { .monitor = monitor, .slot = slot, .folder = -1, .lock = -1 };
+    *ward = (struct ward) { .app = app, .slot = slot, .folder = -1, .lock = -1 };
     ward->pulses.fd = -1;
     return take_folder(ward);
 }
 
 void ward_start(struct ward *ward)
 {
-    const uint32_t silence_us = ward->monitor->file.config.monitor_pulse_timeout_ms * 1000;
+    const uint32_t silence_us = ward->app->file.config.monitor_pulse_timeout_ms * 1000;
     struct supervisor_options options = { .silence_us = silence_us,
                                           .patience_us = silence_us < UINT32_MAX / PATIENCE_TIMES
                                                              ? silence_us * PATIENCE_TIMES
@@ -319,8 +314,10 @@ void ward_start(struct ward *ward)
     randombytes_buf(&options.seed, sizeof options.seed);
     supervisor_init(&ward->supervisor, &options, loop_clock_us());
     ward->timer.on_fire = on_timer;
-    if (loop_watch(ward->monitor->loop, &ward->pulses, LOOP_READ))
+    if (loop_watch(ward->app->loop, &ward->pulses, LOOP_READ))
         log_line("error", "monitor", ward->slot, "event=not_watched why=\"%s\"", strerror(errno));
+    if (!links_start(ward))
+        log_line("error", "monitor", ward->slot, "event=alone why=\"no memory for connections\"");
     ward_look(ward);
 }
 
@@ -328,7 +325,8 @@ void ward_start(struct ward *ward)
 void ward_chores(struct ward *ward)
 {
     struct stat info;
-    if (!ward->monitor->all || fstatat(ward->folder, "node.log", &info, 0) != 0 ||
+    links_chores(ward);
+    if (!ward->app->all || fstatat(ward->folder, "node.log", &info, 0) != 0 ||
         info.st_size < LOG_MOST_BYTES)
         return;
     if (renameat(ward->folder, "node.log", ward->folder, "node.log.1") == 0 && ward->process.pid)

@@ -104,25 +104,7 @@ static void lose(struct monitor *monitor, uint8_t slot, uint64_t now_us)
     reach(monitor, slot, false, now_us);
 }
 
-static void drop(struct monitor *monitor, uint32_t connection,
-                 const struct monitor_effects *effects)
-{
-    monitor->open[connection] = false;
-    monitor->slot_of[connection] = 0;
-    emit(effects,
-         &(struct monitor_effect) { .kind = EFFECT_MONITOR_CLOSE, .connection = connection });
-}
-
-static void on_closed(struct monitor *monitor, uint32_t connection, uint64_t now_us)
-{
-    uint8_t slot = monitor->slot_of[connection];
-    monitor->open[connection] = false;
-    monitor->slot_of[connection] = 0;
-    if (slot && monitor->peers[slot].connection == connection)
-        lose(monitor, slot, now_us);
-}
-
-static void on_failed(struct monitor *monitor, uint8_t slot, uint64_t now_us)
+static void dial_failed(struct monitor *monitor, uint8_t slot, uint64_t now_us)
 {
     struct monitor_peer *peer = &monitor->peers[slot];
     uint64_t most = monitor->options.silence_us / 2;
@@ -133,14 +115,38 @@ static void on_failed(struct monitor *monitor, uint8_t slot, uint64_t now_us)
     peer->dial_us = now_us + peer->pause_us - random_below(&monitor->random, peer->pause_us / 4);
 }
 
+/* Nothing is known of that connection any more. */
+static void forget(struct monitor *monitor, uint32_t connection, uint64_t now_us)
+{
+    if (monitor->dialled[connection])
+        dial_failed(monitor, monitor->dialled[connection], now_us);
+    monitor->open[connection] = false;
+    monitor->slot_of[connection] = monitor->dialled[connection] = 0;
+}
+
+static void drop(struct monitor *monitor, uint32_t connection, uint64_t now_us,
+                 const struct monitor_effects *effects)
+{
+    forget(monitor, connection, now_us);
+    emit(effects,
+         &(struct monitor_effect) { .kind = EFFECT_MONITOR_CLOSE, .connection = connection });
+}
+
+static void on_closed(struct monitor *monitor, uint32_t connection, uint64_t now_us)
+{
+    uint8_t slot = monitor->slot_of[connection];
+    forget(monitor, connection, now_us);
+    if (slot && monitor->peers[slot].connection == connection)
+        lose(monitor, slot, now_us);
+}
+
 static void on_opened(struct monitor *monitor, const struct monitor_event *event,
                       const struct monitor_effects *effects)
 {
     monitor->open[event->connection] = true;
     monitor->slot_of[event->connection] = 0;
+    monitor->dialled[event->connection] = event->slot;
     monitor->opened_us[event->connection] = event->now_us;
-    if (event->slot)
-        monitor->peers[event->slot].dialling = false;
     send(monitor, event->connection, MONITOR_HELLO, effects);
 }
 
@@ -154,10 +160,13 @@ static void on_hello(struct monitor *monitor, uint32_t connection,
                                          .deviation_us = monitor->options.heartbeat_us / 4,
                                          .ceiling_us = monitor->options.silence_us };
     if (peer->connection < MONITOR_CONNECTIONS) {
-        drop(monitor, peer->connection, effects);
+        drop(monitor, peer->connection, now_us, effects);
         lose(monitor, message->slot, now_us);
     }
+    if (monitor->dialled[connection])
+        peer->dialling = false;
     monitor->slot_of[connection] = message->slot;
+    monitor->dialled[connection] = 0;
     peer->connection = connection;
     peer->suspected = false;
     peer->pause_us = 0;
@@ -211,7 +220,7 @@ static void on_message(struct monitor *monitor, const struct monitor_event *even
     if (!good) {
         say(effects, slot, "warn", "event=refused what=message");
         if (monitor->open[event->connection])
-            drop(monitor, event->connection, effects);
+            drop(monitor, event->connection, event->now_us, effects);
         if (slot && monitor->peers[slot].connection == event->connection)
             lose(monitor, slot, event->now_us);
         return;
@@ -241,7 +250,7 @@ static void renew(struct monitor *monitor, uint8_t slot, uint64_t now_us,
     struct monitor_peer *peer = &monitor->peers[slot];
     if (peer->connection < MONITOR_CONNECTIONS && peer->suspected &&
         now_us - peer->phi.heard_us >= 2ull * monitor->options.silence_us) {
-        drop(monitor, peer->connection, effects);
+        drop(monitor, peer->connection, now_us, effects);
         lose(monitor, slot, now_us);
     }
     bool mine = slot > monitor->options.slot;
@@ -257,7 +266,7 @@ static void close_nameless(struct monitor *monitor, uint64_t now_us,
 {
     for (uint32_t i = 0; i < MONITOR_CONNECTIONS; i++)
         if (monitor->open[i] && !monitor->slot_of[i] && now_us - monitor->opened_us[i] >= HELLO_US)
-            drop(monitor, i, effects);
+            drop(monitor, i, now_us, effects);
 }
 
 static void look(struct monitor *monitor, uint64_t now_us, const struct monitor_effects *effects)
@@ -301,7 +310,7 @@ void monitor_step(struct monitor *monitor, const struct monitor_event *event,
         on_closed(monitor, event->connection, now_us);
         break;
     case EVENT_MONITOR_FAILED:
-        on_failed(monitor, event->slot, now_us);
+        dial_failed(monitor, event->slot, now_us);
         break;
     case EVENT_MONITOR_MESSAGE:
         on_message(monitor, event, effects);

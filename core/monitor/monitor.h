@@ -85,7 +85,7 @@ struct monitor_effects {
 
 struct monitor_peer {
     uint32_t connection; /* MONITOR_CONNECTIONS: none */
-    bool dialling;
+    bool dialling;       /* until the other side has said who it is */
     bool suspected;
     uint64_t dial_us; /* when to dial next */
     uint64_t pause_us;
@@ -112,6 +112,7 @@ struct monitor {
     struct monitor_peer peers[LIMIT_NODES + 1];
     struct monitor_target targets[LIMIT_NODES + 1];
     uint8_t slot_of[MONITOR_CONNECTIONS]; /* who is at the other end; 0: not said yet */
+    uint8_t dialled[MONITOR_CONNECTIONS]; /* who should be, until it is said; 0: accepted */
     bool open[MONITOR_CONNECTIONS];
     uint64_t opened_us[MONITOR_CONNECTIONS];
     struct monitor_report own;

@@ -272,6 +272,9 @@ def test_what_it_cannot_do_it_says(make_cluster):
     assert "exactly one of them" in cluster.run("monitor", status=2).stderr
     assert "exactly one of them" in cluster.run("monitor", "--id", "1", "--all", status=2).stderr
     assert "no [node.3]" in cluster.run("monitor", "--id", "3", status=2).stderr
+    assert "make the keys once" in cluster.run("monitor", "--all", status=2).stderr
+    cluster.ctl("init", status=0)
+    os.rmdir(os.path.join(cluster.folder, "data"))
     gone = cluster.run("monitor", "--all", status=1)
     assert "data_dir must exist" in gone.stderr
     cluster.hosts[1] = "192.0.2.1"  # TEST-NET-1 (RFC 5737): nobody's
