@@ -229,7 +229,8 @@ static enum ft_error drop_checkpoint(struct store *store, struct store_check *ch
         other =
             names.checkpoints[i] != check->id && checkpoint_readable(store, names.checkpoints[i]);
     names_free(&names);
-    if (!other || check->id + 1 == store->begin) /* the log is understood by that one */
+    /* The log is understood by that one, or will be. */
+    if (!other || check->id + 1 == store->begin || check->id + 1 == store->unexplained)
         return error;
     char path[DISK_PATH_BYTES];
     checkpoint_file_path(path, check->id);

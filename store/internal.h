@@ -628,7 +628,7 @@ struct store {
     uint8_t base_chain[HASH_BYTES]; /* before the first entry of a log that has none yet */
     uint64_t indexed_last;          /* everything up to here is in index files */
     bool leftover;    /* behind the log's end lies what cannot be read (recover.h: HOLD) */
-    bool unexplained; /* all of a late log is: it counts as one that begins at 1 */
+    uint64_t unexplained; /* where a late log begins that counts as one that begins at 1; or 0 */
     uint64_t spares[STORE_SPARES];
     size_t spares_count;
     uint64_t next_spare;

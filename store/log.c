@@ -469,7 +469,8 @@ static enum ft_error remove_leftover(struct store *store)
     if (error)
         return error;
     store_lock(store);
-    store->leftover = store->unexplained = false;
+    store->leftover = false;
+    store->unexplained = 0;
     store_unlock(store);
     return FT_OK;
 }

@@ -259,7 +259,7 @@ static enum ft_error choose_checkpoint(struct recovering *run)
         char path[DISK_PATH_BYTES];
         segment_path(path, store->begin, "seg");
         hold(run, path, 0, "no checkpoint can be read that it is understood by");
-        store->unexplained = true;
+        store->unexplained = store->begin;
         store->begin = 1;
     }
     return FT_OK;
