@@ -17,7 +17,7 @@
 
 enum {
     PATIENCE_TIMES = 10, /* of the pulse's time-out, for who recovers or stops */
-    SETTLE_US = 10000000,
+    SETTLE_US = 3000000,
     BUSY_US = 1000000, /* between two looks at a folder that a tool holds */
     LOG_MOST_BYTES = 16 << 20,
 };

@@ -17,6 +17,7 @@ sys.path.insert(0, os.path.join(HERE, "..", "e2e"))
 
 from client import Person  # noqa: E402
 from cluster import BINARY, ROOT, Cluster, environment, wait_for  # noqa: E402
+from monitors import Monitor  # noqa: E402
 
 # Limits that protect a cluster from its clients would only measure themselves.
 UNLIMITED = {"limits": {"posts_per_s": 1000000, "registrations_per_min": 1000000,
@@ -105,6 +106,56 @@ def failover(folder, trials, how):
     finally:
         for person in people.values():
             person.close()
+        cluster.close()
+    return times
+
+
+def ready_after(person, begin, act):
+    """Milliseconds from `begin` to the first `ready` with a quorum after act()."""
+    since = len(person.events)
+    act()
+    person.wait_event("ready", since=since, quorum=True)
+    at = next(at for at, _, event in person.events[since:]
+              if event["event"] == "ready" and event["quorum"])
+    return (at - begin) * 1000
+
+
+def healing(folder, trials):
+    """Milliseconds until all is well again, by the monitors: {what: times}. The client of the first two
+    knows one node only, the one that dies or hangs; that of the third is on the node that is left."""
+    cluster = Cluster(os.path.join(folder, "healing"), settings=UNLIMITED)
+    cluster.ctl("init", status=0)
+    monitors = {node: Monitor(cluster, node, name="monitor%d" % node).start() for node in cluster.ids}
+    times = {"killed": [], "hung": [], "two": []}
+    people = {}
+    try:
+        for node, monitor in monitors.items():
+            monitor.wait_runs(node)
+        cluster.ctl("form", "--wait", "30", status=0)
+        for node in cluster.ids:
+            people[node] = Person(cluster, "user%d" % node, nodes=[node]).start()
+            people[node].do("join", room="#bench")
+        for trial in range(trials):
+            for what, number in (("killed", signal.SIGKILL), ("hung", signal.SIGSTOP)):
+                cluster.wait_healthy()
+                node = cluster.ids[trial % len(cluster.ids)]
+                pid = monitors[node].wait_runs(node)
+                begin = time.monotonic()
+                times[what].append(ready_after(people[node], begin, lambda: os.kill(pid, number)))
+            cluster.wait_healthy()
+            left = cluster.ids[trial % len(cluster.ids)]
+            pids = [monitors[node].wait_runs(node) for node in cluster.ids if node != left]
+            begin = time.monotonic()
+            for pid in pids:
+                os.kill(pid, signal.SIGKILL)
+            key = people[left].send("#bench", "%d with two dead" % trial)
+            people[left].wait_final(key)
+            times["two"].append((people[left].final_at(key) - begin) * 1000)
+    finally:
+        for person in people.values():
+            person.close()
+        for monitor in monitors.values():
+            monitor.close()
         cluster.close()
     return times
 

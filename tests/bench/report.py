@@ -113,5 +113,13 @@ def text(found):
                       "Others, median (worst): etcd 1297 (2773), RabbitMQ 253 (430), NATS 5031 (6483).")
     lines += failover("SIGSTOP", found["stop"],
                       "Others: etcd 1247 (1456), RabbitMQ 8493 (8967), NATS 5736 (12797).")
+    healing = found["healing"]
+    lines += ["## What the monitors heal", "",
+              "From the signal to `ready` with a quorum of a client that knows this node only; or, of two, to the "
+              "acknowledgement of a post on the third.", ""]
+    lines += failover("kill -9 of a node", healing["killed"], "Goal: 500 ms.")
+    lines += failover("SIGSTOP of a node", healing["hung"],
+                      "Goal: `pulse_timeout_ms` (3000) and 500 ms.")
+    lines += failover("kill -9 of two of three at once", healing["two"], "Goal: 2000 ms.")
     lines += sizes(found["sizes"])
     return "\n".join(lines)
