@@ -37,7 +37,8 @@ size_t entry_build(uint8_t *out, size_t capacity, const struct entry_draft *draf
     const uint8_t *body = draft->bodies;
     for (uint32_t i = 0; i < draft->count; i++) {
         bytes_put_u32(head, draft->sizes[i]);
-        bytes_put_u64(head + 4, body_digest(crypto, key, body, draft->sizes[i]));
+        bytes_put_u64(head + 4, entry_head_digest(body_digest(crypto, key, body, draft->sizes[i]),
+                                                  draft->first + i, draft->term));
         head += ENTRY_HEAD_BYTES;
         if (draft->sizes[i])
             body += draft->sizes[i];

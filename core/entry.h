@@ -18,7 +18,9 @@
  *                           where the last flush began even when its first header is lost
  *   92  check u32           local: SipHash of bytes 0..91, its low half, so that a header can be
  *                           trusted on its own
- *   96  heads               count times { size u32, digest u64: body_digest (body.h) }
+ *   96  heads               count times { size u32, digest u64: body_digest (body.h), bound to the
+ *                           command's index and term, so that a body which a disk puts elsewhere,
+ *                           or brings back from before a truncation, is nobody's there }
  *       bodies              one after the other, no padding
  *       end u8              0xee: not zero, so that no sector that an entry lies in reads as zeros once it is
  *                           written (no body has 512 zeros in a row): a crash, which leaves whole sectors
@@ -224,6 +226,23 @@ static inline void entry_chain(uint8_t chain[HASH_BYTES], const struct crypto *c
     entry_chain_hash(chain, crypto, previous, data, entry->heads, entry->count);
 }
 
+/* The digest that stands in the head of the command at `index`. A bijection of either for a given other:
+ * two commands of one term, or of one index, never have the same place. */
+static inline uint64_t entry_head_digest(uint64_t digest, uint64_t index, uint64_t term)
+{
+    return digest ^ index * UINT64_C(0x9e3779b97f4a7c15) ^ term * UINT64_C(0xc2b2ae3d27d4eb4f);
+}
+
+/* Is `body` what the head at `ordinal` says? */
+static inline bool entry_body_good(const struct entry *entry, const struct crypto *crypto,
+                                   const uint8_t key[DIGEST_KEY_BYTES], uint32_t ordinal,
+                                   const uint8_t *body, size_t len)
+{
+    const uint8_t *head = entry->heads + ordinal * ENTRY_HEAD_BYTES;
+    return entry_head_digest(body_digest(crypto, key, body, len), entry->first + ordinal,
+                             entry->term) == bytes_get_u64(head + 4);
+}
+
 /* Chain and every body's digest are right. `bad_body`, when not NULL, gets the ordinal of the first
  * wrong body, or `count` when the chain itself is wrong. */
 static inline bool entry_verify(const struct entry *entry, const struct crypto *crypto,
@@ -241,9 +260,8 @@ static inline bool entry_verify(const struct entry *entry, const struct crypto *
     } else {
         const uint8_t *body = entry->bodies;
         for (; bad < entry->count; bad++) {
-            const uint8_t *head = entry->heads + bad * ENTRY_HEAD_BYTES;
-            uint32_t size = bytes_get_u32(head);
-            if (body_digest(crypto, key, body, size) != bytes_get_u64(head + 4))
+            uint32_t size = bytes_get_u32(entry->heads + bad * ENTRY_HEAD_BYTES);
+            if (!entry_body_good(entry, crypto, key, bad, body, size))
                 break;
             body += size;
         }
@@ -280,9 +298,8 @@ static inline bool entry_bodies_good(const struct entry *entry, const struct cry
 {
     struct entry_cursor cursor = { 0 };
     struct slice body;
-    for (const uint8_t *head = entry->heads; entry_next(entry, &cursor, &body);
-         head += ENTRY_HEAD_BYTES)
-        if (body_digest(crypto, key, body.data, body.len) != bytes_get_u64(head + 4))
+    while (entry_next(entry, &cursor, &body))
+        if (!entry_body_good(entry, crypto, key, cursor.ordinal - 1, body.data, body.len))
             return false;
     return true;
 }

@@ -134,9 +134,8 @@ static bool take_bodies(struct held_scan *scan, const struct entry *entry, size_
     struct slice body;
     bool all = true;
     while (entry_next(entry, &cursor, &body)) {
-        const uint8_t *head = entry->heads + (cursor.ordinal - 1) * ENTRY_HEAD_BYTES;
-        bool good =
-            body_digest(scan->crypto, scan->key, body.data, body.len) == bytes_get_u64(head + 4);
+        bool good = entry_body_good(entry, scan->crypto, scan->key, cursor.ordinal - 1, body.data,
+                                    body.len);
         all &= good;
         if (!give)
             continue;

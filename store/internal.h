@@ -512,6 +512,7 @@ struct read_entry {
     uint32_t size;
     uint64_t first;
     uint32_t count;
+    uint64_t term;
     uint64_t time_us;
     uint32_t ordinal; /* body_offset is this body's, relative to the bodies */
     uint64_t body_offset;

@@ -191,6 +191,7 @@ enum ft_error reading_locate(struct store *store, uint64_t index, struct segment
                                            .size = header.size,
                                            .first = header.first,
                                            .count = header.count,
+                                           .term = header.term,
                                            .time_us = header.time_us };
             return FT_OK;
         } else {
@@ -247,7 +248,7 @@ enum ft_error reading_find_body(struct store *store, uint64_t index, struct body
     const uint8_t *head = store->reading.heads + ordinal * ENTRY_HEAD_BYTES;
     uint64_t bodies = ENTRY_HEADER_BYTES + (uint64_t)entry->count * ENTRY_HEAD_BYTES;
     place->size = bytes_get_u32(head);
-    place->digest = bytes_get_u64(head + 4);
+    place->digest = entry_head_digest(bytes_get_u64(head + 4), index, entry->term); /* back again */
     place->offset = entry->offset + bodies + entry->body_offset;
     if (place->size > LIMIT_COMMAND_BYTES ||
         bodies + entry->body_offset + place->size > entry->size)

@@ -1,5 +1,6 @@
 /* A body's digest: the same before and after erasing, and of nothing else. */
 #include "core/body.h"
+#include "core/entry.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -127,6 +128,24 @@ static void hostile_bodies(void **state)
     }
 }
 
+/* No two commands of a log have the same digest in their heads for the same words: not those of one term, nor
+ * those that leaders of different terms put at one index. */
+static void a_head_is_that_of_its_place(void **state)
+{
+    (void)state;
+    static uint64_t seen[40 * 40];
+    size_t count = 0;
+    for (uint64_t index = 1; index <= 40; index++)
+        for (uint64_t term = 1; term <= 40; term++)
+            seen[count++] = entry_head_digest(77, index * (index % 3 ? 1 : 1000003), term);
+    for (size_t i = 0; i < count; i++) {
+        assert_int_not_equal(seen[i], 77);
+        for (size_t j = 0; j < i; j++)
+            assert_int_not_equal(seen[i], seen[j]);
+    }
+    assert_int_equal(entry_head_digest(entry_head_digest(77, 8, 9), 8, 9), 77);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -134,6 +153,7 @@ int main(void)
         cmocka_unit_test(every_bit_counts),
         cmocka_unit_test(nothing_is_left_of_the_words),
         cmocka_unit_test(hostile_bodies),
+        cmocka_unit_test(a_head_is_that_of_its_place),
     };
     return crypto_start() ? cmocka_run_group_tests_name("body", tests, NULL, NULL) : 1;
 }

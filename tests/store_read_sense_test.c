@@ -24,6 +24,52 @@ static struct test_store *reopened(struct test_store *test)
     return test;
 }
 
+/* --- what a disk puts elsewhere -----------------------------------------------------------------
+ */
+
+/* A command with its head, over another one's: each proves the other, but for the place that they are at. */
+static void a_body_at_another_ones_place(void **state)
+{
+    (void)state;
+    enum { ENTRIES = 40 };
+    struct test_store *test = test_store_new(1, LARGE_SEGMENT_BYTES);
+    test_must(test_store_open(test));
+    test_must(test_flush(test, &test_form));
+    test_must(test_flush(test, &(struct test_flush) { .entries = ENTRIES, .count = 1, .term = 1 }));
+    const struct disk *disk = sim_disk_table(test->disk);
+    char path[DISK_PATH_BYTES];
+    segment_path(path, test->store->segments[0].first, "seg");
+    unsigned tried = 0;
+    for (uint64_t index = 3; index < ENTRIES; index++) {
+        struct body_place from, to;
+        struct disk_file *file;
+        uint32_t size;
+        uint64_t time_us;
+        size_t got;
+        test_must(reading_find_body(test->store, index, &from));
+        test_must(reading_find_body(test->store, index + 1, &to));
+        if (from.size > to.size)
+            continue;
+        test_must(reading_body(test->store, index + 1, out, sizeof out, &size, &time_us));
+        static uint8_t before[1 << 17], over[1 << 17];
+        const size_t len = ENTRY_HEAD_BYTES + from.size;
+        test_must(disk->open(disk->ctx, path, DISK_WRITE, &file));
+        test_must(disk->read(disk->ctx, file, to.offset - ENTRY_HEAD_BYTES, before, len, &got));
+        test_must(disk->read(disk->ctx, file, from.offset - ENTRY_HEAD_BYTES, over, len, &got));
+        test_must(disk->write(disk->ctx, file, to.offset - ENTRY_HEAD_BYTES, over, len));
+        reading_forget(test->store);
+        assert_int_equal(reading_body(test->store, index + 1, out, sizeof out, &size, &time_us),
+                         FT_ERROR_CORRUPT);
+        test_must(disk->write(disk->ctx, file, to.offset - ENTRY_HEAD_BYTES, before, len));
+        disk->close(disk->ctx, file);
+        reading_forget(test->store);
+        test_must(reading_body(test->store, index + 1, out, sizeof out, &size, &time_us));
+        tried++;
+    }
+    assert_true(tried > 3);
+    test_store_free(test);
+}
+
 /* --- deletions ----------------------------------------------------------------------------------
  */
 
@@ -278,6 +324,7 @@ static void what_cannot_be_mended_is_dropped(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_body_at_another_ones_place),
         cmocka_unit_test(more_deletions_than_fit_into_a_block),
         cmocka_unit_test(deletions_that_make_no_sense),
         cmocka_unit_test(a_deletion_that_is_not_remembered),
