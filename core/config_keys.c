@@ -62,7 +62,7 @@ const struct config_key config_keys[] = {
     { "client", "retry_ms", FORM_NUMBER, 50, 600000, "3000", AT(client_retry_ms), NULL,
       "the longest wait between two rounds over the servers" },
 
-    { "monitor", "heartbeat_timeout_ms", FORM_NUMBER, 500, 600000, "6000", AT(monitor_heartbeat_timeout_ms), NULL,
+    { "monitor", "heartbeat_timeout_ms", FORM_NUMBER, 500, CONFIG_HEARTBEAT_MOST_MS, "6000", AT(monitor_heartbeat_timeout_ms), NULL,
       "a monitor that is silent for this long is gone" },
     { "monitor", "pulse_timeout_ms", FORM_NUMBER, 200, 600000, "3000", AT(monitor_pulse_timeout_ms), NULL,
       "a node without a pulse for this long hangs, and is killed and restarted" },

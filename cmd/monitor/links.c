@@ -3,7 +3,6 @@
 #include "cmd/crypto_sodium.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
@@ -106,7 +105,7 @@ static void on_probed(void *owner, struct channel *channel, const struct channel
     uint8_t slot = (uint8_t)channel_tag(channel);
     bool good = event->kind == CHANNEL_OPENED;
     if (good)
-        channel_close(channel, false);
+        channel_close(channel, true);
     step(ward,
          &(struct monitor_event) { .kind = EVENT_MONITOR_PROBED, .slot = slot, .good = good });
 }
@@ -179,7 +178,7 @@ static void on_command_late(struct loop_timer *timer)
     struct command *command = LOOP_HOLDER(struct command, timer, timer);
     struct ward *ward = LOOP_HOLDER(struct ward, command, command);
     if (command->process.pid)
-        process_signal(&command->process, SIGKILL);
+        process_kill_all(&command->process);
     else
         step(ward,
              &(struct monitor_event) { .kind = EVENT_MONITOR_STARTED, .slot = command->slot });
@@ -306,6 +305,8 @@ bool links_start(struct ward *ward)
 {
     const struct config *config = &ward->app->file.config;
     const struct cluster_keys *keys = &ward->app->keys;
+    _Static_assert(CONFIG_HEARTBEAT_MOST_MS * 1000 <= PHI_CEILING_MOST_US,
+                   "the detector can wait so long");
     struct monitor_options options = {
         .slot = ward->slot,
         .heartbeat_us = config->monitor_heartbeat_timeout_ms * 1000 / HEARTBEATS,

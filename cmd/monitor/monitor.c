@@ -7,7 +7,10 @@
 #include "cmd/say.h"
 #include "cmd/version.h"
 
+#include <arpa/inet.h>
+#include <ifaddrs.h>
 #include <netdb.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,28 +47,45 @@ enum { CHORES_US = 10000000 };
 /* --- which nodes are this host's ----------------------------------------------------------------
  */
 
-/* An address is this host's if one can listen on it. */
-static bool is_local(const struct addrinfo *address)
+static bool same_address(const struct sockaddr *a, const struct sockaddr *b)
 {
-    struct sockaddr_storage any_port = { 0 };
-    memcpy(&any_port, address->ai_addr, address->ai_addrlen);
-    int fd = socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    bool local = fd >= 0 && bind(fd, (const struct sockaddr *)&any_port, address->ai_addrlen) == 0;
-    if (fd >= 0)
-        close(fd);
-    return local;
+    if (!a || a->sa_family != b->sa_family)
+        return false;
+    if (a->sa_family == AF_INET)
+        return ((const struct sockaddr_in *)(const void *)a)->sin_addr.s_addr ==
+               ((const struct sockaddr_in *)(const void *)b)->sin_addr.s_addr;
+    return a->sa_family == AF_INET6 &&
+           memcmp(&((const struct sockaddr_in6 *)(const void *)a)->sin6_addr,
+                  &((const struct sockaddr_in6 *)(const void *)b)->sin6_addr, 16) == 0;
+}
+
+/* One of an interface, or of the loopback network. (To listen on one proves nothing: some hosts are
+ * told to let that be done for addresses that they may get.) */
+static bool is_local(const struct sockaddr *address, const struct ifaddrs *interfaces)
+{
+    if (address->sa_family == AF_INET &&
+        ntohl(((const struct sockaddr_in *)(const void *)address)->sin_addr.s_addr) >> 24 == 127)
+        return true;
+    for (; interfaces; interfaces = interfaces->ifa_next)
+        if (same_address(interfaces->ifa_addr, address))
+            return true;
+    return false;
 }
 
 static bool is_this_host(const char *host)
 {
     struct addrinfo *found = NULL;
     const struct addrinfo wanted = { .ai_socktype = SOCK_STREAM };
+    struct ifaddrs *interfaces = NULL;
     bool local = false;
     if (getaddrinfo(host, "0", &wanted, &found) != 0)
         return false;
+    if (getifaddrs(&interfaces) != 0)
+        interfaces = NULL;
     for (struct addrinfo *one = found; one && !local; one = one->ai_next)
-        local = is_local(one);
+        local = is_local(one->ai_addr, interfaces);
     freeaddrinfo(found);
+    freeifaddrs(interfaces);
     return local;
 }
 
@@ -181,8 +201,12 @@ static int find_itself(struct app *app)
     size_t tail = sizeof gone - 1;
     if ((size_t)len > tail && strcmp(app->program + len - tail, gone) == 0)
         app->program[(size_t)len - tail] = 0;
-    if (!realpath(app->file.path, app->config))
-        return say_error(EXIT_USAGE, "monitor", "%s: cannot be found", app->file.path);
+    /* Not through links: relative paths in it are relative to where it was found. */
+    const char *slash = strrchr(app->file.path, '/');
+    int size = snprintf(app->config, sizeof app->config, "%s/%s", app->file.folder,
+                        slash ? slash + 1 : app->file.path);
+    if (size >= (int)sizeof app->config)
+        return say_error(EXIT_USAGE, "monitor", "%s: path too long", app->file.path);
     return EXIT_DONE;
 }
 

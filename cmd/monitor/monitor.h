@@ -40,6 +40,7 @@ struct ward {
     struct process process;
     struct loop_source pidfd;
     struct loop_source pulses;
+    ino_t socket_inode; /* of what the node pulses to */
     struct loop_timer timer;
     struct pulse pulse; /* the last one */
     bool in_use_told;

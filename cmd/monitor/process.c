@@ -1,5 +1,6 @@
 #include "cmd/monitor/process.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -83,6 +84,12 @@ void process_signal(const struct process *process, int number)
     (void)syscall(SYS_pidfd_send_signal, process->pidfd, number, NULL, 0);
 }
 
+void process_kill_all(const struct process *process)
+{
+    process_signal(process, SIGKILL);
+    (void)kill(-process->pid, SIGKILL); /* not reaped yet: the number is still its own */
+}
+
 int process_reap(struct process *process)
 {
     int status = -1;
@@ -127,6 +134,23 @@ static bool is_node(pid_t pid)
     return by_name || (command < words + len && strcmp(command, "node") == 0);
 }
 
+/* Has that process this very file open? The same inode is another file on another file system. */
+static bool has_open(pid_t pid, const struct stat *file)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/fd", (int)pid);
+    DIR *folder = opendir(path);
+    bool has = false;
+    for (struct dirent *each; folder && !has && (each = readdir(folder));) {
+        struct stat info;
+        has = fstatat(dirfd(folder), each->d_name, &info, 0) == 0 && info.st_ino == file->st_ino &&
+              info.st_dev == file->st_dev;
+    }
+    if (folder)
+        closedir(folder);
+    return has;
+}
+
 /* The kernel's list of locks: `1: FLOCK  ADVISORY  WRITE 123 08:01:4711 0 EOF`. */
 static pid_t holder_of(const struct stat *lock)
 {
@@ -137,7 +161,7 @@ static pid_t holder_of(const struct stat *lock)
         int pid;
         unsigned long long inode;
         if (sscanf(line, "%*d: FLOCK %*s %*s %d %*x:%*x:%llu", &pid, &inode) == 2 &&
-            inode == lock->st_ino && pid > 0 && is_node(pid))
+            inode == lock->st_ino && pid > 0 && is_node(pid) && has_open(pid, lock))
             found = pid;
     }
     if (locks)

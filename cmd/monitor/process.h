@@ -24,6 +24,9 @@ int process_adopt(struct process *process, pid_t pid);
 /* It may have ended meanwhile: then nothing happens. */
 void process_signal(const struct process *process, int number);
 
+/* SIGKILL to a child that was started, and to what it has started in its session. */
+void process_kill_all(const struct process *process);
+
 /* It has ended: waitpid's status, or -1 when it was not this process's child. Lets go of it. */
 int process_reap(struct process *process);
 

@@ -101,12 +101,24 @@ static int listen_to(struct ward *ward)
         .fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0),
         .urgent = true,
     };
+    struct stat info;
     if (ward->pulses.fd < 0 ||
         setsockopt(ward->pulses.fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof on) != 0 ||
-        bind(ward->pulses.fd, (const struct sockaddr *)&address, sizeof address) != 0)
+        bind(ward->pulses.fd, (const struct sockaddr *)&address, sizeof address) != 0 ||
+        fstatat(ward->folder, "monitor.sock", &info, AT_SYMLINK_NOFOLLOW) != 0)
         return say_error(EXIT_FAILED, "monitor", "%s/monitor.sock: %s", ward->path,
                          strerror(errno));
+    ward->socket_inode = info.st_ino;
     return EXIT_DONE;
+}
+
+/* Can the node still reach it? Whoever tidies up may have taken the socket away. */
+static bool socket_there(const struct ward *ward)
+{
+    struct stat info;
+    return ward->pulses.added &&
+           fstatat(ward->folder, "monitor.sock", &info, AT_SYMLINK_NOFOLLOW) == 0 &&
+           info.st_ino == ward->socket_inode;
 }
 
 static void close_folder(struct ward *ward)
@@ -145,11 +157,15 @@ static bool hold_folder(struct ward *ward)
 {
     struct stat held;
     struct stat there;
-    if (ward->folder >= 0 && fstat(ward->folder, &held) == 0 && stat(ward->path, &there) == 0 &&
+    if (ward->folder >= 0 && ward->lock >= 0 && socket_there(ward) &&
+        fstat(ward->folder, &held) == 0 && stat(ward->path, &there) == 0 &&
         held.st_ino == there.st_ino && held.st_dev == there.st_dev)
         return true;
     close_folder(ward);
-    return take_folder(ward) == EXIT_DONE && !loop_watch(ward->app->loop, &ward->pulses, LOOP_READ);
+    if (take_folder(ward) == EXIT_DONE && !loop_watch(ward->app->loop, &ward->pulses, LOOP_READ))
+        return true;
+    close_folder(ward);
+    return false;
 }
 
 /* --- its process --------------------------------------------------------------------------------
@@ -206,9 +222,9 @@ static int run_it(struct ward *ward)
     snprintf(id, sizeof id, "%u", ward->slot);
     snprintf(log, sizeof log, "%s/node.log", ward->path);
     char words[][9] = { "node", "--id", "--config", "--log" };
+    char name[] = "ftchat"; /* by whatever name the program was found */
     char *argv[] = {
-        app->program, words[0], words[1], id, words[2], app->config, app->all ? words[3] : NULL,
-        log,          NULL
+        name, words[0], words[1], id, words[2], app->config, app->all ? words[3] : NULL, log, NULL
     };
     return process_start(&ward->process, app->program, argv);
 }
@@ -288,7 +304,14 @@ static void on_timer(struct loop_timer *timer)
     struct ward *ward = LOOP_HOLDER(struct ward, timer, timer);
     /* Its pulses of the time in which this process did not run have been read by now; those that it did
      * not send, for its host did not run, cannot be. */
-    if (loop_late_us(ward->app->loop) > ward->supervisor.options.silence_us / 2)
+    bool late = loop_late_us(ward->app->loop) > ward->supervisor.options.silence_us / 2;
+    bool deaf = ward->process.pid && !socket_there(ward);
+    if (deaf) {
+        log_line("warn", "monitor", ward->slot,
+                 "event=socket_gone why=\"somebody removed monitor.sock: made anew\"");
+        (void)hold_folder(ward);
+    }
+    if (late || deaf)
         supervisor_forgive(&ward->supervisor, loop_clock_us());
     ward_look(ward);
 }
@@ -329,7 +352,9 @@ void ward_chores(struct ward *ward)
     if (!ward->app->all || fstatat(ward->folder, "node.log", &info, 0) != 0 ||
         info.st_size < LOG_MOST_BYTES)
         return;
-    if (renameat(ward->folder, "node.log", ward->folder, "node.log.1") == 0 && ward->process.pid)
+    /* One that recovers does not listen to it yet. */
+    if (ward->pulse.phase == PULSE_RUNNING && ward->process.pid &&
+        renameat(ward->folder, "node.log", ward->folder, "node.log.1") == 0)
         process_signal(&ward->process, SIGHUP);
 }
 

@@ -314,6 +314,12 @@ static void linger(struct server *server)
 static int run(struct server *server, const struct cluster_keys *keys)
 {
     struct store_recovery recovery;
+    /* What comes while it recovers is done once its loop turns. */
+    sigset_t later;
+    sigemptyset(&later);
+    sigaddset(&later, SIGTERM);
+    sigaddset(&later, SIGHUP);
+    (void)sigprocmask(SIG_BLOCK, &later, NULL);
     int status = server_open_store(server, &recovery);
     if (status)
         return status;

@@ -2,6 +2,7 @@
 #include "core/monitor/pulse.h"
 #include "cmd/node/server.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -9,6 +10,8 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
+
+enum { LEAST_MS = 20 };
 
 /* A signal handler sends it, too. */
 static struct {
@@ -28,16 +31,21 @@ static void send_it(void)
 }
 
 /* While it recovers no loop turns. What it has computed and read by then is its progress: that stands
- * still when a disk does not answer, and when the process is frozen there is no signal either. */
+ * still when a disk does not answer, and when the process is frozen there is no signal either. Less than
+ * this handler itself uses up in its time is none. */
 static void on_alarm(int number)
 {
-    (void)number;
+    int error = errno; /* of whatever was interrupted */
     struct rusage used;
+    (void)number;
     getrusage(RUSAGE_SELF, &used);
-    beat.pulse.progress = (uint64_t)used.ru_inblock +
-                          (uint64_t)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) * 1000 +
-                          (uint64_t)(used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1000;
+    uint64_t now = (uint64_t)used.ru_inblock * LEAST_MS +
+                   (uint64_t)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) * 1000 +
+                   (uint64_t)(used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1000;
+    if (now - beat.pulse.progress >= LEAST_MS)
+        beat.pulse.progress = now;
     send_it();
+    errno = error;
 }
 
 static uint64_t interval_us(const struct server *server)

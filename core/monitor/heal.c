@@ -65,7 +65,7 @@ static bool is_heard(const struct monitor *monitor, uint8_t slot, uint64_t now_u
 
 static bool is_lost(const struct monitor *monitor, uint8_t slot, uint64_t now_us)
 {
-    if (is_heard(monitor, slot, now_us))
+    if (is_heard(monitor, slot, now_us) || monitor->peers[slot].report.state == NODE_STOPPED)
         return false;
     /* Its own monitor tells of it, and keeps it running: but for a word from here it may pause. */
     return !monitor_reaches(monitor, slot) || monitor->peers[slot].report.state == NODE_DOWN;

@@ -89,19 +89,13 @@ static void send_election(struct monitor *monitor, const struct monitor_effects 
 
 static void reach(struct monitor *monitor, uint8_t slot, bool reachable, uint64_t now_us)
 {
+    /* That it was stopped on purpose is not forgotten with its monitor: a host that is being looked
+     * after stays as it is. */
+    struct monitor_report *report = &monitor->peers[slot].report;
+    bool stopped = report->state == NODE_STOPPED;
     if (!reachable)
-        monitor->peers[slot].report = (struct monitor_report) { .state = NODE_UNKNOWN };
+        *report = (struct monitor_report) { .state = stopped ? NODE_STOPPED : NODE_UNKNOWN };
     bully_reach(&monitor->bully, slot, reachable, now_us);
-}
-
-static void lose(struct monitor *monitor, uint8_t slot, uint64_t now_us)
-{
-    struct monitor_peer *peer = &monitor->peers[slot];
-    peer->connection = MONITOR_CONNECTIONS;
-    peer->suspected = false;
-    peer->dial_us = now_us;
-    peer->pause_us = 0;
-    reach(monitor, slot, false, now_us);
 }
 
 static void dial_failed(struct monitor *monitor, uint8_t slot, uint64_t now_us)
@@ -113,6 +107,20 @@ static void dial_failed(struct monitor *monitor, uint8_t slot, uint64_t now_us)
     if (peer->pause_us > most)
         peer->pause_us = most;
     peer->dial_us = now_us + peer->pause_us - random_below(&monitor->random, peer->pause_us / 4);
+}
+
+static void lose(struct monitor *monitor, uint8_t slot, uint64_t now_us)
+{
+    struct monitor_peer *peer = &monitor->peers[slot];
+    bool lasted = now_us - peer->linked_us >= monitor->options.silence_us;
+    peer->connection = MONITOR_CONNECTIONS;
+    peer->suspected = false;
+    peer->dial_us = now_us;
+    if (lasted)
+        peer->pause_us = 0; /* at once; else after a pause, as after a dial that failed */
+    else
+        dial_failed(monitor, slot, now_us);
+    reach(monitor, slot, false, now_us);
 }
 
 /* Nothing is known of that connection any more. */
@@ -169,8 +177,7 @@ static void on_hello(struct monitor *monitor, uint32_t connection,
     monitor->dialled[connection] = 0;
     peer->connection = connection;
     peer->suspected = false;
-    peer->pause_us = 0;
-    peer->boot = message->boot;
+    peer->linked_us = now_us;
     phi_start(&peer->phi, &options, now_us);
     reach(monitor, message->slot, true, now_us);
     send(monitor, connection, MONITOR_HEARTBEAT, effects);
@@ -214,9 +221,11 @@ static void on_message(struct monitor *monitor, const struct monitor_event *even
 {
     struct monitor_message message;
     uint8_t slot = monitor->slot_of[event->connection];
+    uint8_t dialled = monitor->dialled[event->connection];
     bool good = monitor->open[event->connection] &&
                 monitor_message_decode(&message, event->bytes) && is_peer(monitor, message.slot) &&
-                (!slot || slot == message.slot) && (slot || message.kind == MONITOR_HELLO);
+                (!slot || slot == message.slot) && (slot || message.kind == MONITOR_HELLO) &&
+                (!dialled || dialled == message.slot);
     if (!good) {
         say(effects, slot, "warn", "event=refused what=message");
         if (monitor->open[event->connection])
@@ -316,6 +325,8 @@ void monitor_step(struct monitor *monitor, const struct monitor_event *event,
         on_message(monitor, event, effects);
         break;
     case EVENT_MONITOR_NODE:
+        if (event->report.state != monitor->own.state)
+            monitor->beat_us = now_us; /* such news do not wait */
         monitor->own = event->report;
         if (monitor->own.state != NODE_RUNS)
             monitor->own.heard = 0; /* what it heard before says nothing now */

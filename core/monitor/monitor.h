@@ -89,9 +89,10 @@ struct monitor_peer {
     bool suspected;
     uint64_t dial_us; /* when to dial next */
     uint64_t pause_us;
-    uint64_t boot;
+    uint64_t linked_us; /* when it said who it is */
     struct phi phi;
-    struct monitor_report report; /* its last one; state UNKNOWN when it is not reachable */
+    struct monitor_report
+        report; /* its last one; when it is not reachable UNKNOWN, or STOPPED if that was the last word */
 };
 
 struct monitor_target { /* a node, as the leader sees it */

@@ -18,6 +18,7 @@ void supervisor_started(struct supervisor *supervisor, uint64_t now_us)
     supervisor->state = SUPERVISED_RUNNING;
     supervisor->phase = PULSE_NONE;
     supervisor->terminated = false;
+    supervisor->asked = false;
     supervisor->came_up_us = 0;
     supervisor->heard_us = now_us;
 }
@@ -54,7 +55,8 @@ bool supervisor_ended(struct supervisor *supervisor, int status, uint64_t now_us
     bool killed = supervisor->state == SUPERVISED_KILLED;
     bool meant = !killed && (status == 0 || (status < 0 && supervisor->phase == PULSE_STOPPED));
     if (meant || supervisor->dismissed) {
-        supervisor->state = SUPERVISED_STOPPED;
+        supervisor->state = supervisor->asked ? SUPERVISED_DOWN : SUPERVISED_STOPPED;
+        supervisor->start_us = now_us;
         supervisor->crashes = 0;
         return true;
     }
@@ -90,6 +92,7 @@ void supervisor_ask(struct supervisor *supervisor, uint64_t now_us)
 {
     supervisor->dismissed = false;
     supervisor->crashes = 0;
+    supervisor->asked = true; /* also if it is about to end */
     if (supervisor->state == SUPERVISED_STOPPED)
         supervisor->state = SUPERVISED_DOWN;
     if (supervisor->state == SUPERVISED_DOWN)
@@ -108,6 +111,7 @@ void supervisor_dismiss(struct supervisor *supervisor, uint64_t now_us)
     if (supervisor->dismissed)
         return;
     supervisor->dismissed = true;
+    supervisor->asked = false;
     supervisor->heard_us = now_us; /* it may take its time from here */
     if (supervisor->state == SUPERVISED_DOWN)
         supervisor->state = SUPERVISED_STOPPED;

@@ -211,6 +211,27 @@ def test_a_folder_that_was_lost_is_another_one(watched):
     assert len(monitor.lines("node_hangs")) == 1
 
 
+def test_a_socket_that_is_taken_away_is_made_anew(watched):
+    cluster, monitor = watched(nodes=1)
+    pid = monitor.wait_runs(1)
+    os.unlink(os.path.join(cluster.data(1), "monitor.sock"))
+    monitor.wait_line("socket_gone", 1)
+    os.kill(pid, signal.SIGSTOP)
+    monitor.wait_line("node_hangs", 1)
+    monitor.wait_runs(1, other_than=pid)
+    assert len(monitor.lines("node_hangs")) == 1
+
+
+def test_one_that_is_asked_for_while_it_stops_is_started_again(watched):
+    cluster, monitor = watched()
+    pid = monitor.wait_runs(2)
+    os.kill(pid, signal.SIGTERM)
+    monitor.signal(signal.SIGHUP)
+    monitor.wait_line("node_stopped", 2)
+    monitor.wait_runs(2, other_than=pid)
+    cluster.wait_healthy()
+
+
 def test_a_crash_loop_is_braked_and_says_so(make_cluster, make_monitor):
     cluster = make_cluster(1, form=False, monitor={"http": ""})
     cluster.ctl("init", status=0)

@@ -101,6 +101,15 @@ def test_the_start_command_of_a_lost_host(monitors):
         again.close()
 
 
+def test_a_host_that_was_stopped_on_purpose_stays_so(monitors):
+    _, group = monitors(start_command="echo %i >>started")
+    wait_leader(group, 3)
+    assert group[1].stop() == 0
+    began = time.monotonic()
+    wait_for("more than a lost host is given", lambda: time.monotonic() - began > 3 * SILENCE_MS / 1000)
+    assert not group[3].lines("start_command")
+
+
 def test_monitors_work_without_a_majority_of_nodes(monitors):
     cluster, group = monitors()
     wait_leader(group, 3)
