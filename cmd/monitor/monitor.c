@@ -1,5 +1,5 @@
 /* `ftchat monitor`: keeps the nodes of this host running. */
-#include "cmd/monitor/monitor.h"
+#include "cmd/monitor/monitor_app.h"
 
 #include "cmd/commands.h"
 #include "cmd/crypto_sodium.h"

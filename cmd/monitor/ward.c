@@ -1,4 +1,4 @@
-#include "cmd/monitor/monitor.h"
+#include "cmd/monitor/monitor_app.h"
 
 #include "cmd/commands.h"
 #include "cmd/say.h"

@@ -7,8 +7,8 @@
  *   process.c   starting, finding and ending processes
  *
  * One thread; nothing on its loop waits, but for the exec of what it starts. */
-#ifndef FTCHAT_CMD_MONITOR_MONITOR_H
-#define FTCHAT_CMD_MONITOR_MONITOR_H
+#ifndef FTCHAT_CMD_MONITOR_MONITOR_APP_H
+#define FTCHAT_CMD_MONITOR_MONITOR_APP_H
 
 #include "cmd/config_load.h"
 #include "cmd/keys.h"
