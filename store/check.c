@@ -229,8 +229,10 @@ static enum ft_error drop_checkpoint(struct store *store, struct store_check *ch
         other =
             names.checkpoints[i] != check->id && checkpoint_readable(store, names.checkpoints[i]);
     names_free(&names);
-    /* The log is understood by that one, or will be. */
-    if (!other || check->id + 1 == store->begin || check->id + 1 == store->unexplained)
+    store_lock(store);
+    bool base = check->id + 1 == store->begin || check->id + 1 == store->unexplained;
+    store_unlock(store);
+    if (!other || base) /* the log is understood by that one, or will be */
         return error;
     char path[DISK_PATH_BYTES];
     checkpoint_file_path(path, check->id);

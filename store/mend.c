@@ -256,6 +256,16 @@ static enum ft_error prove_checkpoint(struct store *store, const struct store_me
     return error;
 }
 
+/* MISSING: it went with a log that it stood beyond the end of. */
+static enum ft_error still_there(const struct disk *disk, const char *path)
+{
+    struct disk_file *file;
+    enum ft_error error = disk->open(disk->ctx, path, DISK_READ, &file);
+    if (!error)
+        disk->close(disk->ctx, file);
+    return error;
+}
+
 static enum ft_error mend_file(struct store *store, struct store_mend *mend)
 {
     struct check_side *side = &store->check;
@@ -284,9 +294,15 @@ static enum ft_error mend_file(struct store *store, struct store_mend *mend)
         segment_path(to, mend->id, "idx");
     else
         checkpoint_file_path(to, mend->id);
-    error = disk->rename(disk->ctx, from, to);
+    pthread_mutex_lock(&store->tail); /* else the log side may just be removing it */
+    error = index ? FT_OK : still_there(disk, to);
+    if (!error)
+        error = disk->rename(disk->ctx, from, to);
+    pthread_mutex_unlock(&store->tail);
     if (!error)
         error = disk->sync_dir(disk->ctx, index ? "log" : "checkpoint");
+    else
+        (void)disk->unlink(disk->ctx, from);
     if (index)
         reading_renew(store, mend->id);
     if (index && !error)

@@ -122,6 +122,12 @@ void names_free(struct store_names *names)
     *names = (struct store_names) { 0 };
 }
 
+/* The reading side may have dropped it since the names were read. */
+static enum ft_error gone(enum ft_error error)
+{
+    return error == FT_ERROR_MISSING ? FT_OK : error;
+}
+
 enum ft_error names_drop_beyond(const struct disk *disk, const struct store_names *names,
                                 uint64_t sealed, uint64_t last)
 {
@@ -132,12 +138,12 @@ enum ft_error names_drop_beyond(const struct disk *disk, const struct store_name
     for (size_t i = names->checkpoints_count; i > 0 && !error && names->checkpoints[i - 1] > last;
          i--) {
         checkpoint_file_path(path, names->checkpoints[i - 1]);
-        error = disk->unlink(disk->ctx, path);
+        error = gone(disk->unlink(disk->ctx, path));
         checkpoint = true;
     }
     for (size_t i = names->indexes_count; i > 0 && !error && names->indexes[i - 1] > sealed; i--) {
         segment_path(path, names->indexes[i - 1], "idx");
-        error = disk->unlink(disk->ctx, path);
+        error = gone(disk->unlink(disk->ctx, path));
         index = true;
     }
     if (!error && checkpoint)

@@ -234,6 +234,9 @@ static enum ft_error choose_checkpoint(struct recovering *run)
         uint8_t chain[HASH_BYTES];
         struct slice state;
         char path[DISK_PATH_BYTES];
+        if (index + 1 <
+            store->begin) /* retention had not yet dropped it: it explains nothing that is here */
+            break;
         checkpoint_file_path(path, index);
         enum ft_error error = checkpoint_file_load(store->disk, store->crypto, store->cluster,
                                                    index, chain, &store->checkpoint_file, &state);
@@ -253,6 +256,9 @@ static enum ft_error choose_checkpoint(struct recovering *run)
         store->indexed_last = index;
         if (index + 1 == store->begin)
             memcpy(store->base_chain, chain, HASH_BYTES);
+        /* One that was begun when nothing explained the log: what a checkpoint covers is committed. */
+        if (run->vote->truncate_from <= index)
+            run->vote->truncate_from = 0;
         return FT_OK;
     }
     if (store->begin > 1) {
@@ -526,7 +532,9 @@ static void settle_hold(struct recovering *run)
         free(store->segments[--store->segments_count].marks); /* nothing of it can be read */
     if (more_was_there(run) || !run->end_readable || run->end.last <= recovery->last_index)
         run->end = (struct store_lost) { 0, UINT64_MAX };
-    if (recovery->lost.last != UINT64_MAX &&
+    /* Of what was being removed the vote's record says it all, whatever is left. */
+    bool told = run->vote->truncate_from && run->vote->truncate_from <= recovery->last_index + 1;
+    if (!told && recovery->lost.last != UINT64_MAX &&
         (run->end.last == UINT64_MAX || run->end.term > recovery->lost.term ||
          (run->end.term == recovery->lost.term && run->end.last > recovery->lost.last)))
         recovery->lost = run->end;

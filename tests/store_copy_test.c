@@ -465,126 +465,6 @@ static void the_base_is_load_bearing(void **state)
     test_store_free(test);
 }
 
-/* Each checkpoint, damaged or good again. */
-static void flip_checkpoints(struct test_store *test)
-{
-    struct store_names names;
-    test_must(names_list(sim_disk_table(test->disk), &names));
-    for (size_t i = 0; i < names.checkpoints_count; i++) {
-        char path[DISK_PATH_BYTES];
-        checkpoint_file_path(path, names.checkpoints[i]);
-        assert_true(sim_disk_flip(test->disk, path, 70, 1));
-    }
-    names_free(&names);
-}
-
-/* A late log, closed; *first: where it begins. */
-static struct test_store *late(uint64_t *first)
-{
-    struct test_store *test = test_node(5, 12, true);
-    enum ft_error error;
-    *first = test_retain(test, 5 * COPY_SEGMENT_BYTES, &error);
-    assert_true(*first > 1);
-    test_must(error);
-    test_must(test_flush(test, &(struct test_flush) { .entries = 1, .count = 2, .term = 1 }));
-    test_store_close(test);
-    return test;
-}
-
-static void open_unexplained(struct test_store *test, uint64_t last)
-{
-    test_must(test_store_open(test));
-    assert_int_equal(test->recovery.last_index, 0);
-    assert_int_equal(test->recovery.first_index, 1);
-    assert_int_equal(test->recovery.checkpoint_index, 0);
-    assert_int_equal(test->recovery.lost.last, last);
-    assert_true(test->recovery.leftover);
-    assert_true(test->recovery.may_vote);
-    assert_false(test->recovery.may_campaign);
-}
-
-/* Without any checkpoint a late log is lost from its first entry on, however often that is looked at, and votes by its end;
- * what a leader sends from 1 on takes its place. */
-static void a_late_log_that_nothing_explains(void **state)
-{
-    (void)state;
-    uint64_t first;
-    struct test_store *test = late(&first);
-    uint64_t last = test->log.last;
-    flip_checkpoints(test);
-    for (int again = 0; again < 3; again++) {
-        open_unexplained(test, last);
-        if (again) /* its vote is saved as anybody's */
-            test_must(test_flush(test, &(struct test_flush) { .save_vote = true, .term = 2 }));
-        if (again < 2)
-            test_store_close(test);
-    }
-    test->log.last = 0;
-    memset(test->log.chains[0], 0, HASH_BYTES);
-    test_must(test_flush(
-        test, &(struct test_flush) { .entries = 3, .count = 4, .term = 3, .truncate_from = 1 }));
-    test_store_close(test);
-    test_must(test_store_open(test));
-    assert_int_equal(test->recovery.last_index, 12);
-    assert_int_equal(test->recovery.first_index, 1);
-    assert_int_equal(test->recovery.damages, 0);
-    assert_int_equal(test_read_all(test, 0, 12, &test->log, NULL), 12);
-    test_store_free(test);
-}
-
-/* Once a checkpoint of it is mended it is a late log again. */
-static void a_late_log_that_is_explained_later(void **state)
-{
-    (void)state;
-    uint64_t first;
-    struct test_store *test = late(&first);
-    uint64_t last = test->log.last;
-    flip_checkpoints(test);
-    open_unexplained(test, last);
-    flip_checkpoints(test);
-    /* Its base stays, also when nobody has it any more. */
-    struct store_check check = { .how = STORE_CHECK_SKIP,
-                                 .file = STORE_FILE_CHECKPOINT,
-                                 .id = first - 1 };
-    test_must(store_check(test->store, &check, UINT64_MAX));
-    assert_int_not_equal(check.result, STORE_GONE);
-    test_store_close(test);
-    test_must(test_store_open(test));
-    uint64_t entries;
-    test_must(store_verify(test->store, test_no_damage, NULL, &entries));
-    assert_int_equal(test->recovery.damages, 0);
-    assert_int_equal(test->recovery.first_index, first);
-    assert_int_equal(test->recovery.last_index, last);
-    (void)test_read_all(test, first - 1, last, &test->log, NULL);
-    test_store_free(test);
-}
-
-/* It is copied anew, from somebody who has all of it. */
-static void a_late_log_that_nothing_explains_is_copied(void **state)
-{
-    (void)state;
-    struct test_store *source = test_store_new(6, COPY_SEGMENT_BYTES);
-    struct test_store *whole = test_node(5, 12, true);
-    sim_disk_free(source->disk);
-    source->disk = sim_disk_copy(whole->disk);
-    source->log = whole->log;
-    test_must(test_store_open(source));
-    test_store_free(whole);
-    uint64_t first;
-    struct test_store *target = late(&first);
-    flip_checkpoints(target);
-    struct copy_session session = { .source = source, .target = target };
-    test_must(copy_run(&session));
-    uint64_t end = source->store->indexed_last;
-    assert_int_equal(target->recovery.installed, end);
-    assert_int_equal(target->recovery.first_index, 1);
-    assert_int_equal(target->recovery.last_index, end);
-    assert_true(target->recovery.may_vote);
-    (void)test_read_all(target, 0, end, &source->log, NULL);
-    test_store_free(source);
-    test_store_free(target);
-}
-
 /* Both copies of where it begins: by the segments that are there. */
 static void a_late_log_whose_beginning_is_rotten(void **state)
 {
@@ -780,9 +660,6 @@ int main(void)
         cmocka_unit_test(few_checkpoints_are_kept),
         cmocka_unit_test(retention_survives_every_crash),
         cmocka_unit_test(the_base_is_load_bearing),
-        cmocka_unit_test(a_late_log_that_nothing_explains),
-        cmocka_unit_test(a_late_log_that_is_explained_later),
-        cmocka_unit_test(a_late_log_that_nothing_explains_is_copied),
         cmocka_unit_test(a_late_log_whose_beginning_is_rotten),
         cmocka_unit_test(a_beginning_whose_first_copy_is_rotten),
         cmocka_unit_test(a_log_begins_behind_the_base_of_another),
