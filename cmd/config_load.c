@@ -1,6 +1,7 @@
 #include "cmd/config_load.h"
 
 #include "cmd/commands.h"
+#include "cmd/crypto_sodium.h"
 #include "cmd/keys.h"
 #include "cmd/say.h"
 #include "core/check.h"
@@ -144,4 +145,17 @@ int config_load_public(const struct config_file *file, const char *command,
         return say_error(EXIT_USAGE, command, "%s: the path is too long", file->config.pub_file);
     enum ft_error error = keys_load_public(public_half, path, why);
     return error ? say_key_error(command, path, error, why) : EXIT_DONE;
+}
+
+int config_load_node(struct config_file *file, const char *command, const char *given, unsigned id,
+                     struct cluster_keys *keys)
+{
+    int status = config_load(file, command, given);
+    if (status)
+        return status;
+    if (id && !file->config.nodes[id].present)
+        return say_error(EXIT_USAGE, command, "--id: %u: no [node.%u] in %s", id, id, file->path);
+    if (!crypto_start())
+        return say_error(EXIT_FAILED, command, "the system gives no randomness");
+    return config_load_keys(file, command, keys);
 }

@@ -26,6 +26,10 @@ bool config_locate(struct config_file *file, const char *given);
 /* Finds, reads and checks; the exit status: EXIT_DONE, or EXIT_USAGE with everything said. */
 int config_load(struct config_file *file, const char *command, const char *given);
 
+/* The same, and the cluster's keys, for who runs node `id` (0: whichever it finds): it must be in the file. */
+int config_load_node(struct config_file *file, const char *command, const char *given, unsigned id,
+                     struct cluster_keys *keys);
+
 /* A path of the file, made absolute; false when it is too long for PATH_MAX. */
 bool config_resolve(const struct config_file *file, const char *path, char out[PATH_MAX]);
 

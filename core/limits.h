@@ -52,6 +52,11 @@ enum {
     LIMIT_CLIENT_UNSENT_BYTES = 256
                                 << 10, /* a reader beyond this is served from disk, at its pace */
 
+    /* A monitor, for each node that it looks after. */
+    LIMIT_MONITOR_CONNECTIONS = 32, /* to and from other monitors */
+    LIMIT_MONITOR_CHANNELS = 64,    /* these, probes, and strangers before they are closed */
+    LIMIT_MONITOR_PREAUTH = 16,
+
     /* A client. */
     LIMIT_LINE_BYTES = 65536, /* of JSON; so of an id, too */
     LIMIT_OUTBOX_ENTRIES = 16384,

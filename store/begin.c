@@ -26,6 +26,8 @@ enum ft_error begin_file_save(const struct disk *disk, const struct crypto *cryp
 enum ft_error begin_file_remove(const struct disk *disk)
 {
     enum ft_error error = disk->unlink(disk->ctx, "begin");
+    if (error == FT_ERROR_MISSING)
+        return FT_OK;
     return error ? error : disk->sync_dir(disk->ctx, "");
 }
 

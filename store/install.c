@@ -124,8 +124,6 @@ static enum ft_error put_in_place(const struct disk *disk, const struct crypto *
         error = begin_file_save(disk, crypto, copy->begin);
     else if (!error && copy->start == 1)
         error = begin_file_remove(disk); /* of a late log that nothing explained */
-    if (error == FT_ERROR_MISSING)
-        error = FT_OK;
     if (!error)
         error = remove_all_old(disk, copy);
     if (!error)

@@ -173,9 +173,14 @@ void segment_header_write(uint8_t out[SEGMENT_HEADER_BYTES], const struct segmen
                           const struct crypto *crypto);
 enum ft_error segment_header_parse(const uint8_t data[SEGMENT_HEADER_BYTES],
                                    const struct crypto *crypto, struct segment_header *header);
+/* A segment has as many bytes of entries as it takes: the one behind `end` begins in the next. */
+static inline bool segment_full_at(uint64_t end, uint64_t segment_bytes)
+{
+    return end - SEGMENT_HEADER_BYTES >= segment_bytes;
+}
 static inline bool segment_full(const struct segment *segment, uint64_t segment_bytes)
 {
-    return segment->end - SEGMENT_HEADER_BYTES >= segment_bytes;
+    return segment_full_at(segment->end, segment_bytes);
 }
 /* Notes the entry at `offset` when it is far enough from the last mark; false: no memory. */
 bool segment_mark(struct segment *segment, uint64_t index, uint64_t offset);
@@ -381,7 +386,7 @@ enum ft_error checkpoint_file_save(struct store *store, const struct store_base 
 /* Where the log begins. Saved before anything is dropped, so that a crash leaves something to be
  * done again, and a segment that is missing is never taken for one that was dropped. */
 enum ft_error begin_file_save(const struct disk *disk, const struct crypto *crypto, uint64_t first);
-/* A late log begins at 1 again: what it was is gone. MISSING: it did. */
+/* A late log begins at 1 again: what it was is gone. */
 enum ft_error begin_file_remove(const struct disk *disk);
 /* 1 when there is no such file. */
 enum ft_error begin_file_load(const struct disk *disk, const struct crypto *crypto, uint64_t *first,

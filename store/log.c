@@ -282,12 +282,12 @@ static enum ft_error write_segment(struct store *store, struct walk *walk)
                                 : open_active(store, &newest);
     uint64_t end = begin ? SEGMENT_HEADER_BYTES : newest.end;
     struct walk from = *walk;
-    while (walk->entry.size && !error && end - SEGMENT_HEADER_BYTES < store->segment_bytes) {
+    while (walk->entry.size && !error && !segment_full_at(end, store->segment_bytes)) {
         size_t run = walk->run;
         size_t start = walk->at;
         uint64_t offset = end;
         while (walk->entry.size && walk->run == run &&
-               end - SEGMENT_HEADER_BYTES < store->segment_bytes) {
+               !segment_full_at(end, store->segment_bytes)) {
             CHECK(walk->entry.first == expected);
             expected += walk->entry.count;
             end += walk->entry.size;

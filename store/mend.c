@@ -73,12 +73,6 @@ static void set_local(struct store *store, uint8_t *data, uint64_t offset)
     bytes_put_u32(data + ENTRY_AT_CHECK, entry_header_check(store->crypto, store->cluster, data));
 }
 
-/* A segment has as many bytes of entries as it takes, and the next one begins in the next. */
-static bool is_full_at(const struct store *store, uint64_t offset)
-{
-    return offset - SEGMENT_HEADER_BYTES >= store->segment_bytes;
-}
-
 /* How many bytes of `data` are entries that belong here, from the damage on. */
 static size_t provable(struct store *store, const struct store_mend *mend, uint64_t *next)
 {
@@ -89,7 +83,8 @@ static size_t provable(struct store *store, const struct store_mend *mend, uint6
     bool unproven = side->scan->unproven;
     uint64_t index = damage->index;
     size_t good = 0;
-    for (size_t at = 0; at < mend->data.len && !is_full_at(store, damage->offset + at);) {
+    for (size_t at = 0;
+         at < mend->data.len && !segment_full_at(damage->offset + at, store->segment_bytes);) {
         const uint8_t *data = mend->data.data + at;
         struct entry entry;
         if (entry_parse(&entry, store->crypto, NULL, data, mend->data.len - at) != ENTRY_WHOLE ||
@@ -120,7 +115,7 @@ static size_t provable(struct store *store, const struct store_mend *mend, uint6
 static bool ends_segment(struct store *store, uint64_t end)
 {
     const struct check_side *side = &store->check;
-    bool ends = is_full_at(store, end);
+    bool ends = segment_full_at(end, store->segment_bytes);
     store_lock(store);
     const struct segment *segment = segments_find(store, side->segment.first);
     if (segment && side->file == STORE_FILE_SEGMENT)

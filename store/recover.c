@@ -234,9 +234,8 @@ static enum ft_error choose_checkpoint(struct recovering *run)
         uint8_t chain[HASH_BYTES];
         struct slice state;
         char path[DISK_PATH_BYTES];
-        if (index + 1 <
-            store->begin) /* retention had not yet dropped it: it explains nothing that is here */
-            break;
+        if (index + 1 < store->begin)
+            break; /* retention had not dropped it yet: it explains nothing that is here */
         checkpoint_file_path(path, index);
         enum ft_error error = checkpoint_file_load(store->disk, store->crypto, store->cluster,
                                                    index, chain, &store->checkpoint_file, &state);

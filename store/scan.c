@@ -239,7 +239,7 @@ static bool proven(const struct scan *scan, const struct entry *entry, const uin
 /* The next entry lies in the next segment, whatever is behind this one's last. */
 static bool is_full(const struct scan *scan)
 {
-    return scan->offset - SEGMENT_HEADER_BYTES >= scan->segment_bytes;
+    return segment_full_at(scan->offset, scan->segment_bytes);
 }
 
 enum ft_error scan_some(struct scan *scan, uint64_t budget, bool *more)

@@ -28,7 +28,7 @@ static void alone_it_leads(void **state)
     bully_start(&bully, 3, 1);
     assert_true(bully_leads(&bully));
     assert_int_equal(bully_due_us(&bully), UINT64_MAX);
-    assert_int_equal(bully.elections, 0);
+    assert_int_equal(bully.out[BULLY_ELECTION], 0);
 }
 
 static void whoever_is_higher_is_asked(void **state)

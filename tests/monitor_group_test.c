@@ -53,9 +53,9 @@ struct host {
     uint64_t comes_up_at;
     uint64_t pulse_at;
     uint64_t progress;
-    uint64_t link[MONITOR_CONNECTIONS]; /* 0: free */
-    uint8_t other[MONITOR_CONNECTIONS];
-    uint32_t other_connection[MONITOR_CONNECTIONS];
+    uint64_t link[LIMIT_MONITOR_CONNECTIONS]; /* 0: free */
+    uint8_t other[LIMIT_MONITOR_CONNECTIONS];
+    uint32_t other_connection[LIMIT_MONITOR_CONNECTIONS];
     uint64_t heard_at; /* by anybody else's node, in truth */
 };
 
@@ -217,7 +217,7 @@ static void start_monitor(struct group *group, uint8_t slot)
 static void end_monitor(struct group *group, uint8_t slot)
 {
     struct host *host = &group->hosts[slot];
-    for (uint32_t i = 0; i < MONITOR_CONNECTIONS; i++)
+    for (uint32_t i = 0; i < LIMIT_MONITOR_CONNECTIONS; i++)
         if (host->link[i])
             close_link(group, slot, i);
     host->watched = false;
@@ -294,7 +294,7 @@ static void power_on(struct group *group, uint8_t slot)
 static void power_off(struct group *group, uint8_t slot)
 {
     struct host *host = &group->hosts[slot];
-    for (uint32_t i = 0; i < MONITOR_CONNECTIONS; i++)
+    for (uint32_t i = 0; i < LIMIT_MONITOR_CONNECTIONS; i++)
         host->link[i] = 0; /* without a word */
     host->power = host->watched = host->runs = host->hangs = false;
     host->watch_at = 0;
@@ -305,7 +305,7 @@ static void power_off(struct group *group, uint8_t slot)
 static uint32_t free_connection(const struct host *host)
 {
     uint32_t i = 0;
-    while (i < MONITOR_CONNECTIONS && host->link[i])
+    while (i < LIMIT_MONITOR_CONNECTIONS && host->link[i])
         i++;
     return i;
 }
@@ -320,8 +320,8 @@ static void dial(struct group *group, const struct happening *happening)
         return;
     uint32_t a = free_connection(here);
     uint32_t b = free_connection(there);
-    if (!both_ways(group, from, to) || !there->watched || a == MONITOR_CONNECTIONS ||
-        b == MONITOR_CONNECTIONS) {
+    if (!both_ways(group, from, to) || !there->watched || a == LIMIT_MONITOR_CONNECTIONS ||
+        b == LIMIT_MONITOR_CONNECTIONS) {
         step(group, from, &(struct monitor_event) { .kind = EVENT_MONITOR_FAILED, .slot = to });
         return;
     }

@@ -132,7 +132,6 @@ static void messages_are_read_as_they_were_written(void **state)
         const struct monitor_message written = { .kind = (enum monitor_message_kind)kind,
                                                  .slot = 3,
                                                  .follows = 7,
-                                                 .boot = 1ULL << 63,
                                                  .report = { NODE_STOPPED, 7, 0xaa, 0x55, 1, 2,
                                                              3 } };
         uint8_t bytes[MONITOR_MESSAGE_BYTES + 1] = { 0 };

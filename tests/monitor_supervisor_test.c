@@ -207,6 +207,29 @@ static void whoever_asks_ends_the_pause(void **state)
     expect(&supervisor, 2 * SECOND + PATIENCE, ORDER_KILL);
 }
 
+/* Asked to run when it has been told to stop already, it starts again; asked while all is well, a later stop is
+ * meant as ever. */
+static void who_is_asked_while_it_stops(void **state)
+{
+    (void)state;
+    struct supervisor supervisor = running(SECOND);
+    supervisor_ask(&supervisor, 2 * SECOND); /* its word that it stops is still on its way */
+    pulse(&supervisor, PULSE_STOPPING, 2 * SECOND);
+    assert_true(supervisor_ended(&supervisor, 0, 3 * SECOND));
+    expect(&supervisor, 3 * SECOND, ORDER_START);
+    supervisor = running(SECOND);
+    supervisor_ask(&supervisor, 2 * SECOND);
+    pulse(&supervisor, PULSE_RUNNING, 3 * SECOND);
+    assert_true(supervisor_ended(&supervisor, 0, 4 * SECOND));
+    assert_int_equal(supervisor_node_state(&supervisor), NODE_STOPPED);
+    /* Whoever dismisses it has the last word. */
+    supervisor = running(SECOND);
+    supervisor_ask(&supervisor, 2 * SECOND);
+    supervisor_dismiss(&supervisor, 2 * SECOND);
+    assert_true(supervisor_ended(&supervisor, 0, 3 * SECOND));
+    assert_int_equal(supervisor_node_state(&supervisor), NODE_STOPPED);
+}
+
 static void who_is_dismissed_stops(void **state)
 {
     (void)state;
@@ -275,6 +298,7 @@ int main(void)
         cmocka_unit_test(pauses_grow_and_a_loop_is_braked),
         cmocka_unit_test(who_has_come_up_starts_from_nothing),
         cmocka_unit_test(whoever_asks_ends_the_pause),
+        cmocka_unit_test(who_is_asked_while_it_stops),
         cmocka_unit_test(who_is_dismissed_stops),
         cmocka_unit_test(a_pulse_is_read_as_it_was_written),
     };

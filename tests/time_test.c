@@ -165,7 +165,7 @@ static void kisses_of_death_are_obeyed(void **state)
                  { "DENY", SNTP_GO_AWAY },
                  { "RSTR", SNTP_GO_AWAY },
                  { "INIT", SNTP_UNSURE },
-                 { "XXXX", SNTP_UNSURE } };
+                 { "NONE", SNTP_UNSURE } };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct answer answer = answer_of(COOKIE, (int64_t)IN_2026, (int64_t)IN_2026);
         struct sntp_sample sample;
@@ -238,8 +238,7 @@ static void liars_are_dropped(void **state)
         assert_true(agreement.agreeing * 2 > count);
         int64_t off =
             agreement.offset_us > truth ? agreement.offset_us - truth : truth - agreement.offset_us;
-        /* Of more than half at least one tells the truth, so the truth is no farther than its interval. */
-        assert_true(off <= (int64_t)agreement.error_us + 101000);
+        assert_true(off <= (int64_t)agreement.error_us);
         found++;
         for (unsigned i = liars; i < count; i++)
             none += servers[i].false_one;
@@ -296,9 +295,12 @@ static void it_never_goes_back(void **state)
         uint64_t told = time_told(&correction, mono + needed, 0);
         assert_int_equal(told, mono + needed + (uint64_t)difference);
         assert_int_equal(time_remaining(&correction), 0);
-        /* And from there it does not wait for what was not used. */
+        /* What it did not need in the meantime it has not saved up. */
+        mono += 100 * SECOND;
         time_correct(&correction, difference + SECOND, mono + needed);
-        assert_in_range(time_told(&correction, mono + needed + 1000, 0), told + 1000, told + 1010);
+        assert_in_range(time_told(&correction, mono + needed + 1000, 0),
+                        mono + needed + 1000 + (uint64_t)difference,
+                        mono + needed + 1010 + (uint64_t)difference);
     }
 }
 

@@ -8,23 +8,16 @@
 #include <string.h>
 
 enum {
-    CHANNELS = 64,         /* of one ward: links, probes, and strangers before they are closed */
     HEARTBEATS = 12,       /* in [monitor] heartbeat_timeout_ms */
     HEARD_MS = 2000,       /* a node heard so lately is heard */
     COMMAND_US = 30000000, /* a start command takes no longer */
-    PREAUTH = 16,
 };
-
-static void look_at_clock(struct ward *ward)
-{
-    loop_timer_set(ward->app->loop, &ward->tick, monitor_due_us(&ward->monitor));
-}
 
 static void step(struct ward *ward, struct monitor_event *event)
 {
     event->now_us = loop_clock_us();
     monitor_step(&ward->monitor, event, &ward->effects);
-    look_at_clock(ward);
+    loop_timer_set(ward->app->loop, &ward->tick, monitor_due_us(&ward->monitor));
 }
 
 static void on_tick(struct loop_timer *timer)
@@ -62,9 +55,10 @@ static void on_connected(void *owner, struct channel *channel, const struct chan
 static bool connect_as(struct ward *ward, struct channel *channel, uint8_t slot)
 {
     uint32_t number = 0;
-    while (number < MONITOR_CONNECTIONS && (ward->connections[number] || ward->doomed[number]))
+    while (number < LIMIT_MONITOR_CONNECTIONS &&
+           (ward->connections[number] || ward->doomed[number]))
         number++;
-    if (number == MONITOR_CONNECTIONS) {
+    if (number == LIMIT_MONITOR_CONNECTIONS) {
         channel_close(channel, false);
         return false;
     }
@@ -84,10 +78,8 @@ static void on_accepted(void *owner, struct channel *channel, const struct chann
         return;
     if (channel_role(channel) == ROLE_MONITOR)
         (void)connect_as(ward, channel, 0);
-    else {
-
+    else
         channel_close(channel, false);
-    }
 }
 
 static void on_dialled(void *owner, struct channel *channel, const struct channel_event *event)
@@ -130,7 +122,6 @@ static void send(struct ward *ward, uint32_t number, struct slice bytes)
     struct channel *channel = ward->connections[number];
     if (!channel || channel_send(channel, &bytes, 1))
         return;
-
     channel_close(channel, false);
     ward->connections[number] = NULL;
     ward->doomed[number] = true;
@@ -140,7 +131,7 @@ static void send(struct ward *ward, uint32_t number, struct slice bytes)
 static void on_turn_end(struct loop_hook *hook)
 {
     struct ward *ward = LOOP_HOLDER(struct ward, turn_end, hook);
-    for (uint32_t i = 0; i < MONITOR_CONNECTIONS; i++) {
+    for (uint32_t i = 0; i < LIMIT_MONITOR_CONNECTIONS; i++) {
         if (!ward->doomed[i])
             continue;
         ward->doomed[i] = false;
@@ -153,7 +144,7 @@ static void on_turn_end(struct loop_hook *hook)
         if (undialled)
             step(ward, &(struct monitor_event) { .kind = EVENT_MONITOR_FAILED, .slot = slot });
         if (unprobed)
-            step(ward, &(struct monitor_event) { .kind = EVENT_MONITOR_PROBED, .slot = slot });
+            step(ward, &(struct monitor_event) { .kind = EVENT_MONITOR_UNPROBED, .slot = slot });
     }
 }
 
@@ -212,9 +203,14 @@ static void run_command(struct ward *ward, uint8_t slot)
     loop_timer_set(ward->app->loop, &command->timer, loop_clock_us() + COMMAND_US);
     command->pidfd =
         (struct loop_source) { .on_ready = on_command_end, .fd = command->process.pidfd };
-    if (error || loop_watch(ward->app->loop, &command->pidfd, LOOP_READ))
+    if (!error && loop_watch(ward->app->loop, &command->pidfd, LOOP_READ)) {
+        error = errno; /* its end would not be heard */
+        process_kill_all(&command->process);
+        (void)process_reap(&command->process);
+    }
+    if (error)
         log_line("error", "monitor", ward->slot, "event=start_command_failed of=%u why=\"%s\"",
-                 slot, strerror(error ? error : errno));
+                 slot, strerror(error));
 }
 
 /* --- effects ------------------------------------------------------------------------------------
@@ -234,7 +230,6 @@ static void carry_out(void *owner, const struct monitor_effect *effect)
         send(ward, effect->connection, effect->bytes);
         break;
     case EFFECT_MONITOR_CLOSE:
-
         if (ward->connections[effect->connection])
             channel_close(ward->connections[effect->connection], false);
         ward->connections[effect->connection] = NULL;
@@ -322,8 +317,8 @@ bool links_start(struct ward *ward)
     struct channels_config channels = { .static_secret = keys->secret,
                                         .static_public = keys->public_half.public_key,
                                         .psk = keys->psk,
-                                        .max_channels = CHANNELS,
-                                        .preauth = PREAUTH,
+                                        .max_channels = LIMIT_MONITOR_CHANNELS,
+                                        .preauth = LIMIT_MONITOR_PREAUTH,
                                         .owner = ward };
     randombytes_buf(&options.seed, sizeof options.seed);
     monitor_init(&ward->monitor, &options);

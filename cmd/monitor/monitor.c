@@ -2,15 +2,13 @@
 #include "cmd/monitor/monitor_app.h"
 
 #include "cmd/commands.h"
-#include "cmd/crypto_sodium.h"
 #include "cmd/options.h"
 #include "cmd/say.h"
 #include "cmd/version.h"
+#include "net/tcp.h"
 
-#include <arpa/inet.h>
 #include <ifaddrs.h>
 #include <netdb.h>
-#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,17 +26,15 @@ static const struct option_row rows[] = {
 static const struct command_page page = {
     "monitor",
     "--id N | --all [--config FILE]",
-    "Starts the nodes of this host and keeps them running: one that dies is started again, one "
-    "that\n"
-    "hangs (no pulse for [monitor] pulse_timeout_ms) is killed and started again; one that ended\n"
-    "with status 0 was stopped on purpose and is left alone. Nodes that run already are taken "
-    "over.\n"
-    "With --all each node logs to data_dir/N/node.log, which is kept short.\n"
+    "Starts the nodes of this host and keeps them running: one that dies is started again, one\n"
+    "that hangs (no pulse for [monitor] pulse_timeout_ms) is killed and started again; one that\n"
+    "ended with status 0 was stopped on purpose and is left alone. Nodes that run already are\n"
+    "taken over. With --all each node logs to data_dir/N/node.log, which is kept short.\n"
     "SIGTERM: stops its nodes, then ends with 0. SIGHUP: starts those that are stopped.\n"
     "When the monitor itself dies its nodes go on; the next one takes them over.\n"
-    "Monitors hear each other on [node.N] monitor_port and elect a leader, the highest number "
-    "that\n"
-    "is there. Of a host where neither node nor monitor is heard it runs [monitor] start_command.",
+    "Monitors hear each other on [node.N] monitor_port and elect a leader, the highest number\n"
+    "that is there. Of a host where neither node nor monitor is heard it runs [monitor]\n"
+    "start_command.",
     rows,
 };
 
@@ -47,29 +43,23 @@ enum { CHORES_US = 10000000 };
 /* --- which nodes are this host's ----------------------------------------------------------------
  */
 
-static bool same_address(const struct sockaddr *a, const struct sockaddr *b)
-{
-    if (!a || a->sa_family != b->sa_family)
-        return false;
-    if (a->sa_family == AF_INET)
-        return ((const struct sockaddr_in *)(const void *)a)->sin_addr.s_addr ==
-               ((const struct sockaddr_in *)(const void *)b)->sin_addr.s_addr;
-    return a->sa_family == AF_INET6 &&
-           memcmp(&((const struct sockaddr_in6 *)(const void *)a)->sin6_addr,
-                  &((const struct sockaddr_in6 *)(const void *)b)->sin6_addr, 16) == 0;
-}
-
 /* One of an interface, or of the loopback network. (To listen on one proves nothing: some hosts are
  * told to let that be done for addresses that they may get.) */
-static bool is_local(const struct sockaddr *address, const struct ifaddrs *interfaces)
+static bool is_local(const struct sockaddr *wanted, const struct ifaddrs *interfaces)
 {
-    if (address->sa_family == AF_INET &&
-        ntohl(((const struct sockaddr_in *)(const void *)address)->sin_addr.s_addr) >> 24 == 127)
-        return true;
-    for (; interfaces; interfaces = interfaces->ifa_next)
-        if (same_address(interfaces->ifa_addr, address))
-            return true;
-    return false;
+    struct tcp_address address;
+    struct tcp_address loopback;
+    struct tcp_address own;
+    tcp_address_from(&address, wanted);
+    bool local = tcp_address_parse(&loopback, "127.0.0.0", 0) &&
+                 memcmp(address.ip, loopback.ip, 13) == 0; /* ::ffff:127.0.0.0/104 */
+    for (; interfaces && !local; interfaces = interfaces->ifa_next) {
+        if (!interfaces->ifa_addr || interfaces->ifa_addr->sa_family != wanted->sa_family)
+            continue;
+        tcp_address_from(&own, interfaces->ifa_addr);
+        local = tcp_address_same_ip(&own, &address);
+    }
+    return local;
 }
 
 static bool is_this_host(const char *host)
@@ -238,15 +228,7 @@ int cmd_monitor(int argc, char **argv)
     if (!id == !app.all)
         return say_error(EXIT_USAGE, "monitor",
                          "--id N or --all: exactly one of them: which nodes?");
-    int status = config_load(&app.file, "monitor", config);
-    if (status)
-        return status;
-    if (id && !app.file.config.nodes[id].present)
-        return say_error(EXIT_USAGE, "monitor", "--id: %llu: no [node.%llu] in %s",
-                         (unsigned long long)id, (unsigned long long)id, app.file.path);
-    if (!crypto_start())
-        return say_error(EXIT_FAILED, "monitor", "the system gives no randomness");
-    status = config_load_keys(&app.file, "monitor", &app.keys);
+    int status = config_load_node(&app.file, "monitor", config, (unsigned)id, &app.keys);
     if (!status)
         status = find_itself(&app);
     if (!status)

@@ -50,9 +50,9 @@ struct ward {
     struct monitor monitor;
     struct monitor_effects effects;
     struct channels *channels;
-    struct channel *connections[MONITOR_CONNECTIONS];
-    bool doomed[MONITOR_CONNECTIONS]; /* cut off inside an effect: told at the turn's end */
-    bool undialled[LIMIT_NODES + 1];  /* a dial, or a probe, that could not even begin: likewise */
+    struct channel *connections[LIMIT_MONITOR_CONNECTIONS];
+    bool doomed[LIMIT_MONITOR_CONNECTIONS]; /* cut off inside an effect: told at the turn's end */
+    bool undialled[LIMIT_NODES + 1]; /* a dial, or a probe, that could not even begin: likewise */
     bool unprobed[LIMIT_NODES + 1];
     struct loop_timer tick;
     struct loop_hook turn_end;

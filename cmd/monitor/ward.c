@@ -191,12 +191,11 @@ static void on_end(struct loop_source *source, unsigned ready)
                  (unsigned long long)(supervisor_due_us(supervisor) - now) / 1000);
     }
     if (supervisor_loops(supervisor) && !ward->loop_told)
-        log_line(
-            "alarm", "monitor", ward->slot,
-            "event=crash_loop ends=%u why=\"it does not come up: it is tried every 10 s now (its "
-            "own log says "
-            "why it ends; SIGHUP to this monitor: at once)\"",
-            supervisor->crashes);
+        log_line("alarm", "monitor", ward->slot,
+                 "event=crash_loop ends=%u why=\"it does not come up: it is tried every 10 s now "
+                 "(why, its "
+                 "own log says; SIGHUP to this monitor: at once)\"",
+                 supervisor->crashes);
     ward->loop_told = supervisor_loops(supervisor);
     ward_look(ward);
 }
@@ -264,33 +263,34 @@ static void start(struct ward *ward)
              (unsigned long long)(supervisor_due_us(&ward->supervisor) - now) / 1000);
 }
 
+static void carry_out(struct ward *ward, enum supervisor_order order)
+{
+    const int pid = (int)ward->process.pid;
+    switch (order) {
+    case ORDER_START:
+        start(ward);
+        break;
+    case ORDER_TERMINATE: /* one that is frozen hears it when it goes on */
+        log_line("info", "monitor", ward->slot, "event=node_stopping pid=%d", pid);
+        process_signal(&ward->process, SIGTERM);
+        break;
+    case ORDER_KILL:
+        log_line("alarm", "monitor", ward->slot,
+                 "event=node_hangs pid=%d silent_ms=%llu why=\"no pulse: it is killed\"", pid,
+                 (unsigned long long)(loop_clock_us() - ward->supervisor.heard_us) / 1000);
+        process_signal(&ward->process, SIGKILL);
+        break;
+    case ORDER_NOTHING:
+        break;
+    }
+}
+
 void ward_look(struct ward *ward)
 {
     struct supervisor *supervisor = &ward->supervisor;
-    for (;;) {
-        uint64_t now = loop_clock_us();
-        uint64_t silent_ms = (now - supervisor->heard_us) / 1000;
-        switch (supervisor_next(supervisor, now)) {
-        case ORDER_START:
-            start(ward);
-            continue;
-        case ORDER_TERMINATE:
-            log_line("info", "monitor", ward->slot, "event=node_stopping pid=%d",
-                     (int)ward->process.pid);
-            process_signal(&ward->process, SIGTERM);
-            /* One that is frozen hears it when it goes on. */
-            continue;
-        case ORDER_KILL:
-            log_line("alarm", "monitor", ward->slot,
-                     "event=node_hangs pid=%d silent_ms=%llu why=\"no pulse: it is killed\"",
-                     (int)ward->process.pid, (unsigned long long)silent_ms);
-            process_signal(&ward->process, SIGKILL);
-            continue;
-        case ORDER_NOTHING:
-            break;
-        }
-        break;
-    }
+    enum supervisor_order order;
+    while ((order = supervisor_next(supervisor, loop_clock_us())) != ORDER_NOTHING)
+        carry_out(ward, order);
     links_report(ward);
     uint64_t due = supervisor_due_us(supervisor);
     if (due == UINT64_MAX)

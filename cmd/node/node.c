@@ -314,23 +314,19 @@ static void linger(struct server *server)
 static int run(struct server *server, const struct cluster_keys *keys)
 {
     struct store_recovery recovery;
-    /* What comes while it recovers is done once its loop turns. */
-    sigset_t later;
-    sigemptyset(&later);
-    sigaddset(&later, SIGTERM);
-    sigaddset(&later, SIGHUP);
-    (void)sigprocmask(SIG_BLOCK, &later, NULL);
-    int status = server_open_store(server, &recovery);
-    if (status)
-        return status;
+    int status;
     server->loop = loop_create();
     if (!server->loop)
         return say_error(EXIT_FAILED, "node", "no event loop");
+    /* What comes while it recovers is done once the loop turns. */
+    if ((status = watch_signals(server)) || (status = server_open_store(server, &recovery)))
+        return status;
     raise_descriptor_limit(server);
     server->wake.on_fire = on_tick;
     server->wake_at_us = UINT64_MAX;
     told_recovery(server, &recovery);
-    if ((status = make_node(server, &recovery)) || (status = watch_signals(server)))
+    status = make_node(server, &recovery);
+    if (status)
         return status;
     if (!server_restore(server, &recovery))
         return server->halted ? server->exit_status : EXIT_FAILED;
@@ -360,6 +356,7 @@ static int run(struct server *server, const struct cluster_keys *keys)
  * blocked, so that none is lost in between. */
 static int start_anew(char **argv)
 {
+    server_pulse_pause();
     (void)execv("/proc/self/exe", argv);
     return say_error(EXIT_FAILED, "node", "cannot start anew: %s (start it)", strerror(errno));
 }
@@ -391,21 +388,13 @@ int cmd_node(int argc, char **argv)
     }
     if (!id)
         return say_error(EXIT_USAGE, "node", "--id: missing: which node is this? (--id N)");
-    int status = config_load(&server.file, "node", config);
-    if (status)
-        return status;
-    if (!server.file.config.nodes[id].present)
-        return say_error(EXIT_USAGE, "node", "--id: %llu: no [node.%llu] in %s",
-                         (unsigned long long)id, (unsigned long long)id, server.file.path);
-    server.slot = (uint8_t)id;
     if (!open_log(&server))
         return say_error(EXIT_FAILED, "node", "--log: %s: %s", server.log, strerror(errno));
     struct cluster_keys keys;
-    if (!crypto_start())
-        return say_error(EXIT_FAILED, "node", "the system gives no randomness");
-    status = config_load_keys(&server.file, "node", &keys);
+    int status = config_load_node(&server.file, "node", config, (unsigned)id, &keys);
     if (status)
         return status;
+    server.slot = (uint8_t)id;
     status = run(&server, &keys);
     keys_wipe(&keys);
     return server.again || status == NODE_STARTS_ANEW ? start_anew(argv) : status;

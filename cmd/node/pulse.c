@@ -17,15 +17,15 @@ enum { LEAST_MS = 20 };
 static struct {
     int fd;
     struct sockaddr_un to;
-    uint8_t bytes[PULSE_BYTES];
     struct pulse pulse;
 } beat = { .fd = -1 };
 
 /* Nobody there, a full socket: never the node's concern. */
 static void send_it(void)
 {
-    pulse_encode(&beat.pulse, beat.bytes);
-    ssize_t ignored = sendto(beat.fd, beat.bytes, sizeof beat.bytes, MSG_NOSIGNAL | MSG_DONTWAIT,
+    uint8_t bytes[PULSE_BYTES];
+    pulse_encode(&beat.pulse, bytes);
+    ssize_t ignored = sendto(beat.fd, bytes, sizeof bytes, MSG_NOSIGNAL | MSG_DONTWAIT,
                              (const struct sockaddr *)&beat.to, sizeof beat.to);
     (void)ignored;
 }
@@ -82,10 +82,8 @@ void server_pulse_recovering(struct server *server, const char *folder)
 static uint16_t heard_ms(const struct server *server, uint8_t slot)
 {
     uint64_t heard = raft_peer_view(node_raft(server->node), slot).last_heard_us;
-    uint64_t now = loop_now_us(server->loop);
-    if (!heard || now < heard || now - heard >= PULSE_UNHEARD * 1000ull)
-        return heard && now < heard ? 0 : PULSE_UNHEARD;
-    return (uint16_t)((now - heard) / 1000);
+    uint64_t since_ms = (loop_now_us(server->loop) - heard) / 1000;
+    return heard && since_ms < PULSE_UNHEARD ? (uint16_t)since_ms : PULSE_UNHEARD;
 }
 
 static void tell(struct server *server)
@@ -109,11 +107,16 @@ static void on_pulse(struct loop_timer *timer)
     loop_timer_set(server->loop, timer, loop_now_us(server->loop) + interval_us(server));
 }
 
+void server_pulse_pause(void)
+{
+    every(0);
+}
+
 void server_pulse_running(struct server *server)
 {
     if (beat.fd < 0)
         return;
-    every(0);
+    server_pulse_pause();
     beat.pulse.phase = PULSE_RUNNING;
     server->pulse_timer.on_fire = on_pulse;
     on_pulse(&server->pulse_timer);

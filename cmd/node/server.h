@@ -99,6 +99,8 @@ void server_notice(void *owner, enum net_counter what, uint64_t how_many,
 
 /* pulse.c: in this order; each is nothing without a monitor. `folder` is the node's own. */
 void server_pulse_recovering(struct server *server, const char *folder);
+/* No signal any more: a program that begins in this process's place has no handler yet. */
+void server_pulse_pause(void);
 void server_pulse_running(struct server *server);
 void server_pulse_stopping(struct server *server);
 void server_pulse_stopped(void);

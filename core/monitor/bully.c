@@ -34,8 +34,6 @@ static uint8_t highest(const struct bully *bully)
 static void settle(struct bully *bully, uint8_t leader)
 {
     CHECK(leader >= bully->me);
-    if (bully->leader != leader)
-        bully->changes++;
     bully->leader = leader;
     bully->state = BULLY_SETTLED;
     bully->deadline_us = UINT64_MAX;
@@ -56,7 +54,6 @@ static void call_election(struct bully *bully, uint64_t now_us)
         return;
     }
     bully->leader = 0;
-    bully->elections++;
     bully->state = BULLY_ASKS;
     bully->deadline_us = now_us + BULLY_ANSWER_US;
     bully->out[BULLY_ELECTION] |= asked;

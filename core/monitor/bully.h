@@ -52,8 +52,6 @@ struct bully {
     uint64_t deadline_us; /* of the state; UINT64_MAX: none */
     uint64_t pause_us;    /* before the next election, if this one comes to nothing */
     uint8_t out[BULLY_MESSAGES]; /* to be sent, by kind: bits of slots */
-    uint32_t elections;          /* called by this one */
-    uint32_t changes;            /* of leader */
 };
 
 void bully_start(struct bully *bully, uint8_t me, uint64_t now_us);

@@ -2,16 +2,11 @@
 
 #include "core/check.h"
 
-static bool is_peer(const struct monitor *monitor, uint8_t slot)
-{
-    return monitor->options.peers >> (slot - 1) & 1;
-}
-
 static uint8_t next_peer(const struct monitor *monitor, uint8_t slot)
 {
     do
         slot = slot == LIMIT_NODES ? 1 : (uint8_t)(slot + 1);
-    while (!is_peer(monitor, slot) && slot != monitor->options.slot);
+    while (!monitor_has_peer(monitor, slot) && slot != monitor->options.slot);
     return slot;
 }
 
@@ -38,6 +33,13 @@ void heal_probed(struct monitor *monitor, uint8_t slot, bool good, uint64_t now_
     target->probe_at_us = now_us + monitor->options.probe_us;
 }
 
+void heal_unprobed(struct monitor *monitor, uint8_t slot, uint64_t now_us)
+{
+    CHECK(slot >= 1 && slot <= LIMIT_NODES);
+    monitor->targets[slot].probing = false;
+    monitor->targets[slot].probe_at_us = now_us + monitor->options.probe_us;
+}
+
 static bool was_reached(const struct monitor *monitor, uint8_t slot, uint64_t now_us)
 {
     const struct monitor_target *target = &monitor->targets[slot];
@@ -48,7 +50,7 @@ uint8_t heal_reached(const struct monitor *monitor, uint64_t now_us)
 {
     uint8_t set = 0;
     for (uint8_t slot = 1; slot <= LIMIT_NODES; slot++)
-        if (is_peer(monitor, slot) && was_reached(monitor, slot, now_us))
+        if (monitor_has_peer(monitor, slot) && was_reached(monitor, slot, now_us))
             set |= (uint8_t)(1u << (slot - 1));
     return set;
 }
@@ -58,7 +60,7 @@ static bool is_heard(const struct monitor *monitor, uint8_t slot, uint64_t now_u
 {
     uint8_t heard = monitor->own.heard;
     for (uint8_t peer = 1; peer <= LIMIT_NODES; peer++)
-        if (is_peer(monitor, peer) && monitor_reaches(monitor, peer))
+        if (monitor_has_peer(monitor, peer) && monitor_reaches(monitor, peer))
             heard |= monitor->peers[peer].report.heard | monitor->peers[peer].report.reached;
     return heard >> (slot - 1) & 1 || was_reached(monitor, slot, now_us);
 }
@@ -96,15 +98,7 @@ static void start(struct monitor *monitor, uint8_t slot, uint64_t now_us,
         target->pause_us = HEAL_PAUSE_MOST_US;
     target->start_us = now_us + target->pause_us;
     if (by_monitor) {
-        uint8_t bytes[MONITOR_MESSAGE_BYTES];
-        const struct monitor_message message = { .kind = MONITOR_START,
-                                                 .slot = monitor->options.slot,
-                                                 .follows = monitor->bully.leader };
-        size_t len = monitor_message_encode(&message, bytes);
-        effects->emit(effects->ctx,
-                      &(struct monitor_effect) { .kind = EFFECT_MONITOR_SEND,
-                                                 .connection = monitor->peers[slot].connection,
-                                                 .bytes = { bytes, len } });
+        monitor_send(monitor, monitor->peers[slot].connection, MONITOR_START, effects);
         return;
     }
     monitor->commanding = slot;
@@ -138,7 +132,7 @@ static void look_at(struct monitor *monitor, uint8_t slot, uint64_t now_us,
 void heal_look(struct monitor *monitor, uint64_t now_us, const struct monitor_effects *effects)
 {
     for (uint8_t slot = 1; slot <= LIMIT_NODES; slot++)
-        if (is_peer(monitor, slot))
+        if (monitor_has_peer(monitor, slot))
             look_at(monitor, slot, now_us, effects);
 }
 
@@ -147,7 +141,7 @@ uint64_t heal_due_us(const struct monitor *monitor)
     uint64_t due = UINT64_MAX;
     for (uint8_t slot = 1; slot <= LIMIT_NODES; slot++) {
         const struct monitor_target *target = &monitor->targets[slot];
-        if (is_peer(monitor, slot) && !target->probing && is_probed(monitor, slot) &&
+        if (monitor_has_peer(monitor, slot) && !target->probing && is_probed(monitor, slot) &&
             target->probe_at_us < due)
             due = target->probe_at_us;
     }

@@ -13,6 +13,7 @@ enum {
 /* Probes that are due; and, of who leads, starts. */
 void heal_look(struct monitor *monitor, uint64_t now_us, const struct monitor_effects *effects);
 void heal_probed(struct monitor *monitor, uint8_t slot, bool good, uint64_t now_us);
+void heal_unprobed(struct monitor *monitor, uint8_t slot, uint64_t now_us);
 /* Nodes that this monitor has reached lately: bits. */
 uint8_t heal_reached(const struct monitor *monitor, uint64_t now_us);
 uint64_t heal_due_us(const struct monitor *monitor);

@@ -12,23 +12,17 @@ size_t monitor_message_encode(const struct monitor_message *message, uint8_t *ou
     out[1] = (uint8_t)message->kind;
     out[2] = message->slot;
     out[3] = message->follows;
-    switch (message->kind) {
-    case MONITOR_HELLO:
-        bytes_put_u64(body, message->boot);
-        return AT_BODY + 8;
-    case MONITOR_HEARTBEAT:
-        CHECK(report->state > NODE_UNKNOWN && report->state < NODE_STATES);
-        body[0] = (uint8_t)report->state;
-        body[1] = report->leader;
-        body[2] = report->heard;
-        body[3] = report->reached;
-        bytes_put_u64(body + 4, report->term);
-        bytes_put_u64(body + 12, report->commit);
-        bytes_put_u64(body + 20, report->applied);
-        return AT_BODY + REPORT_BYTES;
-    default:
+    if (message->kind != MONITOR_HEARTBEAT)
         return AT_BODY;
-    }
+    CHECK(report->state > NODE_UNKNOWN && report->state < NODE_STATES);
+    body[0] = (uint8_t)report->state;
+    body[1] = report->leader;
+    body[2] = report->heard;
+    body[3] = report->reached;
+    bytes_put_u64(body + 4, report->term);
+    bytes_put_u64(body + 12, report->commit);
+    bytes_put_u64(body + 20, report->applied);
+    return AT_BODY + REPORT_BYTES;
 }
 
 _Static_assert(AT_BODY + REPORT_BYTES <= MONITOR_MESSAGE_BYTES, "a heartbeat is the longest");
@@ -57,8 +51,6 @@ bool monitor_message_decode(struct monitor_message *message, struct slice bytes)
     if (version != MONITOR_VERSION || kind < MONITOR_HELLO || kind > MONITOR_START ||
         message->slot < 1 || message->slot > LIMIT_NODES || message->follows > LIMIT_NODES)
         return false;
-    if (kind == MONITOR_HELLO)
-        message->boot = read_u64(&reader);
     if (kind == MONITOR_HEARTBEAT && !report_decode(&message->report, &reader))
         return false;
     return reader_finished(&reader);

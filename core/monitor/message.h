@@ -1,8 +1,7 @@
 /* What monitors say to each other over the secure channel, and its bytes.
  *
- * Layout, little-endian: version u8, kind u8, slot u8, follows u8; then of a HELLO: boot u64; of a
- * HEARTBEAT: state u8, leader u8, heard u8, reached u8, term u64, commit u64, applied u64. The others
- * have nothing more. Every message says whom its sender follows (bully.h). */
+ * Layout, little-endian: version u8, kind u8, slot u8, follows u8; then of a HEARTBEAT: state u8, leader u8,
+ * heard u8, reached u8, term u64, commit u64, applied u64. The others have nothing more. Every message says whom its sender follows (bully.h). */
 #ifndef FTCHAT_CORE_MONITOR_MESSAGE_H
 #define FTCHAT_CORE_MONITOR_MESSAGE_H
 
@@ -51,7 +50,6 @@ struct monitor_message {
     enum monitor_message_kind kind;
     uint8_t slot; /* the sender's */
     uint8_t follows;
-    uint64_t boot; /* HELLO: this life of the sender */
     struct monitor_report report;
 };
 

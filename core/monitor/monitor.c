@@ -13,11 +13,6 @@ static void emit(const struct monitor_effects *effects, const struct monitor_eff
     effects->emit(effects->ctx, effect);
 }
 
-static bool is_peer(const struct monitor *monitor, uint8_t slot)
-{
-    return slot >= 1 && slot <= LIMIT_NODES && monitor->options.peers >> (slot - 1) & 1;
-}
-
 static void say(const struct monitor_effects *effects, uint8_t slot, const char *level,
                 const char *text)
 {
@@ -33,19 +28,18 @@ void monitor_init(struct monitor *monitor, const struct monitor_options *options
     *monitor = (struct monitor) { .options = *options, .own = { .state = NODE_DOWN } };
     random_seed(&monitor->random, options->seed);
     for (uint8_t slot = 1; slot <= LIMIT_NODES; slot++)
-        monitor->peers[slot].connection = MONITOR_CONNECTIONS;
+        monitor->peers[slot].connection = LIMIT_MONITOR_CONNECTIONS;
 }
 
 /* --- sending ------------------------------------------------------------------------------------*/
 
-static void send(const struct monitor *monitor, uint32_t connection, enum monitor_message_kind kind,
-                 const struct monitor_effects *effects)
+void monitor_send(const struct monitor *monitor, uint32_t connection,
+                  enum monitor_message_kind kind, const struct monitor_effects *effects)
 {
     uint8_t bytes[MONITOR_MESSAGE_BYTES];
     const struct monitor_message message = { .kind = kind,
                                              .slot = monitor->options.slot,
                                              .follows = monitor->bully.leader,
-                                             .boot = monitor->options.seed,
                                              .report = monitor->own };
     size_t len = monitor_message_encode(&message, bytes);
     emit(effects, &(struct monitor_effect) { .kind = EFFECT_MONITOR_SEND,
@@ -57,8 +51,8 @@ static void beat(struct monitor *monitor, uint64_t now_us, const struct monitor_
 {
     monitor->own.reached = heal_reached(monitor, now_us);
     for (uint8_t slot = 1; slot <= LIMIT_NODES; slot++)
-        if (monitor->peers[slot].connection < MONITOR_CONNECTIONS)
-            send(monitor, monitor->peers[slot].connection, MONITOR_HEARTBEAT, effects);
+        if (monitor->peers[slot].connection < LIMIT_MONITOR_CONNECTIONS)
+            monitor_send(monitor, monitor->peers[slot].connection, MONITOR_HEARTBEAT, effects);
     monitor->beat_us = now_us + monitor->options.heartbeat_us;
 }
 
@@ -76,7 +70,7 @@ static void send_election(struct monitor *monitor, const struct monitor_effects 
         bully->out[kind] = 0;
         for (uint8_t slot = 1; slot <= LIMIT_NODES; slot++)
             if (to >> (slot - 1) & 1)
-                send(monitor, monitor->peers[slot].connection, kinds[kind], effects);
+                monitor_send(monitor, monitor->peers[slot].connection, kinds[kind], effects);
     }
     if (bully->leader && bully->leader != monitor->leader_told) {
         monitor->leader_told = bully->leader;
@@ -113,13 +107,14 @@ static void lose(struct monitor *monitor, uint8_t slot, uint64_t now_us)
 {
     struct monitor_peer *peer = &monitor->peers[slot];
     bool lasted = now_us - peer->linked_us >= monitor->options.silence_us;
-    peer->connection = MONITOR_CONNECTIONS;
+    peer->connection = LIMIT_MONITOR_CONNECTIONS;
     peer->suspected = false;
-    peer->dial_us = now_us;
-    if (lasted)
-        peer->pause_us = 0; /* at once; else after a pause, as after a dial that failed */
-    else
+    if (lasted) {
+        peer->pause_us = 0;
+        peer->dial_us = now_us;
+    } else { /* what does not last is dialled after a pause */
         dial_failed(monitor, slot, now_us);
+    }
     reach(monitor, slot, false, now_us);
 }
 
@@ -155,7 +150,7 @@ static void on_opened(struct monitor *monitor, const struct monitor_event *event
     monitor->slot_of[event->connection] = 0;
     monitor->dialled[event->connection] = event->slot;
     monitor->opened_us[event->connection] = event->now_us;
-    send(monitor, event->connection, MONITOR_HELLO, effects);
+    monitor_send(monitor, event->connection, MONITOR_HELLO, effects);
 }
 
 /* The newest connection of a peer counts: an older one may be dead without knowing it. */
@@ -167,7 +162,7 @@ static void on_hello(struct monitor *monitor, uint32_t connection,
     const struct phi_options options = { .expected_us = monitor->options.heartbeat_us,
                                          .deviation_us = monitor->options.heartbeat_us / 4,
                                          .ceiling_us = monitor->options.silence_us };
-    if (peer->connection < MONITOR_CONNECTIONS) {
+    if (peer->connection < LIMIT_MONITOR_CONNECTIONS) {
         drop(monitor, peer->connection, now_us, effects);
         lose(monitor, message->slot, now_us);
     }
@@ -180,7 +175,7 @@ static void on_hello(struct monitor *monitor, uint32_t connection,
     peer->linked_us = now_us;
     phi_start(&peer->phi, &options, now_us);
     reach(monitor, message->slot, true, now_us);
-    send(monitor, connection, MONITOR_HEARTBEAT, effects);
+    monitor_send(monitor, connection, MONITOR_HEARTBEAT, effects);
 }
 
 /* --- hearing ------------------------------------------------------------------------------------*/
@@ -223,9 +218,9 @@ static void on_message(struct monitor *monitor, const struct monitor_event *even
     uint8_t slot = monitor->slot_of[event->connection];
     uint8_t dialled = monitor->dialled[event->connection];
     bool good = monitor->open[event->connection] &&
-                monitor_message_decode(&message, event->bytes) && is_peer(monitor, message.slot) &&
-                (!slot || slot == message.slot) && (slot || message.kind == MONITOR_HELLO) &&
-                (!dialled || dialled == message.slot);
+                monitor_message_decode(&message, event->bytes) &&
+                monitor_has_peer(monitor, message.slot) && (!slot || slot == message.slot) &&
+                (slot || message.kind == MONITOR_HELLO) && (!dialled || dialled == message.slot);
     if (!good) {
         say(effects, slot, "warn", "event=refused what=message");
         if (monitor->open[event->connection])
@@ -245,7 +240,7 @@ static void on_message(struct monitor *monitor, const struct monitor_event *even
 static void suspect(struct monitor *monitor, uint8_t slot, uint64_t now_us)
 {
     struct monitor_peer *peer = &monitor->peers[slot];
-    if (peer->connection < MONITOR_CONNECTIONS && !peer->suspected &&
+    if (peer->connection < LIMIT_MONITOR_CONNECTIONS && !peer->suspected &&
         phi_level(&peer->phi, now_us) >= MONITOR_SUSPECT) {
         peer->suspected = true;
         reach(monitor, slot, false, now_us);
@@ -257,13 +252,13 @@ static void renew(struct monitor *monitor, uint8_t slot, uint64_t now_us,
                   const struct monitor_effects *effects)
 {
     struct monitor_peer *peer = &monitor->peers[slot];
-    if (peer->connection < MONITOR_CONNECTIONS && peer->suspected &&
+    if (peer->connection < LIMIT_MONITOR_CONNECTIONS && peer->suspected &&
         now_us - peer->phi.heard_us >= 2ull * monitor->options.silence_us) {
         drop(monitor, peer->connection, now_us, effects);
         lose(monitor, slot, now_us);
     }
     bool mine = slot > monitor->options.slot;
-    if (mine && peer->connection == MONITOR_CONNECTIONS && !peer->dialling &&
+    if (mine && peer->connection == LIMIT_MONITOR_CONNECTIONS && !peer->dialling &&
         peer->dial_us <= now_us) {
         peer->dialling = true;
         emit(effects, &(struct monitor_effect) { .kind = EFFECT_MONITOR_DIAL, .slot = slot });
@@ -273,7 +268,7 @@ static void renew(struct monitor *monitor, uint8_t slot, uint64_t now_us,
 static void close_nameless(struct monitor *monitor, uint64_t now_us,
                            const struct monitor_effects *effects)
 {
-    for (uint32_t i = 0; i < MONITOR_CONNECTIONS; i++)
+    for (uint32_t i = 0; i < LIMIT_MONITOR_CONNECTIONS; i++)
         if (monitor->open[i] && !monitor->slot_of[i] && now_us - monitor->opened_us[i] >= HELLO_US)
             drop(monitor, i, now_us, effects);
 }
@@ -281,7 +276,7 @@ static void close_nameless(struct monitor *monitor, uint64_t now_us,
 static void look(struct monitor *monitor, uint64_t now_us, const struct monitor_effects *effects)
 {
     for (uint8_t slot = 1; slot <= LIMIT_NODES; slot++) {
-        if (!is_peer(monitor, slot))
+        if (!monitor_has_peer(monitor, slot))
             continue;
         suspect(monitor, slot, now_us);
         renew(monitor, slot, now_us, effects);
@@ -298,7 +293,7 @@ void monitor_step(struct monitor *monitor, const struct monitor_event *event,
                   const struct monitor_effects *effects)
 {
     uint64_t now_us = event->now_us;
-    CHECK(event->connection < MONITOR_CONNECTIONS);
+    CHECK(event->connection < LIMIT_MONITOR_CONNECTIONS);
     switch (event->kind) {
     case EVENT_MONITOR_START:
         bully_start(&monitor->bully, monitor->options.slot, now_us);
@@ -308,7 +303,7 @@ void monitor_step(struct monitor *monitor, const struct monitor_event *event,
     case EVENT_MONITOR_LATE:
         for (uint8_t slot = 1; slot <= LIMIT_NODES; slot++) {
             monitor->targets[slot].lost_us = 0;
-            if (monitor->peers[slot].connection < MONITOR_CONNECTIONS)
+            if (monitor->peers[slot].connection < LIMIT_MONITOR_CONNECTIONS)
                 phi_forgive(&monitor->peers[slot].phi, now_us);
         }
         break;
@@ -334,6 +329,9 @@ void monitor_step(struct monitor *monitor, const struct monitor_event *event,
     case EVENT_MONITOR_PROBED:
         heal_probed(monitor, event->slot, event->good, now_us);
         break;
+    case EVENT_MONITOR_UNPROBED:
+        heal_unprobed(monitor, event->slot, now_us);
+        break;
     case EVENT_MONITOR_STARTED:
         CHECK(monitor->commanding == event->slot);
         monitor->commanding = 0;
@@ -352,11 +350,11 @@ uint64_t monitor_due_us(const struct monitor *monitor)
         due = probe;
     for (uint8_t slot = 1; slot <= LIMIT_NODES; slot++) {
         const struct monitor_peer *peer = &monitor->peers[slot];
-        bool linked = peer->connection < MONITOR_CONNECTIONS;
+        bool linked = peer->connection < LIMIT_MONITOR_CONNECTIONS;
         uint64_t at = UINT64_MAX;
-        if (is_peer(monitor, slot) && linked && !peer->suspected)
+        if (monitor_has_peer(monitor, slot) && linked && !peer->suspected)
             at = phi_due_us(&peer->phi, MONITOR_SUSPECT);
-        else if (is_peer(monitor, slot) && !linked && !peer->dialling &&
+        else if (monitor_has_peer(monitor, slot) && !linked && !peer->dialling &&
                  slot > monitor->options.slot)
             at = peer->dial_us;
         if (at < due)

@@ -21,8 +21,7 @@
 #include "core/random.h"
 
 enum {
-    MONITOR_CONNECTIONS = 32, /* accepted and dialled; beyond, accepted ones are refused */
-    MONITOR_SUSPECT = 8000,   /* phi: wrong once in a hundred million silences */
+    MONITOR_SUSPECT = 8000, /* phi: wrong once in a hundred million silences */
 };
 
 struct monitor_options {
@@ -38,21 +37,22 @@ struct monitor_options {
 enum monitor_event_kind {
     EVENT_MONITOR_START,
     EVENT_MONITOR_TICK,
-    EVENT_MONITOR_LATE,    /* this process did not run for a while */
-    EVENT_MONITOR_OPENED,  /* .connection; .slot: whom it dialled, 0: accepted */
-    EVENT_MONITOR_CLOSED,  /* .connection */
-    EVENT_MONITOR_FAILED,  /* .slot: a dial came to nothing */
-    EVENT_MONITOR_MESSAGE, /* .connection, .bytes */
-    EVENT_MONITOR_NODE,    /* .report: its own node, when anything of it changed */
-    EVENT_MONITOR_PROBED,  /* .slot, .good */
-    EVENT_MONITOR_STARTED, /* .slot: the start command has ended */
+    EVENT_MONITOR_LATE,     /* this process did not run for a while */
+    EVENT_MONITOR_OPENED,   /* .connection; .slot: whom it dialled, 0: accepted */
+    EVENT_MONITOR_CLOSED,   /* .connection */
+    EVENT_MONITOR_FAILED,   /* .slot: a dial came to nothing */
+    EVENT_MONITOR_MESSAGE,  /* .connection, .bytes */
+    EVENT_MONITOR_NODE,     /* .report: its own node, when anything of it changed */
+    EVENT_MONITOR_PROBED,   /* .slot, .good */
+    EVENT_MONITOR_UNPROBED, /* .slot: the probe could not be made, which says nothing */
+    EVENT_MONITOR_STARTED,  /* .slot: the start command has ended */
 };
 
 struct monitor_event {
     enum monitor_event_kind kind;
     uint64_t now_us;
     uint32_t
-        connection; /* below MONITOR_CONNECTIONS; the caller's number, free again after CLOSED */
+        connection; /* below LIMIT_MONITOR_CONNECTIONS; the caller's number, free again after CLOSED */
     uint8_t slot;
     bool good;
     struct slice bytes;
@@ -84,7 +84,7 @@ struct monitor_effects {
 };
 
 struct monitor_peer {
-    uint32_t connection; /* MONITOR_CONNECTIONS: none */
+    uint32_t connection; /* LIMIT_MONITOR_CONNECTIONS: none */
     bool dialling;       /* until the other side has said who it is */
     bool suspected;
     uint64_t dial_us; /* when to dial next */
@@ -112,21 +112,31 @@ struct monitor {
     struct bully bully;
     struct monitor_peer peers[LIMIT_NODES + 1];
     struct monitor_target targets[LIMIT_NODES + 1];
-    uint8_t slot_of[MONITOR_CONNECTIONS]; /* who is at the other end; 0: not said yet */
-    uint8_t dialled[MONITOR_CONNECTIONS]; /* who should be, until it is said; 0: accepted */
-    bool open[MONITOR_CONNECTIONS];
-    uint64_t opened_us[MONITOR_CONNECTIONS];
+    uint8_t slot_of[LIMIT_MONITOR_CONNECTIONS]; /* who is at the other end; 0: not said yet */
+    uint8_t dialled[LIMIT_MONITOR_CONNECTIONS]; /* who should be, until it is said; 0: accepted */
+    bool open[LIMIT_MONITOR_CONNECTIONS];
+    uint64_t opened_us[LIMIT_MONITOR_CONNECTIONS];
     struct monitor_report own;
     uint64_t beat_us;    /* the next heartbeat */
     uint8_t commanding;  /* whose start command runs; 0: none */
     uint8_t leader_told; /* the last that was logged */
 };
 
+/* monitor.c, for heal.c too. */
+void monitor_send(const struct monitor *monitor, uint32_t connection,
+                  enum monitor_message_kind kind, const struct monitor_effects *effects);
+
 void monitor_init(struct monitor *monitor, const struct monitor_options *options);
 void monitor_step(struct monitor *monitor, const struct monitor_event *event,
                   const struct monitor_effects *effects);
 /* When it wants a TICK at the latest. */
 uint64_t monitor_due_us(const struct monitor *monitor);
+
+/* Is there a monitor of that slot beside this one? */
+static inline bool monitor_has_peer(const struct monitor *monitor, uint8_t slot)
+{
+    return slot >= 1 && slot <= LIMIT_NODES && monitor->options.peers >> (slot - 1) & 1;
+}
 
 static inline bool monitor_reaches(const struct monitor *monitor, uint8_t slot)
 {

@@ -79,6 +79,8 @@ void supervisor_pulse(struct supervisor *supervisor, enum pulse_phase phase, uin
     supervisor->phase = phase;
     supervisor->progress = progress;
     supervisor->heard_us = now_us;
+    if (phase == PULSE_RUNNING)
+        supervisor->asked = false; /* it does run */
     if (phase == PULSE_RUNNING && !supervisor->came_up_us)
         supervisor->came_up_us = now_us;
 }
@@ -92,7 +94,7 @@ void supervisor_ask(struct supervisor *supervisor, uint64_t now_us)
 {
     supervisor->dismissed = false;
     supervisor->crashes = 0;
-    supervisor->asked = true; /* also if it is about to end */
+    supervisor->asked = supervisor->state == SUPERVISED_RUNNING; /* it may be about to end */
     if (supervisor->state == SUPERVISED_STOPPED)
         supervisor->state = SUPERVISED_DOWN;
     if (supervisor->state == SUPERVISED_DOWN)

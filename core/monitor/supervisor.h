@@ -59,7 +59,8 @@ struct supervisor {
     enum supervisor_state state;
     enum pulse_phase phase; /* of the last pulse; PULSE_NONE: none yet */
     uint64_t progress;
-    bool asked;          /* to run again, while it was stopping */
+    bool
+        asked; /* to run, since its last pulse as running: if it is about to stop, it starts again */
     bool dismissed;      /* it is to stop, and to be left alone then */
     bool terminated;     /* TERMINATE was ordered */
     uint64_t start_us;   /* down: when to start it */

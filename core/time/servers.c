@@ -46,22 +46,26 @@ static unsigned holding(const struct time_interval *intervals, unsigned count, i
     return holds;
 }
 
-/* The intersection that most share; of equal ones the smallest. Each begins at somebody's low end and
- * ends at somebody's high end. */
+/* The intersection that most share, and the hull of all that more than half do. Each begins at somebody's
+ * low end and ends at somebody's high end. How many share the first. */
 static unsigned intersect(const struct time_interval *intervals, unsigned count,
-                          struct time_interval *best)
+                          struct time_interval *best, struct time_interval *hull)
 {
     unsigned most = 0;
+    *hull = (struct time_interval) { INT64_MAX, INT64_MIN };
     for (unsigned i = 0; i < count; i++) {
         for (unsigned j = 0; j < count; j++) {
             int64_t low = intervals[i].low_us;
             int64_t high = intervals[j].high_us;
             unsigned holds = low <= high ? holding(intervals, count, low, high) : 0;
-            bool smaller = holds == most && holds && high - low < best->high_us - best->low_us;
-            if (holds > most || smaller) {
+            if (holds > most) {
                 most = holds;
                 *best = (struct time_interval) { low, high };
             }
+            if (holds * 2 <= count)
+                continue;
+            hull->low_us = low < hull->low_us ? low : hull->low_us;
+            hull->high_us = high > hull->high_us ? high : hull->high_us;
         }
     }
     return most;
@@ -72,11 +76,12 @@ bool time_agree(struct time_server *servers, unsigned count, uint64_t now_us, ui
 {
     struct time_interval intervals[TIME_SERVERS];
     struct time_interval best = { 0 };
+    struct time_interval hull;
     unsigned known = 0;
     CHECK(count <= TIME_SERVERS);
     for (unsigned i = 0; i < count; i++)
         known += time_server_interval(&servers[i], now_us, life_us, &intervals[known]);
-    unsigned agreeing = intersect(intervals, known, &best);
+    unsigned agreeing = intersect(intervals, known, &best, &hull);
     bool agreed = agreeing * 2 > known;
     for (unsigned i = 0; i < count; i++) {
         struct time_interval own;
@@ -84,9 +89,13 @@ bool time_agree(struct time_server *servers, unsigned count, uint64_t now_us, ui
         servers[i].false_one =
             counts && agreed && (own.low_us > best.high_us || own.high_us < best.low_us);
     }
-    *agreement = (struct time_agreement) { .offset_us = best.low_us / 2 + best.high_us / 2,
-                                           .error_us = (uint64_t)(best.high_us - best.low_us) / 2,
-                                           .servers = known,
-                                           .agreeing = agreeing };
-    return agreed;
+    *agreement = (struct time_agreement) { .servers = known, .agreeing = agreeing };
+    if (!agreed)
+        return false;
+    int64_t offset = best.low_us + (best.high_us - best.low_us) / 2;
+    int64_t above = hull.high_us - offset;
+    int64_t below = offset - hull.low_us;
+    agreement->offset_us = offset;
+    agreement->error_us = (uint64_t)(above > below ? above : below);
+    return true;
 }

@@ -4,9 +4,9 @@
  * Source: RFC 5905, section 10 (the clock filter: of the last eight samples the one with the least delay
  * is nearest to the truth, and every sample grows less sure by 15 ppm of its age) and section 11.2.1
  * (the intersection, after K. Marzullo and S. Owicki, Maintaining the time in a distributed system,
- * PODC 1983: each answer is an interval that holds the true time if its server tells the truth; the
- * smallest interval that is in more than half of them holds it too, as long as fewer than half lie).
- * Whose interval does not meet that one is a falseticker.
+ * PODC 1983: each answer is an interval that holds the true time if its server tells the truth; so as
+ * long as fewer than half lie it is somewhere where more than half of them overlap). The best guess is the
+ * middle of where most do; whose interval does not meet that is a falseticker.
  *
  * Offsets are signed microseconds, to be added to the clock that the samples were taken by. Times are
  * monotonic microseconds. Nothing is allocated. */
@@ -21,7 +21,6 @@ enum {
     TIME_SERVERS = 8,
     TIME_SAMPLES = 8,
     TIME_DRIFT_PPM = 15, /* what an undisciplined clock may be off by in a second, RFC 5905's PHI */
-    TIME_ANSWERS_LIFE = 8, /* polls without an answer, and a server counts no more */
 };
 
 struct time_server {
@@ -42,8 +41,8 @@ struct time_interval {
 };
 
 struct time_agreement {
-    int64_t offset_us; /* the middle */
-    uint64_t error_us; /* half the width: the true time is within, unless half of them lie */
+    int64_t offset_us;
+    uint64_t error_us; /* the truth is no farther, unless half of them lie */
     unsigned servers;  /* that count */
     unsigned agreeing;
 };

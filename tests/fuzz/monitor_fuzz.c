@@ -10,7 +10,7 @@
 
 struct other {
     struct monitor monitor;
-    bool open[MONITOR_CONNECTIONS];
+    bool open[LIMIT_MONITOR_CONNECTIONS];
 };
 
 static void take(void *ctx, const struct monitor_effect *effect)

@@ -20,7 +20,7 @@ compile() { # with what gcc is told beside its flags
 
 sources=$(cat main.c core/*.[ch] core/*/*.[ch] store/*.[ch] tests/sim/*.[ch] Makefile | sha256sum | cut -c1-16)
 if [ "$(cat $folder/sources 2>/dev/null)" != "$sources" ]; then
-    rm -rf $folder && mkdir -p $folder || exit 1
+    rm -rf $folder build/native-soak && mkdir -p $folder || exit 1 # with the profile of other sources
     echo "soak: compiles with a profile"
     compile -fprofile-generate -fprofile-update=single
     build/native-soak/sim --seeds 80 --from 9700000 >/dev/null || exit 1
@@ -28,35 +28,46 @@ if [ "$(cat $folder/sources 2>/dev/null)" != "$sources" ]; then
     cp build/native-soak/sim $folder/sim && echo "$sources" >$folder/sources || exit 1
 fi
 
-lane() { # FROM TO
+# The parts that a lane is run in: FROM and how many of each.
+parts() { # FROM TO
+    local at
     for ((at = $1; at < $2; at += chunk)); do
-        local count=$((at + chunk <= $2 ? chunk : $2 - at)) report=$folder/$at
+        echo $at $((at + chunk <= $2 ? chunk : $2 - at))
+    done
+}
+
+lane() { # FROM TO
+    local at count
+    while read -r at count; do
         [ -e $folder/failed ] && return
-        grep -q seeds/s "$report-$count" 2>/dev/null && continue
-        if ! $folder/sim --seeds $count --from $at >"$report.running" 2>&1; then
-            mv "$report.running" $folder/failed
+        grep -q seeds/s "$folder/$at-$count" 2>/dev/null && continue
+        if ! $folder/sim --seeds "$count" --from "$at" >"$folder/$at.running" 2>&1; then
+            mv "$folder/$at.running" $folder/failed
             return
         fi
-        mv "$report.running" "$report-$count"
-    done
+        mv "$folder/$at.running" "$folder/$at-$count"
+    done < <(parts "$1" "$2")
 }
 
 lanes=$(nproc) share=$(((seeds + lanes - 1) / lanes))
 echo "soak: $seeds seeds from $from, $lanes lanes"
 rm -f $folder/failed
-pids=()
+pids=() reports=()
 for ((i = 0; i < lanes; i++)); do
     to=$((from + (i + 1) * share))
     [ $to -gt $((from + seeds)) ] && to=$((from + seeds))
     lane $((from + i * share)) $to &
     pids+=($!)
+    while read -r at count; do
+        reports+=("$folder/$at-$count")
+    done < <(parts $((from + i * share)) $to)
 done
 wait "${pids[@]}"
 if [ -e $folder/failed ]; then
     grep -E '^FAILED|--seed' $folder/failed | head -5
     exit 1
 fi
-cat $folder/*-[0-9]* | awk '
+cat "${reports[@]}" | awk '
     /simulated hours/ { n += $1; h += $3; e += $6; a += $8; r += $10; f += $13 }
     / x real time/ { s += $3; runs++ }
     /^rare branches/ { rare = 1 } /^faults:/ { rare = 0 }
